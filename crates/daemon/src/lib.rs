@@ -1,0 +1,3 @@
+//! Layer: edge.
+//!
+//! To be written.

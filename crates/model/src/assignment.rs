@@ -1,0 +1,113 @@
+//! What one node should do, whole, with a generation: the newest wins.
+
+use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
+use crate::network::{Network, PublishedPort, Zone};
+use crate::stack::{ContentSpec, VolumeSpec};
+use crate::task::{Task, TaskState};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Orders assignments: a newer leader's first, then by revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Generation {
+    /// Raft term of the leader that made it.
+    pub term: u64,
+    /// Revision of the cluster that it was made from.
+    pub revision: u64,
+}
+
+/// Everything that one node should be doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which of two is newer.
+    pub generation: Generation,
+    /// Whose.
+    pub node: NodeId,
+    /// Its tasks. A task that is not here any more is removed from the host.
+    pub tasks: BTreeMap<TaskId, AssignedTask>,
+    /// Networks that those tasks need.
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// Names of those networks: running and healthy tasks only.
+    pub zones: BTreeMap<NetworkId, Zone>,
+    /// Ports to publish here, with every backend that is running and healthy.
+    pub ports: Vec<PublishedPort>,
+    /// Volumes that those tasks mount (and that are not external).
+    pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Contents that those tasks need.
+    pub secrets: BTreeMap<SecretId, ContentSpec>,
+    /// Contents that those tasks need.
+    pub configs: BTreeMap<ConfigId, ContentSpec>,
+}
+
+/// A task with what its node needs to know besides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssignedTask {
+    /// The task.
+    pub task: Arc<Task>,
+    /// Its name: `PROJECT_SERVICE.SLOT.TASKID`, or `container_name`, or a standalone's own name.
+    pub name: String,
+}
+
+/// What a host was found to run, by our labels and state folders: the agent's first input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Whose container.
+    pub task: TaskId,
+    /// Which attempt it was last started for.
+    pub attempt: u32,
+    /// Created, Running or ended.
+    pub state: ObservedState,
+    /// In-place restarts so far, as remembered on disk.
+    pub restart_count: u32,
+}
+
+/// State of a container found on the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObservedState {
+    /// Its files exist, nothing runs and nothing ran.
+    Created,
+    /// Runs.
+    Running {
+        /// PID on the host.
+        pid: u32,
+        /// Since when.
+        started_at: crate::time::Time,
+        /// Frozen.
+        paused: bool,
+    },
+    /// Ran and ended.
+    Exited(Exit),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code; 128 + signal number when a signal ended it.
+    pub code: i32,
+    /// The out-of-memory killer did it.
+    pub oom_killed: bool,
+    /// When it had begun.
+    pub started_at: crate::time::Time,
+    /// When it ended.
+    pub finished_at: crate::time::Time,
+}
+
+/// A report of an agent: the newest status of tasks that changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Which task.
+    pub task: TaskId,
+    /// Its status.
+    pub status: crate::task::TaskStatus,
+    /// It is gone from the host.
+    pub removed: bool,
+}
+
+impl TaskReport {
+    /// The state that it reports.
+    pub fn state(&self) -> TaskState {
+        self.status.state
+    }
+}

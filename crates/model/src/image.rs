@@ -1,0 +1,1 @@
+//! Image references and digests (OCI distribution spec; Docker's reference grammar).

@@ -1,0 +1,27 @@
+//! Layer: pure.
+//!
+//! The nouns of rswarm: ids, specs, tasks, nodes, networks, assignments. Everything that crosses a
+//! crate boundary is one of these plain values. No clock, no randomness, no I/O; all collections
+//! are ordered, so that every run can be lived again.
+
+pub mod assignment;
+pub mod diagnostic;
+pub mod ids;
+pub mod image;
+pub mod network;
+pub mod node;
+pub mod request;
+pub mod spec;
+pub mod stack;
+pub mod task;
+pub mod time;
+
+pub use assignment::*;
+pub use ids::*;
+pub use network::*;
+pub use node::*;
+pub use request::*;
+pub use spec::*;
+pub use stack::*;
+pub use task::*;
+pub use time::Time;

@@ -1,0 +1,139 @@
+//! Networks as facts, and the whole network value of one host.
+
+use crate::ids::{NetworkId, TaskId};
+use crate::spec::Protocol;
+use crate::stack::NetworkSpec;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address block in CIDR form; host bits of `address` are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subnet {
+    /// First address.
+    pub address: IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+}
+
+impl Subnet {
+    /// Parses `10.0.3.0/24`; host bits are cleared.
+    pub fn parse(text: &str) -> Option<Subnet> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
+        match address {
+            IpAddr::V4(v4) if prefix <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                Some(Subnet { address: Ipv4Addr::from(u32::from(v4) & mask).into(), prefix })
+            }
+            IpAddr::V6(v6) if prefix <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                Some(Subnet { address: Ipv6Addr::from(u128::from(v6) & mask).into(), prefix })
+            }
+            _ => None,
+        }
+    }
+
+    /// Is the address inside?
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Subnet::parse(&format!("{address}/{}", self.prefix)).is_some_and(|other| other.address == self.address)
+    }
+
+    /// Do the two share an address?
+    pub fn overlaps(&self, other: &Subnet) -> bool {
+        if self.prefix <= other.prefix { self.contains(other.address) } else { other.contains(self.address) }
+    }
+}
+
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A network with the decisions made for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its id.
+    pub id: NetworkId,
+    /// As asked for.
+    pub spec: NetworkSpec,
+    /// VXLAN network identifier; unused on one host.
+    pub vni: u32,
+    /// IPv4 block.
+    pub subnet: Subnet,
+    /// Address of the bridge in it.
+    pub gateway: IpAddr,
+    /// IPv6 block, when asked for.
+    pub subnet6: Option<Subnet>,
+    /// Address of the bridge in that.
+    pub gateway6: Option<IpAddr>,
+}
+
+/// A task's place on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Which network.
+    pub network: NetworkId,
+    /// IPv4 address.
+    pub address: IpAddr,
+    /// IPv6 address, when the network has it.
+    pub address6: Option<IpAddr>,
+    /// Fixed MAC address, `02:42:…`.
+    pub mac: Option<String>,
+    /// Every DNS name of the task on it besides the service's own names.
+    pub aliases: Vec<String>,
+}
+
+/// All that the network of one host should be. `overlay-net` makes the kernel agree with it; the
+/// same value applied twice changes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostNet {
+    /// Networks that this host needs.
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// Network namespaces of tasks on this host.
+    pub endpoints: BTreeMap<TaskId, HostEndpoint>,
+    /// Published ports. A backend that is not ready to take traffic is left out by the agent.
+    pub ports: Vec<PublishedPort>,
+    /// Names to answer, per network.
+    pub zones: BTreeMap<NetworkId, Zone>,
+}
+
+/// The network namespace of one task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostEndpoint {
+    /// Interfaces `eth0`, `eth1`, … in this order; empty: only loopback.
+    pub attachments: Vec<Endpoint>,
+    /// Answer DNS at 127.0.0.11 in it.
+    pub dns: bool,
+    /// Upstream resolvers if not the host's (`dns:`).
+    pub dns_servers: Vec<String>,
+    /// `sysctls` of the `net.` tree.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// One published port of this host, with the containers behind it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// `None`: every address of the host.
+    pub host_ip: Option<IpAddr>,
+    /// Port on the host; the planner chose one where the user did not.
+    pub host_port: u16,
+    /// Container addresses and ports, evenly used.
+    pub backends: BTreeSet<(IpAddr, u16)>,
+    /// Full name of the service, for messages.
+    pub service: String,
+}
+
+/// DNS names of one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Zone {
+    /// Lower-case name → addresses, rotated in answers. Names: service key, full name, aliases,
+    /// `tasks.NAME`, container and task names, container ids (short and long), host names.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+}

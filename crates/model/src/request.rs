@@ -1,0 +1,204 @@
+//! What clients ask of the cluster and what it answers: the one request type below every front end.
+//! Only requests that change or read replicated state are here; what concerns one node's containers
+//! and images (exec, logs, pull, …) is in the `api` crate.
+
+use crate::diagnostic::Diagnostic;
+use crate::ids::{NetworkId, ServiceId, TaskId};
+use crate::network::Network;
+use crate::node::Node;
+use crate::spec::{Mode, ServiceSpec};
+use crate::stack::{NetworkSpec, StackSpec, VolumeSpec};
+use crate::task::Task;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A request to the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Make the cluster hold this stack (`up`).
+    Deploy {
+        /// The stack, images pinned.
+        stack: Box<StackSpec>,
+        /// Remove services of the project that are not in it.
+        remove_orphans: bool,
+        /// Replace tasks even where nothing changed.
+        force_recreate: bool,
+    },
+    /// Take a stack away (`down`).
+    RemoveStack {
+        /// Project name.
+        name: String,
+        /// Its volumes too.
+        volumes: bool,
+    },
+    /// Make one service, or replace its spec (`run`, `service create/update`).
+    PutService {
+        /// The spec, image pinned.
+        spec: Box<ServiceSpec>,
+        /// Fail if the name is taken.
+        create: bool,
+    },
+    /// Remove a service and its tasks (`rm` of a container, `service rm`).
+    RemoveService {
+        /// Which.
+        id: ServiceId,
+        /// Also when its task runs.
+        force: bool,
+        /// Its anonymous volumes too.
+        volumes: bool,
+    },
+    /// Change how many (`scale`).
+    Scale {
+        /// Which.
+        id: ServiceId,
+        /// How many.
+        replicas: u32,
+    },
+    /// Stop, start or restart one task's container in place.
+    Power {
+        /// Which.
+        task: TaskId,
+        /// What.
+        action: PowerAction,
+    },
+    /// `network create`.
+    CreateNetwork(Box<NetworkSpec>),
+    /// `network rm`.
+    RemoveNetwork(NetworkId),
+    /// `volume create`; the same name and driver again is no error.
+    CreateVolume(Box<VolumeSpec>),
+    /// `volume rm`.
+    RemoveVolume(String),
+    /// Read the whole state, up to date.
+    Read,
+}
+
+/// What to do to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerAction {
+    /// Stop it and leave it stopped.
+    Stop {
+        /// Seconds before SIGKILL if not the spec's.
+        timeout: Option<u64>,
+        /// Signal if not the spec's.
+        signal: Option<String>,
+    },
+    /// Start it (again).
+    Start,
+    /// Stop, then start.
+    Restart {
+        /// Seconds before SIGKILL if not the spec's.
+        timeout: Option<u64>,
+    },
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// Done; the state holds it from this revision on.
+    Done {
+        /// Revision of the cluster.
+        revision: u64,
+        /// The ids of objects made or changed, where there is one (service, network, task).
+        id: Option<String>,
+        /// What changed, for people: `service shop_web: image …`.
+        changes: Vec<ObjectChange>,
+        /// Warnings.
+        warnings: Vec<Diagnostic>,
+    },
+    /// Refused, nothing changed.
+    Refused {
+        /// What kind of refusal.
+        kind: RefusalKind,
+        /// Why, all of it.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// The state.
+    State(Box<State>),
+}
+
+/// What became of one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectChange {
+    /// `service`, `network`, `volume`, `config`, `secret`.
+    pub kind: String,
+    /// Full name.
+    pub name: String,
+    /// `created`, `updated`, `unchanged`, `removed`.
+    pub action: String,
+    /// Fields that differ, as `image: nginx:1.26 → nginx:1.27`.
+    pub fields: Vec<String>,
+}
+
+/// Kinds of refusal, for exit codes and HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// No such object.
+    NotFound,
+    /// Taken, or in use.
+    Conflict,
+    /// Makes no sense.
+    Invalid,
+}
+
+/// A service as the cluster knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// As asked for.
+    pub spec: Arc<ServiceSpec>,
+    /// Counts the changes of the spec that replace tasks.
+    pub spec_version: u64,
+    /// Counts every change.
+    pub version: u64,
+    /// The spec before, for rollback.
+    pub previous: Option<Arc<ServiceSpec>>,
+    /// It is being removed: tasks stop in reverse dependency order, then it goes.
+    pub removing: bool,
+    /// Host ports chosen for ports that named none, in the order of `spec.ports`.
+    pub chosen_ports: Vec<Option<u16>>,
+    /// When it was made.
+    pub created: crate::time::Time,
+    /// When its spec changed last.
+    pub updated: crate::time::Time,
+}
+
+impl Service {
+    /// How many tasks it should have; `None` where nodes decide.
+    pub fn replicas(&self) -> Option<u32> {
+        match self.spec.mode {
+            Mode::Replicated { replicas } => Some(replicas),
+            Mode::ReplicatedJob { total, .. } => Some(total),
+            Mode::Global | Mode::GlobalJob => None,
+        }
+    }
+}
+
+/// All that clients may see of the replicated state. Contents of secrets are left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Revision.
+    pub revision: u64,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Tasks, history included.
+    pub tasks: Vec<Arc<Task>>,
+    /// Networks.
+    pub networks: Vec<Network>,
+    /// Volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// Nodes.
+    pub nodes: Vec<Node>,
+    /// Names of configs with their stack.
+    pub configs: Vec<(String, Option<String>)>,
+    /// Names of secrets with their stack.
+    pub secrets: Vec<(String, Option<String>)>,
+    /// Why tasks that wait do so: task → sentence.
+    pub waiting: std::collections::BTreeMap<TaskId, String>,
+}

@@ -1,0 +1,3 @@
+//! Layer: pure.
+//!
+//! To be written.

@@ -1,0 +1,2 @@
+//! Layer: edge.
+fn main() {}
