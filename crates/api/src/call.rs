@@ -1,0 +1,198 @@
+//! Calls with one answer.
+
+use crate::container::{ContainerRow, Stats, TopTable};
+use crate::image::{HistoryRow, ImageRow, PruneReport};
+use model::{Request, RequestId, Response};
+use serde::{Deserialize, Serialize};
+
+/// A call. Containers are named by name, Compose's `PROJECT-SERVICE-N`, id or unique id prefix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// Is the daemon there, and what is it?
+    Ping,
+    /// Something for the replicated state. Images in it are pinned by the daemon before it is
+    /// proposed.
+    Cluster {
+        /// For blind retries.
+        id: RequestId,
+        /// What.
+        request: Box<Request>,
+    },
+    /// `ps`.
+    Containers {
+        /// Ended ones too.
+        all: bool,
+        /// Only of this stack.
+        stack: Option<String>,
+    },
+    /// `inspect` of a container, Docker's JSON shape.
+    InspectContainer(String),
+    /// `inspect` of a network, Docker's JSON shape.
+    InspectNetwork(String),
+    /// `inspect` of a volume, Docker's JSON shape.
+    InspectVolume(String),
+    /// `inspect` of an image, Docker's JSON shape.
+    InspectImage(String),
+    /// `stop`, `start`, `restart`: returns when it is done.
+    Power {
+        /// Container.
+        container: String,
+        /// What.
+        action: model::PowerAction,
+    },
+    /// `kill -s`.
+    Kill {
+        /// Container.
+        container: String,
+        /// Name or number.
+        signal: String,
+    },
+    /// `pause`.
+    Pause(String),
+    /// `unpause`.
+    Unpause(String),
+    /// `wait`: answers when it has ended.
+    Wait(String),
+    /// `rm`: answers when it is gone.
+    RemoveContainer {
+        /// Container.
+        container: String,
+        /// Kill it first if it runs.
+        force: bool,
+        /// Its anonymous volumes too.
+        volumes: bool,
+    },
+    /// `top`.
+    Top(String),
+    /// `stats --no-stream`; empty: all that run.
+    Stats(Vec<String>),
+    /// New size of a terminal: of a container, or of an exec session.
+    Resize {
+        /// Container.
+        container: String,
+        /// Rows and columns.
+        size: (u16, u16),
+    },
+    /// `image ls`.
+    Images {
+        /// Untagged ones too.
+        all: bool,
+    },
+    /// `image history`.
+    History(String),
+    /// `image tag`.
+    Tag {
+        /// Existing image.
+        source: String,
+        /// New reference.
+        target: String,
+    },
+    /// `image rm`.
+    RemoveImage {
+        /// Reference or id.
+        reference: String,
+        /// Also when containers that ended use it or it has several tags.
+        force: bool,
+    },
+    /// `image prune`.
+    PruneImages {
+        /// All that no container uses, not only untagged ones.
+        all: bool,
+    },
+    /// `volume prune`.
+    PruneVolumes {
+        /// Named ones too.
+        all: bool,
+    },
+    /// `network prune`.
+    PruneNetworks,
+    /// `container prune`.
+    PruneContainers,
+    /// Volumes by name with their sizes in bytes.
+    VolumeUsage,
+}
+
+/// The answer to a [`Call`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Done, nothing to say.
+    Done,
+    /// To `Ping`.
+    Pong(DaemonInfo),
+    /// To `Cluster`.
+    Cluster(Box<Response>),
+    /// To `Containers`.
+    Containers(Vec<ContainerRow>),
+    /// To the inspections: one JSON object in Docker's shape.
+    Inspect(serde_json::Value),
+    /// To `Wait`: the exit code.
+    Exited(i32),
+    /// To `Top`.
+    Top(TopTable),
+    /// To `Stats`.
+    Stats(Vec<Stats>),
+    /// To `Images`.
+    Images(Vec<ImageRow>),
+    /// To `History`.
+    History(Vec<HistoryRow>),
+    /// To `RemoveImage`: lines `Untagged: …`, `Deleted: …`.
+    Lines(Vec<String>),
+    /// To the prunes.
+    Pruned(PruneReport),
+    /// To `VolumeUsage`.
+    Usage(Vec<(String, u64)>),
+}
+
+/// What a daemon says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonInfo {
+    /// Version of the binary.
+    pub version: String,
+    /// Its PID.
+    pub pid: u32,
+    /// Where its data is.
+    pub data_root: String,
+    /// Where its sockets are.
+    pub run_root: String,
+    /// `v1`, `v2` or `hybrid`.
+    pub cgroup: String,
+    /// Built-in, or the path of an external OCI runtime.
+    pub oci_runtime: String,
+    /// This node's id.
+    pub node: String,
+}
+
+/// Why a call failed; with HTTP status 400, 404, 409 or 500 by `kind`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What kind.
+    pub kind: ErrorKind,
+    /// What went wrong, causes joined by `: `.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The request makes no sense (400).
+    Invalid,
+    /// No such thing (404).
+    NotFound,
+    /// Taken or in use (409).
+    Conflict,
+    /// The daemon, the kernel or a registry failed (500).
+    Failed,
+}
+
+impl ApiError {
+    /// An error of a kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        ApiError { kind, message: message.into(), hint: None }
+    }
+}
