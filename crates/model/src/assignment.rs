@@ -2,10 +2,11 @@
 
 use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 use crate::network::{Network, PublishedPort, Zone};
+use crate::spec::PortSpec;
 use crate::stack::{ContentSpec, VolumeSpec};
 use crate::task::{Task, TaskState};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Orders assignments: a newer leader's first, then by revision.
@@ -38,6 +39,9 @@ pub struct Assignment {
     pub secrets: BTreeMap<SecretId, ContentSpec>,
     /// Contents that those tasks need.
     pub configs: BTreeMap<ConfigId, ContentSpec>,
+    /// Volumes to delete with their data. A task that mounts one of them waits until that is done.
+    #[serde(default)]
+    pub removed_volumes: BTreeSet<String>,
 }
 
 /// A task with what its node needs to know besides.
@@ -47,6 +51,12 @@ pub struct AssignedTask {
     pub task: Arc<Task>,
     /// Its name: `PROJECT_SERVICE.SLOT.TASKID`, or `container_name`, or a standalone's own name.
     pub name: String,
+    /// Its published ports; `published` is filled in where the planner chose.
+    #[serde(default)]
+    pub ports: Vec<PortSpec>,
+    /// The task whose network namespace it joins (`network_mode: service:` and `container:`).
+    #[serde(default)]
+    pub joins: Option<TaskId>,
 }
 
 /// What a host was found to run, by our labels and state folders: the agent's first input.
@@ -110,4 +120,14 @@ impl TaskReport {
     pub fn state(&self) -> TaskState {
         self.status.state
     }
+}
+
+/// What an agent tells its manager.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentReport {
+    /// Tasks that changed.
+    pub tasks: Vec<TaskReport>,
+    /// Volumes of [`Assignment::removed_volumes`] whose data is gone.
+    pub volumes_removed: Vec<String>,
 }

@@ -166,6 +166,47 @@ pub struct Service {
     pub created: crate::time::Time,
     /// When its spec changed last.
     pub updated: crate::time::Time,
+    /// How its last update goes or went; `None` before the first.
+    #[serde(default)]
+    pub update_status: Option<UpdateStatus>,
+}
+
+/// How an update of a service goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// Where it stands.
+    pub state: UpdateState,
+    /// When it began.
+    pub started: crate::time::Time,
+    /// When it came to its end, if it has.
+    pub finished: Option<crate::time::Time>,
+    /// For people: `update paused: web.2 failed (exit code 1)`.
+    pub message: String,
+}
+
+/// Where an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateState {
+    /// Tasks are being replaced.
+    Updating,
+    /// It failed and waits for a person.
+    Paused,
+    /// Every task is of the new spec.
+    Completed,
+    /// It failed; the previous spec is being put back.
+    RollbackStarted,
+    /// That failed too.
+    RollbackPaused,
+    /// The previous spec is back.
+    RollbackCompleted,
+}
+
+impl UpdateState {
+    /// Does the planner still replace tasks?
+    pub fn is_active(self) -> bool {
+        matches!(self, UpdateState::Updating | UpdateState::RollbackStarted)
+    }
 }
 
 impl Service {

@@ -42,6 +42,39 @@ pub struct Task {
     pub created: Time,
     /// Not to be started before (restart delay).
     pub not_before: Time,
+    /// When earlier tasks of the slot were replaced for having ended: what `max_attempts` counts. Kept
+    /// only where the policy has such a limit.
+    #[serde(default)]
+    pub restarts: Vec<Time>,
+    /// Anonymous volumes go with the container.
+    #[serde(default)]
+    pub remove_volumes: bool,
+}
+
+impl Task {
+    /// Its name, and its container's: `container_name`, a standalone's own name, else
+    /// `PROJECT_SERVICE.SLOT.TASKID` (`.NODEID.` where the node is the slot).
+    pub fn name(&self) -> String {
+        if let Some(name) = &self.spec.container.container_name {
+            return name.clone();
+        }
+        if self.spec.standalone {
+            return self.spec.name.clone();
+        }
+        match self.node {
+            Some(node) if self.slot == 0 => format!("{}.{node}.{}", self.spec.name, self.id),
+            _ => format!("{}.{}.{}", self.spec.name, self.slot, self.id),
+        }
+    }
+
+    /// Does it run, and pass its health check if it has one?
+    pub fn is_serving(&self) -> bool {
+        self.status.state == TaskState::Running
+            && self.status.attempt == self.attempt
+            && self.status.container.as_ref().is_some_and(|c| {
+                c.state == ContainerState::Running && c.health.as_ref().is_none_or(|h| h.verdict == Verdict::Healthy)
+            })
+    }
 }
 
 /// What the agent reports of a task.
