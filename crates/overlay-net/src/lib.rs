@@ -1,3 +1,29 @@
 //! Layer: edge.
 //!
-//! To be written.
+//! The network of one host. The daemon hands over one whole [`model::HostNet`]; a process of its own,
+//! [`netd`], makes the kernel agree with it: bridges, veth pairs, named network namespaces, one
+//! nftables table, reserved ports, and a DNS server at 127.0.0.11 in every namespace that wants one.
+//!
+//! It works as observe → diff → apply: [`kernel::Kernel`] is what should be or what is, `diff` compares
+//! two of them, and every step can be repeated. Nothing is remembered that the kernel cannot tell,
+//! except the last wanted value itself, so `netd` may die at any instant.
+//!
+//! Invariants: this crate is the only speaker of netlink and nftables; every link it makes carries a
+//! group number derived from the run root, so that daemons that share a machine leave each other alone.
+
+pub mod client;
+pub mod dns;
+pub mod kernel;
+pub mod names;
+pub mod netd;
+mod ports;
+mod report;
+mod routes;
+mod rules;
+mod wire;
+
+pub use dns::resolv::resolv_conf;
+pub use kernel::cleanup;
+pub use names::netns_path;
+pub use report::Applied;
+pub use routes::host_routes;

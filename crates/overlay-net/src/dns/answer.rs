@@ -1,0 +1,275 @@
+//! Zones × question → answer. Pure.
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use model::Zone;
+use std::net::IpAddr;
+
+/// Seconds that an answer may be kept: containers come and go, and asking again costs microseconds.
+const TTL: u32 = 5;
+/// What a client without EDNS takes over UDP (RFC 1035).
+const PLAIN_UDP: u16 = 512;
+/// The largest answer over UDP that we give, whatever a client says: it crosses loopback only.
+const MAX_UDP: u16 = 4096;
+const HEADER: usize = 12;
+
+/// What to do with a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Send these bytes back.
+    Reply(Vec<u8>),
+    /// The zones do not know the name: ask others.
+    Forward {
+        /// What to send back if there are no others to ask.
+        otherwise: Vec<u8>,
+    },
+    /// No question at all; silence is the answer.
+    Drop,
+}
+
+/// Answers a packet from the zones of the networks that the asker is attached to, in order: the first one
+/// that has addresses for a name speaks. `rotation` turns the order of several addresses.
+/// `udp`: cut the answer to what the client takes.
+pub fn answer(zones: &[&Zone], packet: &[u8], rotation: usize, udp: bool) -> Answer {
+    let query = match Message::from_vec(packet) {
+        Ok(query) => query,
+        Err(_) => return malformed(packet),
+    };
+    if query.metadata.message_type != MessageType::Query {
+        return Answer::Drop;
+    }
+    if query.metadata.op_code != OpCode::Query {
+        return reply(&query, ResponseCode::NotImp, Vec::new(), udp);
+    }
+    let [question] = query.queries.as_slice() else {
+        return reply(&query, ResponseCode::FormErr, Vec::new(), udp);
+    };
+    let (name, kind) = (question.name(), question.query_type());
+    let known = match (plain(name), question.query_class()) {
+        (_, class) if class != DNSClass::IN && class != DNSClass::ANY => None,
+        (_, _) if kind == RecordType::PTR => pointer(zones, name),
+        (Some(text), _) => addresses(zones, &text).map(|all| records(name, kind, &all, rotation)),
+        (None, _) => None,
+    };
+    match known {
+        Some(records) => reply(&query, ResponseCode::NoError, records, udp),
+        None => {
+            // Nobody but us could know a name without a dot; of others we can only say that we failed to ask.
+            let single = name.num_labels() <= 1 && !name.is_root();
+            let code = if single { ResponseCode::NXDomain } else { ResponseCode::ServFail };
+            match reply(&query, code, Vec::new(), udp) {
+                Answer::Reply(otherwise) => Answer::Forward { otherwise },
+                other => other,
+            }
+        }
+    }
+}
+
+/// The largest reply to this packet over UDP.
+pub(crate) fn udp_limit(packet: &[u8]) -> usize {
+    Message::from_vec(packet).map_or(PLAIN_UDP, |query| limit(&query)).into()
+}
+
+fn limit(query: &Message) -> u16 {
+    query.edns.as_ref().map_or(PLAIN_UDP, Edns::max_payload).clamp(PLAIN_UDP, MAX_UDP)
+}
+
+/// Lower-case text without the final dot; `None` for a name that no zone can hold.
+fn plain(name: &Name) -> Option<String> {
+    let mut text = String::new();
+    for label in name.iter() {
+        if label.contains(&b'.') {
+            return None;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(&std::str::from_utf8(label).ok()?.to_lowercase());
+    }
+    Some(text)
+}
+
+/// The addresses of a name; empty: it exists, but nothing stands behind it right now.
+fn addresses(zones: &[&Zone], name: &str) -> Option<Vec<IpAddr>> {
+    let mut known = zones.iter().filter_map(|zone| zone.names.get(name));
+    let first = known.next()?;
+    if !first.is_empty() {
+        return Some(first.clone());
+    }
+    Some(known.find(|addresses| !addresses.is_empty()).cloned().unwrap_or_default())
+}
+
+fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], rotation: usize) -> Vec<Record> {
+    let mut records: Vec<Record> = addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpAddr::V4(v4) if matches!(kind, RecordType::A | RecordType::ANY) => Some(RData::A(A(*v4))),
+            IpAddr::V6(v6) if matches!(kind, RecordType::AAAA | RecordType::ANY) => Some(RData::AAAA(AAAA(*v6))),
+            _ => None,
+        })
+        .map(|data| Record::from_rdata(name.clone(), TTL, data))
+        .collect();
+    let turn = rotation.checked_rem(records.len()).unwrap_or(0);
+    records.rotate_left(turn);
+    records
+}
+
+/// The name of an address: of all that have it the one that says most, a task's full name, and none of
+/// the names that several share while there is another.
+fn pointer(zones: &[&Zone], name: &Name) -> Option<Vec<Record>> {
+    let mut fqdn = name.clone();
+    fqdn.set_fqdn(true);
+    let net = fqdn.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len())?;
+    let address = net.addr();
+    let best = zones.iter().find_map(|zone| {
+        let named = zone.names.iter().filter(|(_, addresses)| addresses.contains(&address));
+        let rank = |(text, addresses): &(&String, &Vec<IpAddr>)| {
+            let id = text.bytes().all(|b| b.is_ascii_hexdigit());
+            let others = addresses.iter().filter(|other| other.is_ipv4() == address.is_ipv4()).count();
+            (!id, std::cmp::Reverse(others), !text.starts_with("tasks."), text.len(), (*text).clone())
+        };
+        named.max_by_key(rank).map(|(text, _)| text)
+    })?;
+    let target = Name::from_labels(best.split('.').map(str::as_bytes)).ok()?;
+    Some(vec![Record::from_rdata(name.clone(), TTL, RData::PTR(PTR(target)))])
+}
+
+fn reply(query: &Message, code: ResponseCode, answers: Vec<Record>, udp: bool) -> Answer {
+    let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+    response.metadata.recursion_desired = query.metadata.recursion_desired;
+    response.metadata.recursion_available = true;
+    response.metadata.response_code = code;
+    response.queries.clone_from(&query.queries);
+    response.answers = answers;
+    if query.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(MAX_UDP);
+        response.edns = Some(edns);
+    }
+    let Ok(bytes) = response.to_vec() else { return Answer::Drop };
+    if !udp || bytes.len() <= usize::from(limit(query)) {
+        return Answer::Reply(bytes);
+    }
+    response.metadata.truncation = true;
+    response.answers.clear();
+    response.to_vec().map_or(Answer::Drop, Answer::Reply)
+}
+
+/// A packet that is no message: told so if it has at least a header and is not itself an answer.
+fn malformed(packet: &[u8]) -> Answer {
+    match packet.get(..HEADER) {
+        Some([high, low, flags, ..]) if flags & 0x80 == 0 => {
+            Answer::Reply(vec![*high, *low, 0x80 | flags & 0x79, 0x81, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+        _ => Answer::Drop,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail so")]
+mod tests {
+    use super::*;
+    use hickory_proto::op::Query;
+    use proptest::prelude::*;
+
+    fn zone(names: &[(&str, &[&str])]) -> Zone {
+        let parse = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        Zone { names: names.iter().map(|(name, ips)| ((*name).to_owned(), parse(ips))).collect() }
+    }
+
+    fn ask(name: &str, kind: RecordType) -> Vec<u8> {
+        let mut query = Message::query();
+        query.metadata.id = 7;
+        query.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        query.to_vec().unwrap()
+    }
+
+    fn shown(answer: Answer) -> String {
+        let (forward, bytes) = match answer {
+            Answer::Reply(bytes) => ("", bytes),
+            Answer::Forward { otherwise } => ("forward else ", otherwise),
+            Answer::Drop => return "drop".to_owned(),
+        };
+        let message = Message::from_vec(&bytes).unwrap();
+        assert_eq!(message.metadata.id, 7);
+        let data: Vec<String> = message.answers.iter().map(|record| record.data.to_string()).collect();
+        format!("{forward}{:?} {}", message.metadata.response_code, data.join(" ")).trim_end().to_owned()
+    }
+
+    #[test]
+    fn questions_and_answers() {
+        let front = zone(&[
+            ("web", &["10.0.0.2", "10.0.0.3", "fd00::2"]),
+            ("shop_web.1.aaaa", &["10.0.0.2", "fd00::2"]),
+            ("00ff", &["10.0.0.2"]),
+            ("tasks.web", &["10.0.0.2", "10.0.0.3"]),
+            ("down", &[]),
+        ]);
+        let back = zone(&[("web", &["10.1.0.9"]), ("db", &["10.1.0.2"]), ("down", &["10.1.0.3"])]);
+        let table = [
+            ("web.", RecordType::A, 0, "NoError 10.0.0.2 10.0.0.3"),
+            ("WEB.", RecordType::A, 1, "NoError 10.0.0.3 10.0.0.2"),
+            ("web", RecordType::AAAA, 5, "NoError fd00::2"),
+            ("web.", RecordType::MX, 0, "NoError"),
+            ("tasks.web.", RecordType::A, 2, "NoError 10.0.0.2 10.0.0.3"),
+            ("db.", RecordType::A, 9, "NoError 10.1.0.2"),
+            ("db.", RecordType::AAAA, 0, "NoError"),
+            ("down.", RecordType::A, 0, "NoError 10.1.0.3"),
+            ("nope.", RecordType::A, 0, "forward else NXDomain"),
+            ("example.org.", RecordType::A, 0, "forward else ServFail"),
+            (".", RecordType::NS, 0, "forward else ServFail"),
+            ("2.0.0.10.in-addr.arpa.", RecordType::PTR, 0, "NoError shop_web.1.aaaa."),
+            ("3.0.0.10.in-addr.arpa.", RecordType::PTR, 0, "NoError web."),
+            ("9.9.9.9.in-addr.arpa.", RecordType::PTR, 0, "forward else ServFail"),
+            ("0.10.in-addr.arpa.", RecordType::PTR, 0, "forward else ServFail"),
+        ];
+        for (name, kind, rotation, expected) in table {
+            assert_eq!(shown(answer(&[&front, &back], &ask(name, kind), rotation, true)), expected, "{name} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_large_answer_is_cut_over_udp_only() {
+        let many: Vec<String> = (0..200).map(|n| format!("10.0.1.{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let zone = zone(&[("web", &many)]);
+        let Answer::Reply(cut) = answer(&[&zone], &ask("web.", RecordType::A), 0, true) else { panic!() };
+        assert!(cut.len() <= 512 && Message::from_vec(&cut).unwrap().metadata.truncation);
+        let Answer::Reply(whole) = answer(&[&zone], &ask("web.", RecordType::A), 0, false) else { panic!() };
+        assert_eq!(Message::from_vec(&whole).unwrap().answers.len(), 200);
+    }
+
+    #[test]
+    fn what_is_no_question() {
+        assert_eq!(answer(&[], &[1, 2, 3], 0, true), Answer::Drop);
+        let mut broken = ask("web.", RecordType::A);
+        broken.truncate(15);
+        assert_eq!(shown(answer(&[], &[&[0, 7], &broken[2..]].concat(), 0, true)), "FormErr");
+        let mut response = ask("web.", RecordType::A);
+        response[2] |= 0x80;
+        assert_eq!(answer(&[], &response, 0, true), Answer::Drop);
+        let mut status = ask("web.", RecordType::A);
+        status[2] |= 2 << 3;
+        assert_eq!(shown(answer(&[], &status, 0, true)), "NotImp");
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_is_fatal(bytes in proptest::collection::vec(any::<u8>(), 0..600), udp: bool) {
+            let zone = zone(&[("web", &["10.0.0.2"])]);
+            answer(&[&zone], &bytes, 3, udp);
+        }
+
+        #[test]
+        fn no_damage_is_fatal(at in 0_usize..40, byte: u8, cut in 0_usize..40, udp: bool) {
+            let zone = zone(&[("web", &["10.0.0.2"])]);
+            let mut bytes = ask("web.example.org.", RecordType::A);
+            if let Some(slot) = bytes.get_mut(at) { *slot = byte; }
+            bytes.truncate(cut);
+            if let Answer::Reply(reply) = answer(&[&zone], &bytes, 3, udp) {
+                prop_assert!(Message::from_vec(&reply).is_ok());
+            }
+        }
+    }
+}

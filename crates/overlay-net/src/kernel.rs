@@ -1,0 +1,118 @@
+//! What the kernel should hold for a `HostNet`, and what it does hold, as one comparable value.
+
+pub mod diff;
+
+pub(crate) mod apply;
+pub(crate) mod conntrack;
+pub(crate) mod link;
+pub(crate) mod netlink;
+pub(crate) mod netns;
+pub(crate) mod nft;
+pub(crate) mod observe;
+
+pub use apply::cleanup;
+
+use crate::names;
+use model::{HostEndpoint, HostNet, Network, NetworkId, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// An address with its prefix length.
+pub type Cidr = (IpAddr, u8);
+
+/// Links, addresses and namespaces of one daemon: wanted or seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Bridges by name.
+    pub bridges: BTreeMap<String, Bridge>,
+    /// Network namespaces of tasks.
+    pub namespaces: BTreeMap<TaskId, Namespace>,
+    /// Links of ours on the host that belong to nothing (crashes leave them); never wanted.
+    pub strays: BTreeSet<String>,
+}
+
+/// A bridge: one per network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bridge {
+    /// Gateway addresses.
+    pub addresses: BTreeSet<Cidr>,
+}
+
+/// A network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Interfaces by name, `eth0` first.
+    pub links: BTreeMap<String, Veth>,
+    /// Where the rest of the world is: at most one gateway per family.
+    pub gateways: BTreeSet<IpAddr>,
+}
+
+/// A veth pair between a namespace and a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Veth {
+    /// Name of the host's end.
+    pub host_name: String,
+    /// Bridge that the host's end is a port of.
+    pub bridge: String,
+    /// MAC address inside.
+    pub mac: [u8; 6],
+    /// Addresses inside.
+    pub addresses: BTreeSet<Cidr>,
+}
+
+impl Kernel {
+    /// What should be; and for each endpoint that makes no sense, why. Such an endpoint gets whatever
+    /// part of it does.
+    pub fn wanted(net: &HostNet) -> (Kernel, BTreeMap<TaskId, String>) {
+        let mut kernel = Kernel::default();
+        let mut errors = BTreeMap::new();
+        for network in net.networks.values() {
+            let mut addresses = BTreeSet::from([(network.gateway, network.subnet.prefix)]);
+            addresses.extend(network.gateway6.zip(network.subnet6).map(|(gateway, subnet)| (gateway, subnet.prefix)));
+            kernel.bridges.insert(names::bridge(network.id), Bridge { addresses });
+        }
+        for (task, endpoint) in &net.endpoints {
+            let (namespace, error) = namespace(*task, endpoint, &net.networks);
+            kernel.namespaces.insert(*task, namespace);
+            if let Some(error) = error {
+                errors.insert(*task, error);
+            }
+        }
+        (kernel, errors)
+    }
+}
+
+fn namespace(
+    task: TaskId,
+    endpoint: &HostEndpoint,
+    networks: &BTreeMap<NetworkId, Network>,
+) -> (Namespace, Option<String>) {
+    let mut namespace = Namespace::default();
+    let mut error = None;
+    for (index, attachment) in endpoint.attachments.iter().enumerate() {
+        let Some(network) = networks.get(&attachment.network) else {
+            error = Some(format!("network {} is not on this host", attachment.network.short()));
+            continue;
+        };
+        let mac = match &attachment.mac {
+            None => names::mac(attachment.address),
+            Some(text) => names::parse_mac(text).unwrap_or_else(|| {
+                error = Some(format!("`{text}` is no MAC address of an interface"));
+                names::mac(attachment.address)
+            }),
+        };
+        let mut addresses = BTreeSet::from([(attachment.address, network.subnet.prefix)]);
+        addresses.extend(attachment.address6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix)));
+        let bridge = names::bridge(network.id);
+        let host_name = names::veth(task, index);
+        namespace.links.insert(format!("eth{index}"), Veth { host_name, bridge, mac, addresses });
+        if !network.spec.internal {
+            let has = |v6: bool| namespace.gateways.iter().any(|gateway| gateway.is_ipv6() == v6);
+            let gateways = [Some(network.gateway), attachment.address6.and(network.gateway6)];
+            let missing: Vec<IpAddr> =
+                gateways.into_iter().flatten().filter(|gateway| !has(gateway.is_ipv6())).collect();
+            namespace.gateways.extend(missing);
+        }
+    }
+    (namespace, error)
+}

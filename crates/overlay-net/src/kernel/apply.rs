@@ -1,0 +1,299 @@
+//! Makes the kernel agree, step by step.
+
+use super::diff::{NetOp, apply_op, diff};
+use super::netlink::{Batch, Socket};
+use super::observe::{observe, trash};
+use super::{Cidr, Kernel, conntrack, link, netns, nft};
+use crate::names;
+use crate::ports::Reserved;
+use crate::report::Applied;
+use crate::rules;
+use model::{HostNet, NetworkId, Protocol, PublishedPort, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+mod endpoint;
+
+/// Sockets at 127.0.0.11 in a container's namespace.
+#[derive(Debug)]
+pub(crate) struct DnsSockets {
+    pub(crate) udp: UdpSocket,
+    pub(crate) tcp: TcpListener,
+}
+
+/// What one `apply` gives: the report for the daemon and sockets for the DNS server.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) applied: Applied,
+    pub(crate) dns: BTreeMap<TaskId, DnsSockets>,
+}
+
+/// The one writer of the kernel. What it remembers only saves work; everything can be seen again.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    run_root: PathBuf,
+    owner: u32,
+    table: String,
+    /// What the kernel holds; `None`: look first.
+    have: Option<Kernel>,
+    /// Namespaces with DNS sockets of this process.
+    dns: BTreeSet<TaskId>,
+    /// The script run last, and the table's fingerprint after it.
+    rules: Option<(String, Option<u64>)>,
+    /// Ports as published last.
+    published: Vec<PublishedPort>,
+    reserved: Reserved,
+}
+
+impl Engine {
+    pub(crate) fn new(run_root: &Path) -> Engine {
+        Engine {
+            run_root: run_root.to_owned(),
+            owner: names::owner(run_root),
+            table: names::table(run_root),
+            have: None,
+            dns: BTreeSet::new(),
+            rules: None,
+            published: Vec::new(),
+            reserved: Reserved::default(),
+        }
+    }
+
+    /// Says which ports an earlier process had published, so that their connections are left alone.
+    pub(crate) fn adopt_ports(&mut self, ports: &[PublishedPort]) {
+        self.published = ports.to_vec();
+    }
+
+    /// Makes the kernel agree with `net`. An error is about the whole (no netlink, say); everything less
+    /// is in the report.
+    pub(crate) fn apply(&mut self, net: &HostNet, verify: bool) -> io::Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let (want, errors) = Kernel::wanted(net);
+        outcome.applied.endpoint_errors = errors;
+        let look = verify || self.have.is_none();
+        let mut have = match self.have.take() {
+            Some(have) if !look => have,
+            _ => {
+                let observed = observe(&self.run_root, &want)?;
+                self.dns.retain(|task| observed.dns.contains(task));
+                observed.kernel
+            }
+        };
+        let ops = diff(&want, &have);
+        if !want.namespaces.is_empty() {
+            netns::prepare_dir(&names::netns_dir(&self.run_root))?;
+        }
+        let socket = Socket::route()?;
+        let mut sound = self.remove(&socket, &ops, &mut have)?;
+        sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
+        self.firewall(net, look, &mut outcome.applied);
+        let jobs = endpoint::jobs(&ops, net, &self.dns);
+        self.dns.retain(|task| net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns));
+        for done in endpoint::run(&self.run_root, self.owner, &socket, jobs)? {
+            done.ops.iter().for_each(|op| apply_op(op, &mut have));
+            if let Some(sockets) = done.dns {
+                self.dns.insert(done.task);
+                outcome.dns.insert(done.task, sockets);
+            }
+            if let Some(reason) = done.error {
+                sound = false;
+                outcome.applied.endpoint(done.task, reason);
+            }
+        }
+        if want.namespaces.is_empty() {
+            netns::release_dir(&names::netns_dir(&self.run_root));
+        }
+        self.have = sound.then_some(have);
+        Ok(outcome)
+    }
+
+    /// All that goes. Says whether all of it went.
+    fn remove(&self, socket: &Socket, ops: &[NetOp], have: &mut Kernel) -> io::Result<bool> {
+        let mut doomed: BTreeSet<String> = BTreeSet::new();
+        let mut gone = Vec::new();
+        let mut sound = true;
+        for op in ops {
+            match op {
+                NetOp::DeleteStray(name) | NetOp::DeleteBridge(name) | NetOp::Detach { host_name: name, .. } => {
+                    doomed.insert(name.clone());
+                }
+                NetOp::DeleteNamespace(task) => {
+                    let links = have.namespaces.get(task).map(|namespace| namespace.links.values());
+                    doomed.extend(links.into_iter().flatten().map(|veth| veth.host_name.clone()));
+                }
+                _ => continue,
+            }
+            gone.push(op.clone());
+        }
+        if !doomed.is_empty() {
+            let mut batch = Batch::default();
+            doomed.iter().for_each(|name| link::set_group(&mut batch, name, trash(self.owner)));
+            link::delete_group(&mut batch, trash(self.owner));
+            let outcomes = socket.transact(batch)?;
+            // A link that is gone already cannot be marked; the rest is deleted all the same.
+            sound &= outcomes.last().is_none_or(|last| last.is_ok() || outcomes.iter().all(Result::is_err));
+        }
+        for op in &gone {
+            if let NetOp::DeleteNamespace(task) = op
+                && let Err(error) = netns::remove(&names::netns_path(&self.run_root, *task))
+            {
+                tracing::warn!(%task, %error, "cannot remove a network namespace");
+                sound = false;
+                continue;
+            }
+            apply_op(op, have);
+        }
+        Ok(sound)
+    }
+
+    fn bridges(
+        &self,
+        socket: &Socket,
+        net: &HostNet,
+        ops: &[NetOp],
+        have: &mut Kernel,
+        applied: &mut Applied,
+    ) -> io::Result<bool> {
+        let ids: BTreeMap<String, NetworkId> = net.networks.keys().map(|id| (names::bridge(*id), *id)).collect();
+        let mut changes: Vec<(&String, Vec<Cidr>, Vec<Cidr>, &NetOp)> = Vec::new();
+        let mut create = Batch::default();
+        let mut created = Vec::new();
+        for op in ops {
+            match op {
+                NetOp::CreateBridge(name, bridge) => {
+                    let Some(id) = ids.get(name) else { continue };
+                    let v6 = bridge.addresses.iter().any(|(address, _)| address.is_ipv6());
+                    link::add_bridge(&mut create, name, names::bridge_mac(*id), self.owner, v6);
+                    created.push(name);
+                    changes.push((name, Vec::new(), bridge.addresses.iter().copied().collect(), op));
+                }
+                NetOp::SetBridgeAddresses { bridge, remove, add } => {
+                    changes.push((bridge, remove.iter().copied().collect(), add.iter().copied().collect(), op));
+                }
+                _ => {}
+            }
+        }
+        if changes.is_empty() {
+            return Ok(true);
+        }
+        let mut sound = true;
+        let mut fail = |name: &String, reason: String| {
+            sound = false;
+            if let Some(id) = ids.get(name) {
+                applied.network(*id, reason);
+            }
+        };
+        for (name, outcome) in created.iter().zip(socket.transact(create)?) {
+            if let Err(error) = outcome {
+                fail(name, format!("cannot make bridge {name}: {error}"));
+            }
+        }
+        let index: BTreeMap<String, u32> =
+            link::links(socket)?.into_iter().map(|link| (link.name, link.index)).collect();
+        let mut batch = Batch::default();
+        let mut about = Vec::new();
+        for (name, remove, add, _) in &changes {
+            let Some(index) = index.get(*name) else { continue };
+            for (address, prefix) in remove {
+                link::delete_address(&mut batch, *index, *address, *prefix);
+                about.push((*name, false, *address));
+            }
+            link::set_up(&mut batch, *index);
+            about.push((*name, false, std::net::Ipv4Addr::UNSPECIFIED.into()));
+            for (address, prefix) in add {
+                link::add_address(&mut batch, *index, *address, *prefix);
+                about.push((*name, true, *address));
+            }
+        }
+        for ((name, must, address), outcome) in about.into_iter().zip(socket.transact(batch)?) {
+            if let (true, Err(error)) = (must, outcome) {
+                fail(name, format!("cannot give {address} to bridge {name}: {error}"));
+            }
+        }
+        for (name, _, add, op) in changes {
+            if let Err(error) = forwarding(name, add.iter().any(|(address, _)| address.is_ipv6())) {
+                fail(name, format!("cannot switch on forwarding for bridge {name}: {error}"));
+            }
+            apply_op(op, have);
+        }
+        Ok(sound)
+    }
+
+    /// Ports, rules and connections: what is not a link.
+    fn firewall(&mut self, net: &HostNet, look: bool, applied: &mut Applied) {
+        let (held, errors) = self.reserved.sync(&net.ports);
+        applied.port_errors = errors;
+        let script = rules::script(&self.table, net, &held);
+        let changed = match &self.rules {
+            None => true,
+            Some((done, _)) if *done != script => true,
+            Some((_, expected)) if look => nft::fingerprint(&self.table).ok() != Some(*expected),
+            Some(_) => false,
+        };
+        let mark = self.table.as_str();
+        // Someone may have turned a policy to drop since; looking is a single round trip.
+        let foreign = if changed || look { nft::foreign_chains(mark).unwrap_or_default() } else { Vec::new() };
+        let wanted = net.networks.len() * 2;
+        let pass = changed || foreign.iter().any(|chain| chain.ours.len() != wanted);
+        let extra = if pass { rules::pass_foreign(mark, net, &foreign) } else { String::new() };
+        let nothing = net.networks.is_empty() && held.is_empty() && extra.is_empty();
+        let absent = || matches!(nft::fingerprint(&self.table), Ok(None));
+        if changed && nothing && absent() || !changed && extra.is_empty() {
+            self.rules = Some((script, None));
+            return;
+        }
+        match nft::run(&format!("{script}{extra}")) {
+            Ok(()) => self.rules = Some((script, nft::fingerprint(&self.table).unwrap_or(None))),
+            Err(error) => {
+                self.rules = None;
+                net.networks.keys().for_each(|id| applied.network(*id, error.to_string()));
+                applied.port_errors.extend(held.iter().map(|port| ((*port).clone(), error.to_string())));
+                return;
+            }
+        }
+        let stale = stale_ports(&self.published, &held);
+        if let Err(error) = conntrack::forget(&stale) {
+            tracing::warn!(%error, "cannot forget connections of ports that changed");
+        }
+        self.published = held.into_iter().cloned().collect();
+    }
+}
+
+/// UDP ports whose backends changed at all, since their clients never say goodbye; TCP connections end
+/// with their container.
+fn stale_ports(before: &[PublishedPort], now: &[&PublishedPort]) -> BTreeSet<conntrack::HostPort> {
+    let udp = |port: &&PublishedPort| port.protocol == Protocol::Udp;
+    let gone = before.iter().filter(|port| !now.contains(port));
+    let new = now.iter().copied().filter(|port| !before.contains(port));
+    gone.chain(new).filter(udp).map(|port| (17, port.host_port)).collect()
+}
+
+/// The switches of a bridge and of the host without which nothing is forwarded.
+fn forwarding(bridge: &str, v6: bool) -> io::Result<()> {
+    let switch = |path: String| match std::fs::read(&path) {
+        Ok(state) if state.first() == Some(&b'1') => Ok(()),
+        _ => std::fs::write(path, "1"),
+    };
+    switch("/proc/sys/net/ipv4/ip_forward".to_owned())?;
+    switch(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"))?;
+    if v6 {
+        switch("/proc/sys/net/ipv6/conf/all/forwarding".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Removes everything of one daemon from the kernel, and `netd`'s files from its run root. `netd` must
+/// not run. For uninstalling and for tests; calling it twice is fine.
+pub fn cleanup(run_root: &Path) -> io::Result<()> {
+    let mut engine = Engine::new(run_root);
+    engine.apply(&HostNet::default(), true)?;
+    for name in ["netd.sock", "netd.json", "netd.lock", "netd.log"] {
+        match std::fs::remove_file(run_root.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Links, addresses and routes by rtnetlink.
+
+use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Socket, attr, attrs, text, u32_at};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_NONE: u8 = 1;
+const IFF_UP: u32 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_NODAD: u32 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RTN_UNICAST: u8 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A link as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) group: u32,
+    pub(crate) up: bool,
+    pub(crate) master: Option<u32>,
+    /// Index of a veth's other end, in that one's namespace.
+    pub(crate) peer: Option<u32>,
+    pub(crate) mac: Vec<u8>,
+    pub(crate) kind: String,
+}
+
+/// All links of the socket's namespace.
+pub(crate) fn links(socket: &Socket) -> io::Result<Vec<Link>> {
+    let mut batch = Batch::default();
+    batch.message(RTM_GETLINK, F_DUMP, &[0; 16]);
+    let replies = socket.dump(batch)?;
+    Ok(replies.iter().filter(|reply| reply.kind == RTM_NEWLINK).filter_map(|reply| link(&reply.payload)).collect())
+}
+
+fn link(payload: &[u8]) -> Option<Link> {
+    let rest = payload.get(16..)?;
+    let mut link = Link {
+        index: u32_at(payload, 4),
+        name: String::new(),
+        group: 0,
+        up: u32_at(payload, 8) & IFF_UP != 0,
+        master: None,
+        peer: None,
+        mac: Vec::new(),
+        kind: String::new(),
+    };
+    for (kind, value) in attrs(rest) {
+        match kind {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_GROUP => link.group = u32_at(value, 0),
+            IFLA_MASTER => link.master = Some(u32_at(value, 0)),
+            IFLA_LINK => link.peer = Some(u32_at(value, 0)),
+            IFLA_ADDRESS => link.mac = value.to_vec(),
+            IFLA_LINKINFO => link.kind = attr(value, IFLA_INFO_KIND).map(text).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// All addresses: (interface, address, prefix), without IPv6 link-local ones, which nobody asked for.
+pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<(u32, IpAddr, u8)>> {
+    let mut batch = Batch::default();
+    batch.message(RTM_GETADDR, F_DUMP, &[0; 8]);
+    let replies = socket.dump(batch)?;
+    let mut found = Vec::new();
+    for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWADDR) {
+        let Some(&[_, prefix, ..]) = reply.payload.first_chunk::<8>() else { continue };
+        let rest = reply.payload.get(8..).unwrap_or_default();
+        let Some(address) = attr(rest, IFA_LOCAL).or_else(|| attr(rest, IFA_ADDRESS)).and_then(address) else {
+            continue;
+        };
+        if !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            found.push((u32_at(&reply.payload, 4), address, prefix));
+        }
+    }
+    Ok(found)
+}
+
+/// A route of the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) destination: Option<IpAddr>,
+    pub(crate) prefix: u8,
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) interface: Option<u32>,
+    pub(crate) v6: bool,
+}
+
+/// The unicast routes of the main table.
+pub(crate) fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
+    let mut batch = Batch::default();
+    batch.message(RTM_GETROUTE, F_DUMP, &[0; 12]);
+    let replies = socket.dump(batch)?;
+    let mut found = Vec::new();
+    for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWROUTE) {
+        let Some(&[family, prefix, _, _, table, _, _, kind]) = reply.payload.first_chunk::<8>() else { continue };
+        if table != RT_TABLE_MAIN || kind != RTN_UNICAST {
+            continue;
+        }
+        let rest = reply.payload.get(12..).unwrap_or_default();
+        found.push(Route {
+            destination: attr(rest, RTA_DST).and_then(address),
+            prefix,
+            gateway: attr(rest, RTA_GATEWAY).and_then(address),
+            interface: attr(rest, RTA_OIF).map(|value| u32_at(value, 0)),
+            v6: family == AF_INET6,
+        });
+    }
+    Ok(found)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => bytes.first_chunk::<4>().map(|b| Ipv4Addr::from(*b).into()),
+        16 => bytes.first_chunk::<16>().map(|b| Ipv6Addr::from(*b).into()),
+        _ => None,
+    }
+}
+
+fn ifinfo(index: u32, up: bool) -> [u8; 16] {
+    let mut header = [0; 16];
+    let flags = u32::from(up).to_ne_bytes();
+    for (slot, byte) in header.iter_mut().skip(4).zip(index.to_ne_bytes().into_iter().chain(flags).chain(flags)) {
+        *slot = byte;
+    }
+    header
+}
+
+/// Asks for a bridge, up, marked as ours from its first moment.
+pub(crate) fn add_bridge(batch: &mut Batch, name: &str, mac: [u8; 6], group: u32, link_local: bool) {
+    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, true));
+    batch.text(IFLA_IFNAME, name).attr(IFLA_ADDRESS, &mac).attr(IFLA_GROUP, &group.to_ne_bytes());
+    batch.nest(IFLA_LINKINFO, |b| {
+        b.text(IFLA_INFO_KIND, "bridge");
+    });
+    if !link_local {
+        no_link_local(batch);
+    }
+}
+
+/// One end of a veth pair on a bridge, the other already inside a container's namespace.
+#[derive(Debug)]
+pub(crate) struct VethPair<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) bridge_index: u32,
+    pub(crate) group: u32,
+    pub(crate) peer_name: &'a str,
+    pub(crate) peer_mac: [u8; 6],
+    pub(crate) peer_namespace: BorrowedFd<'a>,
+    pub(crate) v6: bool,
+}
+
+/// Asks for a veth pair: both ends named, placed and up by one message.
+pub(crate) fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
+    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, true));
+    batch.text(IFLA_IFNAME, pair.host_name);
+    batch.attr(IFLA_MASTER, &pair.bridge_index.to_ne_bytes()).attr(IFLA_GROUP, &pair.group.to_ne_bytes());
+    no_link_local(batch);
+    batch.nest(IFLA_LINKINFO, |b| {
+        b.text(IFLA_INFO_KIND, "veth");
+        b.nest(IFLA_INFO_DATA, |b| {
+            b.nest(VETH_INFO_PEER, |b| {
+                b.raw(&ifinfo(0, true)).text(IFLA_IFNAME, pair.peer_name).attr(IFLA_ADDRESS, &pair.peer_mac);
+                b.attr(IFLA_NET_NS_FD, &pair.peer_namespace.as_raw_fd().to_ne_bytes());
+                if !pair.v6 {
+                    no_link_local(b);
+                }
+            });
+        });
+    });
+}
+
+/// Spares the link its link-local address, and the multicast chatter and second of tentativeness that
+/// come with it.
+fn no_link_local(batch: &mut Batch) {
+    batch.nest(IFLA_AF_SPEC, |b| {
+        b.nest(u16::from(AF_INET6), |b| {
+            b.attr(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
+        });
+    });
+}
+
+/// Asks for the link to be up.
+pub(crate) fn set_up(batch: &mut Batch, index: u32) {
+    batch.message(RTM_NEWLINK, F_ACK, &ifinfo(index, true));
+}
+
+/// Asks for the link to be in another group.
+pub(crate) fn set_group(batch: &mut Batch, name: &str, group: u32) {
+    batch.message(RTM_SETLINK, F_ACK, &[0; 16]).text(IFLA_IFNAME, name).attr(IFLA_GROUP, &group.to_ne_bytes());
+}
+
+/// Asks for all links of the group to be gone: the kernel waits once for all of them, not for each.
+pub(crate) fn delete_group(batch: &mut Batch, group: u32) {
+    batch.message(RTM_DELLINK, F_ACK, &[0; 16]).attr(IFLA_GROUP, &group.to_ne_bytes());
+}
+
+fn address_message(batch: &mut Batch, kind: u16, flags: u16, index: u32, address: IpAddr, prefix: u8) {
+    let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
+    let [a, b, c, d] = index.to_ne_bytes();
+    batch.message(kind, F_ACK | flags, &[family, prefix, 0, 0, a, b, c, d]);
+    match address {
+        IpAddr::V4(v4) => {
+            batch.attr(IFA_LOCAL, &v4.octets()).attr(IFA_ADDRESS, &v4.octets());
+            if prefix < 31 {
+                let broadcast = u32::from(v4) | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+                batch.attr(IFA_BROADCAST, &broadcast.to_be_bytes());
+            }
+        }
+        IpAddr::V6(v6) => {
+            // Addresses are handed out by one allocator; waiting a second to detect duplicates is no use.
+            batch.attr(IFA_LOCAL, &v6.octets()).attr(IFA_ADDRESS, &v6.octets());
+            batch.attr(IFA_FLAGS, &IFA_F_NODAD.to_ne_bytes());
+        }
+    }
+}
+
+/// Asks for an address; one that is there already is fine.
+pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8) {
+    address_message(batch, RTM_NEWADDR, F_CREATE | F_REPLACE, index, address, prefix);
+}
+
+/// Asks for an address to be gone.
+pub(crate) fn delete_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8) {
+    address_message(batch, RTM_DELADDR, 0, index, address, prefix);
+}
+
+/// Asks for the default route.
+pub(crate) fn add_default_route(batch: &mut Batch, gateway: IpAddr) {
+    let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
+    let header = [family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0];
+    batch.message(RTM_NEWROUTE, F_ACK | F_CREATE | F_REPLACE, &header);
+    match gateway {
+        IpAddr::V4(v4) => batch.attr(RTA_GATEWAY, &v4.octets()),
+        IpAddr::V6(v6) => batch.attr(RTA_GATEWAY, &v6.octets()),
+    };
+}

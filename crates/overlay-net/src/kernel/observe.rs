@@ -1,0 +1,116 @@
+//! Reads the kernel into a `Kernel`: what of this daemon is there.
+
+use super::link::{self, Link};
+use super::netlink::Socket;
+use super::{Bridge, Kernel, Namespace, Veth, netns, nft};
+use crate::names;
+use model::TaskId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) kernel: Kernel,
+    /// Namespaces whose DNS redirection is whole.
+    pub(crate) dns: BTreeSet<TaskId>,
+}
+
+/// A number for links that are about to be deleted together.
+pub(crate) fn trash(owner: u32) -> u32 {
+    owner ^ 0x4000_0000
+}
+
+/// Looks at everything that carries our mark. What containers did inside of their own namespaces beyond
+/// what `want` says (more addresses, other routes) is their business and is not reported.
+pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
+    let socket = Socket::route()?;
+    let owner = names::owner(run_root);
+    let links = link::links(&socket)?;
+    let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
+    let mut observed = Observed::default();
+    for (index, address, prefix) in link::addresses(&socket)? {
+        if let Some(link) = by_index.get(&index).filter(|link| link.group == owner && link.kind == "bridge") {
+            observed.kernel.bridges.entry(link.name.clone()).or_default().addresses.insert((address, prefix));
+        }
+    }
+    for link in links.iter().filter(|link| link.group == owner && link.kind == "bridge") {
+        let bridge = observed.kernel.bridges.entry(link.name.clone()).or_insert_with(Bridge::default);
+        if !link.up {
+            // A bridge that is down counts as one without addresses; setting them sets it up.
+            bridge.addresses.clear();
+        }
+    }
+    let mut used = BTreeSet::new();
+    for (task, namespace) in namespaces(run_root) {
+        let wanted = want.namespaces.get(&task);
+        let inside = std::thread::scope(|scope| {
+            scope.spawn(|| netns::enter(&namespace).and_then(|()| inside(&by_index, owner, wanted))).join()
+        });
+        let (seen, dns) = inside.unwrap_or_else(|_| Err(io::Error::other("the observing thread panicked")))?;
+        used.extend(seen.links.values().map(|veth| veth.host_name.clone()));
+        observed.kernel.namespaces.insert(task, seen);
+        if dns {
+            observed.dns.insert(task);
+        }
+    }
+    let stray = |link: &&Link| {
+        link.group == trash(owner) || link.group == owner && link.kind != "bridge" && !used.contains(&link.name)
+    };
+    observed.kernel.strays = links.iter().filter(stray).map(|link| link.name.clone()).collect();
+    Ok(observed)
+}
+
+/// The named namespaces that are there; names without a namespace are removed on the way.
+fn namespaces(run_root: &Path) -> Vec<(TaskId, std::os::fd::OwnedFd)> {
+    let Ok(entries) = std::fs::read_dir(names::netns_dir(run_root)) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(task) = entry.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok()) else { continue };
+        match netns::open(&entry.path()) {
+            Ok(Some(fd)) => found.push((task, fd)),
+            Ok(None) => drop(netns::remove(&entry.path())),
+            Err(error) => tracing::warn!(%task, %error, "cannot open a network namespace"),
+        }
+    }
+    found
+}
+
+fn inside(hosts: &BTreeMap<u32, &Link>, owner: u32, want: Option<&Namespace>) -> io::Result<(Namespace, bool)> {
+    let socket = Socket::route()?;
+    let links = link::links(&socket)?;
+    let addresses = link::addresses(&socket)?;
+    let mut namespace = Namespace::default();
+    for link in &links {
+        let Some(host) = link.peer.and_then(|peer| hosts.get(&peer)).filter(|host| host.group == owner) else {
+            continue;
+        };
+        let wanted = want.and_then(|want| want.links.get(&link.name));
+        let extra = |cidr: &(IpAddr, u8)| wanted.is_some_and(|wanted| !wanted.addresses.contains(cidr));
+        let own = addresses.iter().filter(|(index, ..)| *index == link.index).map(|(_, ip, prefix)| (*ip, *prefix));
+        // An end that is down is as good as one on no bridge.
+        let bridge = host.master.filter(|_| host.up).and_then(|master| hosts.get(&master));
+        let veth = Veth {
+            host_name: host.name.clone(),
+            bridge: bridge.map(|bridge| bridge.name.clone()).unwrap_or_default(),
+            mac: wanted.map(|wanted| wanted.mac).or_else(|| link.mac.first_chunk().copied()).unwrap_or_default(),
+            addresses: own.filter(|cidr| !extra(cidr)).collect(),
+        };
+        namespace.links.insert(link.name.clone(), veth);
+    }
+    let defaults: BTreeSet<(bool, Option<IpAddr>)> = link::routes(&socket)?
+        .iter()
+        .filter(|r| r.destination.is_none() && r.prefix == 0)
+        .map(|r| (r.v6, r.gateway))
+        .collect();
+    namespace.gateways = match want {
+        Some(want) => {
+            let replaced = |v6: bool| defaults.iter().any(|(family, _)| *family == v6);
+            want.gateways.iter().copied().filter(|gateway| replaced(gateway.is_ipv6())).collect()
+        }
+        None => defaults.into_iter().filter_map(|(_, gateway)| gateway).collect(),
+    };
+    Ok((namespace, nft::dns_redirected()?))
+}

@@ -1,0 +1,239 @@
+//! The process that owns a host's network: one socket, one writer of the kernel, the DNS servers.
+
+use crate::dns::serve::{Directory, serve};
+use crate::kernel::apply::{Engine, Outcome};
+use crate::names;
+use crate::report::Applied;
+use crate::wire::{self, Request, Response, VERSION};
+use model::{HostNet, TaskId};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+/// Where a `netd` works.
+#[derive(Debug, Clone)]
+pub struct NetdArgs {
+    /// Holds its socket, its lock, its memory and the named network namespaces.
+    pub run_root: PathBuf,
+    /// The daemon's data; nothing of it is needed so far.
+    pub data_root: PathBuf,
+}
+
+/// Runs until asked to stop. Everything in the kernel outlives it, and the next one takes it over.
+pub fn main(args: NetdArgs) -> ExitCode {
+    match run(&args.run_root) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, run_root = %args.run_root.display(), "netd cannot work");
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a process, into netd.log, even if nobody set up tracing")]
+fn report(error: &io::Error) {
+    eprintln!("netd: {error}");
+}
+
+fn run(run_root: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(run_root)?;
+    let _lock = lock(run_root)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(listen(run_root));
+    // An apply under way finishes its step in the background and dies with the process: every step can
+    // be interrupted.
+    runtime.shutdown_background();
+    served
+}
+
+/// One netd per run root. The kernel lets go of the lock when the process ends, however it ends.
+fn lock(run_root: &Path) -> io::Result<File> {
+    let file = File::create(run_root.join("netd.lock"))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::new(io::ErrorKind::AddrInUse, "another netd works here already"))?;
+    Ok(file)
+}
+
+async fn listen(run_root: &Path) -> io::Result<()> {
+    let socket = names::socket_path(run_root);
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let netd = Arc::new(Netd { run_root: run_root.to_owned(), ..Netd::default() });
+    if let Some(net) = remembered(run_root) {
+        netd.want(Wanted { net: Arc::new(net), verify: true, waiting: Vec::new() });
+    }
+    // The mode is set before anyone could connect: the name appears only with the rename.
+    let fresh = socket.with_extension("new");
+    let _absent = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::rename(&fresh, &socket)?;
+    let applier = tokio::spawn(netd.clone().work());
+    let stopped = loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(netd.clone().client(stream))),
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            },
+            () = netd.stop.notified() => break Ok(()),
+        }
+    };
+    applier.abort();
+    let _gone = std::fs::remove_file(&socket);
+    stopped
+}
+
+/// A value that is still to be made true, and who waits for it.
+struct Wanted {
+    net: Arc<HostNet>,
+    verify: bool,
+    waiting: Vec<oneshot::Sender<Result<Applied, String>>>,
+}
+
+#[derive(Default)]
+struct Netd {
+    run_root: PathBuf,
+    directory: Arc<Directory>,
+    next: Mutex<Option<Wanted>>,
+    wake: Notify,
+    stop: Notify,
+}
+
+impl Netd {
+    /// The newest wins; who waited for an older one gets the newest one's report.
+    fn want(&self, mut wanted: Wanted) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(older) = next.take() {
+            wanted.verify |= older.verify;
+            wanted.waiting.extend(older.waiting);
+        }
+        *next = Some(wanted);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Option<Wanted> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn client(self: Arc<Self>, mut stream: UnixStream) {
+        loop {
+            let response = match wire::read(&mut stream).await {
+                Ok(None) => return,
+                Ok(Some(request)) => self.answer(request).await,
+                Err(error) => Response::Failed(format!("read the request: {error}")),
+            };
+            let last = matches!(response, Response::Bye);
+            let written = wire::write(&mut stream, &response).await;
+            if last {
+                self.stop.notify_one();
+            }
+            if last || written.is_err() || matches!(response, Response::Failed(_)) {
+                return;
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        match request {
+            Request::Hello => Response::Hello { version: VERSION, pid: std::process::id() },
+            Request::Shutdown => Response::Bye,
+            Request::Apply { net, verify } => {
+                let (sender, receiver) = oneshot::channel();
+                self.want(Wanted { net: Arc::new(*net), verify, waiting: vec![sender] });
+                match receiver.await {
+                    Ok(Ok(applied)) => Response::Applied(applied),
+                    Ok(Err(reason)) => Response::Failed(reason),
+                    Err(_) => Response::Failed("netd is stopping".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// Makes one value after the other true, on a thread that may block.
+    async fn work(self: Arc<Self>) {
+        let mut engine = Engine::new(&self.run_root);
+        if let Some(last) = remembered(&self.run_root) {
+            engine.adopt_ports(&last.ports);
+        }
+        let mut servers: BTreeMap<TaskId, AbortHandle> = BTreeMap::new();
+        loop {
+            let Some(wanted) = self.take() else {
+                self.wake.notified().await;
+                continue;
+            };
+            // Names first: a container may ask for another as soon as that one has an address.
+            self.directory.replace(wanted.net.clone());
+            servers.retain(|task, server| {
+                let keep = wanted.net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns);
+                if !keep {
+                    server.abort();
+                }
+                keep
+            });
+            let (run_root, net) = (self.run_root.clone(), wanted.net.clone());
+            let applied = tokio::task::spawn_blocking(move || {
+                // Before the first step: whoever comes after a crash must know what was begun.
+                let outcome = remember(&run_root, &net).and_then(|()| engine.apply(&net, wanted.verify));
+                (engine, outcome)
+            });
+            let result = match applied.await {
+                Ok((back, outcome)) => {
+                    engine = back;
+                    outcome.map(|outcome| self.adopt(outcome, &mut servers)).map_err(|error| error.to_string())
+                }
+                Err(panic) => {
+                    engine = Engine::new(&self.run_root);
+                    Err(format!("a bug in netd: {panic}"))
+                }
+            };
+            if let Err(error) = &result {
+                tracing::error!(%error, "cannot apply");
+            }
+            for waiting in wanted.waiting {
+                // Who has hung up does not want to know.
+                let _unread = waiting.send(result.clone());
+            }
+        }
+    }
+
+    fn adopt(&self, outcome: Outcome, servers: &mut BTreeMap<TaskId, AbortHandle>) -> Applied {
+        for (task, sockets) in outcome.dns {
+            let server = tokio::spawn(serve(task, sockets, self.directory.clone()));
+            if let Some(old) = servers.insert(task, server.abort_handle()) {
+                old.abort();
+            }
+        }
+        outcome.applied
+    }
+}
+
+fn memory(run_root: &Path) -> PathBuf {
+    run_root.join("netd.json")
+}
+
+/// Keeps the last wanted value. No fsync: after a power cut there is no network left to remember.
+fn remember(run_root: &Path, net: &HostNet) -> io::Result<()> {
+    let path = memory(run_root);
+    let fresh = path.with_extension("json.new");
+    std::fs::write(&fresh, serde_json::to_vec(net)?)?;
+    std::fs::rename(&fresh, &path)
+}
+
+fn remembered(run_root: &Path) -> Option<HostNet> {
+    let bytes = std::fs::read(memory(run_root)).ok()?;
+    serde_json::from_slice(&bytes)
+        .inspect_err(|error| tracing::warn!(%error, "cannot read what was wanted last; the daemon will say it again"))
+        .ok()
+}

@@ -1,0 +1,178 @@
+//! The host's nftables table as a text. Pure.
+
+use crate::names;
+use model::{HostNet, Network, Protocol, PublishedPort};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// A script that replaces the whole table in one transaction; with nothing to say it removes the table.
+/// `ports`: those that could be reserved.
+pub(crate) fn script(table: &str, net: &HostNet, ports: &[&PublishedPort]) -> String {
+    let mut text = format!("add table inet {table}\ndelete table inet {table}\n");
+    if net.networks.is_empty() && ports.is_empty() {
+        return text;
+    }
+    let bridges = set(net.networks.values());
+    let internal = set(net.networks.values().filter(|network| network.spec.internal));
+    let mut body = String::new();
+    if let Some(bridges) = &bridges {
+        body.push_str(&guard_loopback(bridges));
+        body.push_str(&forward(net, bridges, internal.as_deref()));
+        body.push_str(&postrouting(net, bridges));
+    }
+    body.push_str(&published(ports));
+    let _infallible = write!(text, "table inet {table} {{\n{body}}}\n");
+    text
+}
+
+/// `{ "rsa", "rsb" }`, or nothing: the language knows no empty set.
+fn set<'a>(networks: impl Iterator<Item = &'a Network>) -> Option<String> {
+    let names: Vec<String> = networks.map(|network| format!("\"{}\"", names::bridge(network.id))).collect();
+    (!names.is_empty()).then(|| format!("{{ {} }}", names.join(", ")))
+}
+
+/// Published ports on 127.0.0.1 need `route_localnet` on the bridges, which alone would let containers
+/// reach what listens on the host's loopback. Before connection tracking no honest packet from a bridge
+/// is addressed there.
+fn guard_loopback(bridges: &str) -> String {
+    format!(
+        "\tchain raw {{\n\t\ttype filter hook prerouting priority raw; policy accept;\n\
+         \t\tiifname {bridges} ip daddr 127.0.0.0/8 drop\n\t}}\n"
+    )
+}
+
+/// Who may talk to whom through this host. Order matters: each line speaks about what is left.
+fn forward(net: &HostNet, bridges: &str, internal: Option<&str>) -> String {
+    let mut text = String::from("\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n");
+    let mut rule = |line: &str| {
+        let _infallible = writeln!(text, "\t\t{line}");
+    };
+    rule(&format!("iifname != {bridges} oifname != {bridges} accept"));
+    rule("ct state established,related accept");
+    let pairs: Vec<String> = net
+        .networks
+        .values()
+        .map(|network| names::bridge(network.id))
+        .map(|bridge| format!("\"{bridge}\" . \"{bridge}\""))
+        .collect();
+    rule(&format!("iifname . oifname {{ {} }} accept", pairs.join(", ")));
+    if let Some(internal) = internal {
+        rule(&format!("iifname {internal} drop"));
+        rule(&format!("oifname {internal} drop"));
+    }
+    rule(&format!("oifname {bridges} ct status dnat accept"));
+    rule(&format!("oifname {bridges} drop"));
+    text.push_str("\t}\n");
+    text
+}
+
+fn postrouting(net: &HostNet, bridges: &str) -> String {
+    let mut text =
+        String::from("\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
+    for network in net.networks.values() {
+        let bridge = names::bridge(network.id);
+        for subnet in [Some(network.subnet), network.subnet6].into_iter().flatten() {
+            let family = family(subnet.address);
+            // To a published port of the own network: the answer must come back through the host.
+            let _infallible =
+                writeln!(text, "\t\t{family} saddr {subnet} {family} daddr {subnet} ct status dnat masquerade");
+            if !network.spec.internal {
+                let _infallible = writeln!(text, "\t\t{family} saddr {subnet} oifname != \"{bridge}\" masquerade");
+            }
+        }
+    }
+    let _infallible = writeln!(text, "\t\tip saddr 127.0.0.0/8 oifname {bridges} masquerade");
+    text.push_str("\t}\n");
+    text
+}
+
+fn published(ports: &[&PublishedPort]) -> String {
+    if ports.iter().all(|port| port.backends.is_empty()) {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n\
+         \t\tfib daddr type local jump ports\n\t}\n\
+         \tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\
+         \t\tfib daddr type local jump ports\n\t}\n\tchain ports {\n",
+    );
+    // Ports with one backend, the rule on most hosts, share one map per protocol and family: one lookup
+    // for a thousand ports. A fixed host address is more special than all, so those come first.
+    let mut maps: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let (fixed, any): (Vec<&PublishedPort>, Vec<&PublishedPort>) =
+        ports.iter().partition(|port| fixed_ip(port).is_some());
+    for port in fixed.into_iter().chain(any) {
+        for v6 in [false, true] {
+            let wanted_family = port.host_ip.is_none_or(|ip| ip.is_ipv6() == v6);
+            let backends: Vec<&(IpAddr, u16)> = port.backends.iter().filter(|(ip, _)| ip.is_ipv6() == v6).collect();
+            if !wanted_family || backends.is_empty() {
+                continue;
+            }
+            let family = if v6 { "ip6" } else { "ip" };
+            let protocol = protocol(port.protocol);
+            match (fixed_ip(port), backends.as_slice()) {
+                (None, [(ip, target)]) => {
+                    maps.entry((family, protocol)).or_default().push(format!("{} : {ip} . {target}", port.host_port));
+                }
+                (host_ip, _) => {
+                    let daddr = host_ip.map(|ip| format!("{family} daddr {ip} ")).unwrap_or_default();
+                    let targets: Vec<String> =
+                        backends.iter().enumerate().map(|(i, (ip, target))| format!("{i} : {ip} . {target}")).collect();
+                    let _infallible = writeln!(
+                        text,
+                        "\t\tmeta nfproto {} {daddr}{protocol} dport {} dnat {family} to numgen inc mod {} map {{ {} }}",
+                        if v6 { "ipv6" } else { "ipv4" },
+                        port.host_port,
+                        targets.len(),
+                        targets.join(", "),
+                    );
+                }
+            }
+        }
+    }
+    for ((family, protocol), elements) in maps {
+        let nfproto = if family == "ip6" { "ipv6" } else { "ipv4" };
+        let elements = elements.join(", ");
+        let _infallible =
+            writeln!(text, "\t\tmeta nfproto {nfproto} dnat {family} to {protocol} dport map {{ {elements} }}");
+    }
+    text.push_str("\t}\n");
+    text
+}
+
+/// The host address of a port, when it is bound to one in particular.
+fn fixed_ip(port: &PublishedPort) -> Option<IpAddr> {
+    port.host_ip.filter(|ip| !ip.is_unspecified())
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ip" } else { "ip6" }
+}
+
+pub(crate) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// Lines that let our traffic through chains of others that drop by policy, and take away what an
+/// earlier call put there. Plain matches only: `iptables` must still be able to read its table.
+pub(crate) fn pass_foreign(mark: &str, net: &HostNet, chains: &[crate::kernel::nft::ForeignChain]) -> String {
+    let mut text = String::new();
+    for chain in chains {
+        let place = format!("{} {} {}", chain.family, chain.table, chain.name);
+        for handle in &chain.ours {
+            let _infallible = writeln!(text, "delete rule {place} handle {handle}");
+        }
+        for network in net.networks.values() {
+            let bridge = names::bridge(network.id);
+            for direction in ["iifname", "oifname"] {
+                let _infallible =
+                    writeln!(text, "insert rule {place} {direction} \"{bridge}\" accept comment \"{mark}\"");
+            }
+        }
+    }
+    text
+}
