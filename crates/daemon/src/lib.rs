@@ -1,3 +1,93 @@
 //! Layer: edge.
 //!
-//! To be written.
+//! The daemon: it drives the pure machines (consensus, manager, agent), performs what they ask for
+//! through the crates that touch the host, and serves the API. All background tasks live here.
+
+mod api_server;
+mod archives;
+mod calls;
+mod clock;
+mod cluster;
+mod config;
+mod drive_agent;
+mod drive_manager;
+mod effects;
+mod events;
+mod failure;
+mod images;
+mod logs;
+mod names;
+mod node;
+mod pin;
+mod rendezvous;
+mod run;
+mod sessions;
+mod shared;
+mod streams;
+#[cfg(test)]
+mod testing;
+mod views;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How to run a daemon.
+#[derive(Debug, Clone)]
+pub struct DaemonArgs {
+    /// What outlives a boot: log, images, volumes, containers. One daemon only.
+    pub data_root: PathBuf,
+    /// What does not: the socket, namespaces, shims' sockets. One daemon only.
+    pub run_root: PathBuf,
+    /// The cgroup below which containers get theirs.
+    pub cgroup_parent: String,
+    /// An external OCI runtime in place of the built-in one.
+    pub oci_runtime: Option<PathBuf>,
+    /// Registries that may be spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// What to log: a level, or a filter such as `daemon=debug`.
+    pub log_level: String,
+    /// This binary: runs `EXE shim …` and `EXE netd …`.
+    pub exe: PathBuf,
+}
+
+/// Runs a daemon until SIGTERM or SIGINT. Containers go on running after it.
+pub fn main(args: DaemonArgs) -> ExitCode {
+    start_logging(&args.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run::run(args));
+            // A blocking task that hangs on a disk must not hold up the end.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            ended
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("start the threads of the daemon")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let (filter, bad) = match EnvFilter::try_new(level) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    // A second daemon in one process (tests) keeps the first one's.
+    let _already_set = subscriber.try_init();
+    if let Some(error) = bad {
+        tracing::warn!("`{level}` is no log level or filter ({error}): logging at info");
+    }
+}

@@ -188,7 +188,7 @@ pub struct ContainerSpec {
 }
 
 /// When to fetch an image (Compose `pull_policy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PullPolicy {
     /// Fetch if it is not here.

@@ -1,0 +1,58 @@
+//! Calls with one answer.
+
+mod lifecycle;
+pub(crate) mod looks;
+mod objects;
+mod prune;
+mod replicated;
+
+pub(crate) use replicated::propose;
+
+use crate::shared::Daemon;
+use crate::{failure, images};
+use api::{ApiError, Call, Reply};
+use std::sync::Arc;
+
+/// Answers a call.
+///
+/// # Errors
+/// What the client is told instead.
+pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, ApiError> {
+    Ok(match call {
+        Call::Ping => Reply::Pong(daemon.info.clone()),
+        Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),
+        Call::Containers { all, stack } => Reply::Containers(looks::rows(daemon, all, stack.as_deref()).await?),
+        Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name).await?),
+        Call::InspectNetwork(name) => Reply::Inspect(objects::inspect_network(daemon, &name).await?),
+        Call::InspectVolume(name) => Reply::Inspect(objects::inspect_volume(daemon, &name).await?),
+        Call::InspectImage(name) => Reply::Inspect(images::inspect(daemon, &name).await?),
+        Call::Power { container, action } => done(lifecycle::power(daemon, &container, action).await)?,
+        Call::Kill { container, signal } => done(lifecycle::kill(daemon, &container, &signal).await)?,
+        Call::Pause(container) => done(lifecycle::pause(daemon, &container, true).await)?,
+        Call::Unpause(container) => done(lifecycle::pause(daemon, &container, false).await)?,
+        Call::Wait(container) => Reply::Exited(lifecycle::wait(daemon, &container).await?),
+        Call::RemoveContainer { container, force, volumes } => {
+            done(lifecycle::remove(daemon, &container, force, volumes).await)?
+        }
+        Call::Top(container) => Reply::Top(looks::top(daemon, &container).await?),
+        Call::Stats(containers) => Reply::Stats(looks::stats(daemon, &containers).await?),
+        Call::Resize { container, size: (rows, columns) } => {
+            let task = looks::task(daemon, &container).await?;
+            daemon.engine.resize(task.id, rows, columns).await.map_err(|error| failure::engine(&error))?;
+            Reply::Done
+        }
+        Call::Images { all } => Reply::Images(images::list(daemon, all).await?),
+        Call::History(name) => Reply::History(images::history(daemon, &name).await?),
+        Call::Tag { source, target } => done(images::tag(daemon, &source, &target).await)?,
+        Call::RemoveImage { reference, force } => Reply::Lines(images::remove(daemon, &reference, force).await?),
+        Call::PruneImages { all } => Reply::Pruned(images::prune(daemon, all).await?),
+        Call::PruneVolumes { all } => Reply::Pruned(prune::volumes(daemon, all).await?),
+        Call::PruneNetworks => Reply::Pruned(prune::networks(daemon).await?),
+        Call::PruneContainers => Reply::Pruned(prune::containers(daemon).await?),
+        Call::VolumeUsage => Reply::Usage(objects::volume_usage(daemon).await?),
+    })
+}
+
+fn done(result: Result<(), ApiError>) -> Result<Reply, ApiError> {
+    result.map(|()| Reply::Done)
+}

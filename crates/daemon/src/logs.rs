@@ -1,0 +1,198 @@
+//! `logs`: of one container or several, also of those of a stack that come later.
+
+use crate::shared::Daemon;
+use crate::streams::Sender;
+use crate::{clock, failure, names};
+use api::{ApiError, LogLine, StreamItem};
+use model::{ContainerState, State, Task, TaskId};
+use runtime::logs::{LogQuery, LogRecord};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Begins to send lines.
+///
+/// # Errors
+/// A container that is not there, or whose log driver keeps nothing.
+pub(crate) async fn open(
+    daemon: Arc<Daemon>,
+    containers: Vec<String>,
+    stack: Option<String>,
+    services: Vec<String>,
+    query: LogQuery,
+    sender: Sender,
+) -> Result<(), ApiError> {
+    let state = daemon.cluster.state().await?;
+    let mut tasks: Vec<Arc<Task>> =
+        containers.iter().map(|name| names::container(&state, name).cloned()).collect::<Result<_, _>>()?;
+    if let Some(stack) = &stack {
+        if !state.services.iter().any(|service| service.spec.stack.as_ref() == Some(stack)) {
+            return Err(failure::not_found(format!("there is no stack `{stack}`")));
+        }
+        tasks.extend(of_stack(&state, stack, &services));
+    }
+    let mut sources = Vec::new();
+    for task in tasks {
+        match daemon.engine.logs(task.id, query.clone()).await {
+            Ok(lines) => sources.push((task, lines)),
+            // No container yet, or no more: of a stack that is no news.
+            Err(runtime::engine::Error::NotFound(_)) if stack.is_some() || task.status.container.is_none() => {}
+            Err(error) if stack.is_none() => return Err(failure::engine(&error)),
+            Err(error) => tracing::debug!(task = %task.id, "read the log: {error}"),
+        }
+    }
+    tokio::spawn(async move {
+        if query.follow {
+            follow(&daemon, sources, stack, &services, &query, &sender).await;
+        } else {
+            merge(sources, &sender).await;
+        }
+    });
+    Ok(())
+}
+
+fn of_stack(state: &State, stack: &str, services: &[String]) -> Vec<Arc<Task>> {
+    let tasks = state.tasks.iter().filter(|task| {
+        task.spec.stack.as_deref() == Some(stack) && (services.is_empty() || services.contains(&task.spec.key))
+    });
+    tasks.cloned().collect()
+}
+
+type Source = (Arc<Task>, mpsc::Receiver<LogRecord>);
+
+/// Lines of all, in order of their time.
+async fn merge(mut sources: Vec<Source>, sender: &Sender) {
+    let mut heads: Vec<Option<LogRecord>> = Vec::new();
+    for (_, lines) in &mut sources {
+        heads.push(lines.recv().await);
+    }
+    loop {
+        let next = heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.time_ns, index))).min();
+        let Some((_, index)) = next else { return };
+        let (Some((task, lines)), Some(head)) = (sources.get_mut(index), heads.get_mut(index)) else { return };
+        let record = std::mem::replace(head, lines.recv().await);
+        if let Some(record) = record
+            && sender.send(StreamItem::Log(line(task, record))).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Lines of all as they come; of a stack also those of containers that are made, or started again,
+/// meanwhile.
+async fn follow(
+    daemon: &Arc<Daemon>,
+    sources: Vec<Source>,
+    stack: Option<String>,
+    services: &[String],
+    query: &LogQuery,
+    sender: &Sender,
+) {
+    let mut read: BTreeSet<TaskId> = BTreeSet::new();
+    let mut pumps = JoinSet::new();
+    for (task, lines) in sources {
+        read.insert(task.id);
+        pumps.spawn(pump(task, lines, sender.clone()));
+    }
+    let Some(stack) = stack else {
+        tokio::select! {
+            () = async { while pumps.join_next().await.is_some() {} } => {}
+            () = sender.closed() => {}
+        }
+        return;
+    };
+    let mut changes = daemon.cluster.changes();
+    // Where the reading of a container that has ended stopped.
+    let mut ended: BTreeMap<TaskId, u64> = BTreeMap::new();
+    loop {
+        changes.borrow_and_update();
+        let Ok(state) = daemon.cluster.state().await else { return };
+        if !state.services.iter().any(|service| service.spec.stack.as_ref() == Some(&stack)) {
+            break;
+        }
+        for task in of_stack(&state, &stack, services) {
+            let Some(container) = &task.status.container else { continue };
+            let since_ns = if !read.contains(&task.id) {
+                query.since_ns
+            } else if container.state == ContainerState::Running
+                && let Some(last) = ended.get(&task.id)
+            {
+                Some(last.saturating_add(1))
+            } else {
+                continue;
+            };
+            let query = LogQuery { tail: None, since_ns, ..query.clone() };
+            if let Ok(lines) = daemon.engine.logs(task.id, query).await {
+                read.insert(task.id);
+                ended.remove(&task.id);
+                pumps.spawn(pump(task, lines, sender.clone()));
+            }
+        }
+        tokio::select! {
+            Some(done) = pumps.join_next() => if let Ok((task, last)) = done {
+                ended.insert(task, last);
+            },
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+        }
+    }
+    while pumps.join_next().await.is_some() {}
+}
+
+/// Passes lines on; returns when the last one was written.
+async fn pump(task: Arc<Task>, mut lines: mpsc::Receiver<LogRecord>, sender: Sender) -> (TaskId, u64) {
+    let mut last = 0;
+    while let Some(record) = lines.recv().await {
+        last = record.time_ns;
+        if sender.send(StreamItem::Log(line(&task, record))).await.is_err() {
+            break;
+        }
+    }
+    (task.id, last)
+}
+
+fn line(task: &Task, record: LogRecord) -> LogLine {
+    LogLine {
+        container: task.name(),
+        service: task.spec.key.clone(),
+        slot: task.slot,
+        stream: record.stream.name().to_owned(),
+        time: clock::rfc3339_ns(record.time_ns),
+        line: record.line,
+        newline: record.newline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use runtime::logs::LogStream;
+
+    fn record(time_ns: u64) -> LogRecord {
+        LogRecord { stream: LogStream::Stdout, time_ns, line: time_ns.to_string(), newline: true }
+    }
+
+    #[tokio::test]
+    async fn lines_of_several_come_in_order_of_time() {
+        let spec = testing::service("web", "web", None);
+        let mut sources = Vec::new();
+        for (id, times) in [(1, vec![1, 4, 5]), (2, vec![]), (3, vec![2, 3, 6])] {
+            let (sender, receiver) = mpsc::channel(8);
+            for time in times {
+                let _room = sender.try_send(record(time));
+            }
+            sources.push((Arc::new(testing::task(id, &spec, 1)), receiver));
+        }
+        let (sender, mut receiver) = mpsc::channel(8);
+        merge(sources, &sender).await;
+        drop(sender);
+        let mut lines = Vec::new();
+        while let Some(StreamItem::Log(line)) = receiver.recv().await {
+            lines.push(line.line);
+        }
+        assert_eq!(lines.join(""), "123456");
+    }
+}

@@ -1,0 +1,66 @@
+//! This machine as the cluster sees it.
+
+use crate::config;
+use model::{Availability, Node, NodeId};
+use std::collections::BTreeMap;
+
+/// Describes this machine.
+pub(crate) fn describe(id: NodeId) -> Node {
+    let name = rustix::system::uname();
+    Node {
+        id,
+        hostname: name.nodename().to_string_lossy().into_owned(),
+        platform: format!("linux/{}", architecture()),
+        labels: BTreeMap::new(),
+        engine_labels: BTreeMap::new(),
+        manager: true,
+        availability: Availability::Active,
+        ready: true,
+        nano_cpus: cpus().saturating_mul(1_000_000_000),
+        memory: memory(),
+        generic: BTreeMap::new(),
+        host_routes: overlay_net::host_routes().unwrap_or_else(|error| {
+            tracing::warn!("read the routes of the host, to keep address pools off them: {error}");
+            Vec::new()
+        }),
+    }
+}
+
+/// Processors that may be used.
+pub(crate) fn cpus() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
+}
+
+/// Bytes of memory of the machine.
+pub(crate) fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+/// GOARCH, which is what images are named after.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
+/// `v1`, `v2` or `hybrid`: which cgroup hierarchies are mounted.
+pub(crate) fn cgroup_version() -> &'static str {
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    if root.join("cgroup.controllers").exists() {
+        "v2"
+    } else if root.join("unified/cgroup.controllers").exists() {
+        "hybrid"
+    } else {
+        "v1"
+    }
+}
+
+/// An id for a request of the daemon's own.
+pub(crate) fn seed() -> anyhow::Result<u64> {
+    Ok(u64::from_be_bytes(config::random()?))
+}

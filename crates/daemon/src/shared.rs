@@ -1,0 +1,91 @@
+//! What every part of the daemon can reach.
+
+use crate::cluster::Cluster;
+use crate::events::Events;
+use crate::images::Images;
+use crate::rendezvous::Rendezvous;
+use model::{Exit, NodeId, Task, TaskId};
+use runtime::Engine;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// One daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) node: NodeId,
+    pub(crate) info: api::DaemonInfo,
+    pub(crate) run_root: std::path::PathBuf,
+    pub(crate) cluster: Cluster,
+    pub(crate) engine: Engine,
+    pub(crate) images: Images,
+    pub(crate) events: Events,
+    pub(crate) rendezvous: Rendezvous,
+    pub(crate) endings: Endings,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Tells of something that happened to a container.
+    pub(crate) fn container_event(&self, task: &Task, action: impl Into<String>, more: &[(&str, String)]) {
+        let mut attributes = task.spec.container.labels.clone();
+        attributes.insert("name".to_owned(), task.name());
+        attributes.insert("image".to_owned(), task.spec.container.image.clone());
+        attributes.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.events.emit_map("container", action, task.id.to_string(), attributes);
+    }
+
+    /// The same for one of which only the id is known here.
+    pub(crate) async fn container_event_by_id(&self, task: TaskId, action: impl Into<String>, more: &[(&str, String)]) {
+        let state = self.cluster.state().await.ok();
+        match state.as_ref().and_then(|state| state.tasks.iter().find(|candidate| candidate.id == task)) {
+            Some(task) => self.container_event(task, action, more),
+            None => {
+                let attributes = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                self.events.emit_map("container", action, task.to_string(), attributes);
+            }
+        }
+    }
+}
+
+/// Endings remembered for those who `wait` on a container that is gone by the time they look.
+const ENDINGS_KEPT: usize = 1024;
+
+/// How containers ended lately, and which were signalled by hand so that their end is meant.
+#[derive(Debug, Default)]
+pub(crate) struct Endings {
+    inner: Mutex<EndingsInner>,
+}
+
+#[derive(Debug, Default)]
+struct EndingsInner {
+    codes: BTreeMap<TaskId, i32>,
+    order: VecDeque<TaskId>,
+    meant: BTreeSet<TaskId>,
+}
+
+impl Endings {
+    /// It ended. Was that meant by whoever signalled it?
+    pub(crate) fn ended(&self, task: TaskId, exit: &Exit) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.codes.insert(task, exit.code).is_none() {
+            inner.order.push_back(task);
+        }
+        if inner.order.len() > ENDINGS_KEPT
+            && let Some(oldest) = inner.order.pop_front()
+        {
+            inner.codes.remove(&oldest);
+        }
+        inner.meant.remove(&task)
+    }
+
+    /// Its next end is to be a stop by hand.
+    pub(crate) fn mean(&self, task: TaskId) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).meant.insert(task);
+    }
+
+    /// How it ended last.
+    pub(crate) fn code(&self, task: TaskId) -> Option<i32> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).codes.get(&task).copied()
+    }
+}
