@@ -77,8 +77,9 @@ async fn connection(daemon: Arc<Daemon>, stream: UnixStream) {
         let daemon = daemon.clone();
         async move { Ok::<_, Infallible>(answer(daemon, request).await) }
     });
-    let mut serving =
-        std::pin::pin!(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut serving = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades()
+    );
     let result = tokio::select! {
         result = &mut serving => result,
         () = stop.cancelled() => {
@@ -110,7 +111,9 @@ async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> Response<Bod
             Ok(call) => archives::download(daemon, call).await.map(Response::new),
             Err(error) => Err(error),
         },
-        (method, path) => Err(failure::not_found(format!("{method} {path} is not in version {} of this API", api::VERSION))),
+        (method, path) => {
+            Err(failure::not_found(format!("{method} {path} is not in version {} of this API", api::VERSION)))
+        }
     };
     let mut response = result.unwrap_or_else(|error| refusal(&error));
     response.headers_mut().insert("x-rswarm-version", api::VERSION.into());
@@ -152,7 +155,8 @@ fn lines(body: Body) -> Response<Body> {
 
 async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
     let limited = Limited::new(request.into_body(), MAX_CALL);
-    let bytes = limited.collect().await.map_err(|error| failure::invalid(format!("read the request: {error}")))?.to_bytes();
+    let bytes =
+        limited.collect().await.map_err(|error| failure::invalid(format!("read the request: {error}")))?.to_bytes();
     parse(&bytes)
 }
 
@@ -168,7 +172,10 @@ fn header<T: DeserializeOwned>(request: &Request<Incoming>) -> Result<T, ApiErro
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
         failure::hint(
-            failure::invalid(format!("the request makes no sense to this daemon (API version {}): {error}", api::VERSION)),
+            failure::invalid(format!(
+                "the request makes no sense to this daemon (API version {}): {error}",
+                api::VERSION
+            )),
             "client and daemon are of different versions, perhaps: restart the daemon with the newer binary",
         )
     })

@@ -92,8 +92,7 @@ pub(crate) fn write_atomically(path: &Path, data: &[u8], mode: u32) -> std::io::
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
     file.write_all(data)?;
     file.sync_all()?;
     drop(file);
@@ -140,7 +139,11 @@ pub(crate) fn node_key(data_root: &Path) -> Result<[u8; 32]> {
     let path = data_root.join("node-key");
     match std::fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|bytes: Vec<u8>| {
-            anyhow::anyhow!("{} holds {} bytes instead of the 32 of a key: restore it from a backup", path.display(), bytes.len())
+            anyhow::anyhow!(
+                "{} holds {} bytes instead of the 32 of a key: restore it from a backup",
+                path.display(),
+                bytes.len()
+            )
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key: [u8; 32] = random()?;

@@ -24,7 +24,13 @@ impl Events {
     }
 
     /// Tells everybody.
-    pub(crate) fn emit(&self, kind: &str, action: impl Into<String>, id: impl Into<String>, attributes: &[(&str, &str)]) {
+    pub(crate) fn emit(
+        &self,
+        kind: &str,
+        action: impl Into<String>,
+        id: impl Into<String>,
+        attributes: &[(&str, &str)],
+    ) {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.emit_map(kind, action, id, attributes);
     }
@@ -37,8 +43,13 @@ impl Events {
         id: impl Into<String>,
         attributes: BTreeMap<String, String>,
     ) {
-        let event =
-            Event { time_nano: clock::now_ns(), kind: kind.to_owned(), action: action.into(), id: id.into(), attributes };
+        let event = Event {
+            time_nano: clock::now_ns(),
+            kind: kind.to_owned(),
+            action: action.into(),
+            id: id.into(),
+            attributes,
+        };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();

@@ -5,7 +5,7 @@ use model::{Availability, Node, NodeId};
 use std::collections::BTreeMap;
 
 /// Describes this machine.
-pub(crate) fn describe(id: NodeId) -> Node {
+pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
     let name = rustix::system::uname();
     Node {
         id,
@@ -19,7 +19,7 @@ pub(crate) fn describe(id: NodeId) -> Node {
         nano_cpus: cpus().saturating_mul(1_000_000_000),
         memory: memory(),
         generic: BTreeMap::new(),
-        host_routes: overlay_net::host_routes().unwrap_or_else(|error| {
+        host_routes: overlay_net::host_routes(run_root).unwrap_or_else(|error| {
             tracing::warn!("read the routes of the host, to keep address pools off them: {error}");
             Vec::new()
         }),

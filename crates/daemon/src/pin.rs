@@ -1,9 +1,9 @@
 //! Before a spec is proposed its images are pinned: what the tag means now is what every task of
 //! this version will run, today and after a restart.
 
+use crate::failure;
 use crate::images;
 use crate::shared::Daemon;
-use crate::failure;
 use api::ApiError;
 use model::{PullPolicy, ServiceSpec, StackSpec};
 use std::collections::BTreeMap;
@@ -99,7 +99,11 @@ mod tests {
     fn every_missing_image_is_told_with_its_services() {
         let problems = vec![
             (vec!["web".to_owned()], "b:1".to_owned(), failure::failed("no route")),
-            (vec!["api".to_owned(), "db".to_owned()], "a:1".to_owned(), failure::hint(failure::not_found("gone"), "look")),
+            (
+                vec!["api".to_owned(), "db".to_owned()],
+                "a:1".to_owned(),
+                failure::hint(failure::not_found("gone"), "look"),
+            ),
         ];
         let error = tell(problems);
         assert_eq!(error.message, "services api, db: image a:1: gone\nservice web: image b:1: no route");

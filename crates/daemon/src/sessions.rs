@@ -31,7 +31,10 @@ struct Opened {
 enum Talk {
     Session(Opened),
     /// It could not be started: said on standard error, then the exit code, as Docker's users know it.
-    NotStarted { exit_code: i32, message: String },
+    NotStarted {
+        exit_code: i32,
+        message: String,
+    },
     /// Nothing to say: it runs on its own.
     Detached,
 }
@@ -125,9 +128,13 @@ async fn exec(daemon: &Daemon, container: &str, process: ExecProcess) -> Result<
 /// `start -a`.
 async fn start_attached(daemon: &Daemon, task: TaskId, stdin: bool) -> Result<Talk, ApiError> {
     let what = Awaited::Task(task);
-    let running = daemon.cluster.state().await?.tasks.iter().any(|candidate| {
-        candidate.id == task && crate::views::container::is_up(candidate)
-    });
+    let running = daemon
+        .cluster
+        .state()
+        .await?
+        .tasks
+        .iter()
+        .any(|candidate| candidate.id == task && crate::views::container::is_up(candidate));
     if running {
         let session = daemon.engine.attach(task).await.map_err(|error| failure::engine(&error))?;
         return Ok(Talk::Session(Opened { session, stdin, _drain: None }));

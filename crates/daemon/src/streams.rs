@@ -5,7 +5,7 @@ use crate::shared::Daemon;
 use crate::{calls, events, failure, logs};
 use api::{ApiError, StreamCall, StreamItem};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use model::State;
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! `stop`, `start`, `restart`, `kill`, `pause`, `wait`, `rm`: return when it is done.
 
 use super::looks;
-use crate::shared::Daemon;
 use crate::failure;
+use crate::shared::Daemon;
 use api::ApiError;
 use model::{ContainerState, PowerAction, Request, RestartCondition, RestartScope, Task, TaskId, TaskState};
 use runtime::signal::Signal;
@@ -40,9 +40,7 @@ fn runs(task: &Task) -> bool {
     let state = task.status.container.as_ref().map(|container| container.state);
     match state {
         Some(ContainerState::Running | ContainerState::Paused | ContainerState::Restarting) => true,
-        Some(ContainerState::Created | ContainerState::Exited) | None => {
-            task.status.state == TaskState::Starting
-        }
+        Some(ContainerState::Created | ContainerState::Exited) | None => task.status.state == TaskState::Starting,
     }
 }
 
@@ -77,7 +75,8 @@ pub(crate) async fn started(daemon: &Daemon, task: TaskId) -> Result<(), ApiErro
 /// No such container, no such signal, it does not run.
 pub(crate) async fn kill(daemon: &Arc<Daemon>, name: &str, signal: &str) -> Result<(), ApiError> {
     let task = looks::task(daemon, name).await?;
-    let signal: Signal = signal.parse().map_err(|error: runtime::signal::ParseSignalError| failure::invalid(error.to_string()))?;
+    let signal: Signal =
+        signal.parse().map_err(|error: runtime::signal::ParseSignalError| failure::invalid(error.to_string()))?;
     if !runs(&task) {
         return Err(failure::conflict(format!("container {} is not running", task.name())));
     }
@@ -87,7 +86,8 @@ pub(crate) async fn kill(daemon: &Arc<Daemon>, name: &str, signal: &str) -> Resu
         daemon.container_event(&task, "kill", &[("signal", signal.0.to_string())]);
         return stopped(daemon, task.id).await;
     }
-    let image_signal = daemon.engine.inspect(task.id).await.ok().and_then(|inspect| inspect.create.image.config.stop_signal);
+    let image_signal =
+        daemon.engine.inspect(task.id).await.ok().and_then(|inspect| inspect.create.image.config.stop_signal);
     let stop_signal = task.spec.container.stop_signal.clone().or(image_signal);
     let stop_signal = stop_signal.and_then(|text| text.parse().ok()).unwrap_or(Signal::TERM);
     let comes_back =
@@ -111,8 +111,7 @@ pub(crate) async fn pause(daemon: &Arc<Daemon>, name: &str, pause: bool) -> Resu
         let word = if pause { "already paused" } else { "not paused" };
         return Err(failure::conflict(format!("container {} is {word}", task.name())));
     }
-    let result =
-        if pause { daemon.engine.pause(task.id).await } else { daemon.engine.unpause(task.id).await };
+    let result = if pause { daemon.engine.pause(task.id).await } else { daemon.engine.unpause(task.id).await };
     result.map_err(|error| failure::engine(&error))?;
     let wanted = |task: Option<&Arc<Task>>| {
         let state = task.and_then(|task| task.status.container.as_ref()).map(|container| container.state);
@@ -142,7 +141,10 @@ pub(crate) async fn wait(daemon: &Arc<Daemon>, name: &str) -> Result<i32, ApiErr
             }
         }
         // Ended before there was a container, or before it ran.
-        task.status.state.is_terminal().then_some(task.status.container.as_ref().and_then(|container| container.exit_code))
+        task.status
+            .state
+            .is_terminal()
+            .then_some(task.status.container.as_ref().and_then(|container| container.exit_code))
     };
     let seen = daemon.cluster.until_task(task.id, look).await?;
     Ok(seen.or_else(|| daemon.endings.code(task.id)).or(last).unwrap_or(0))

@@ -113,7 +113,7 @@ fn start_time(started: model::Time, now: model::Time) -> String {
     let Some(time) = i64::try_from(started.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) else {
         return "?".to_owned();
     };
-    let local = time.to_zoned(jiff::tz::TimeZone::system());
+    let local = time.to_zoned_datetime(jiff::tz::TimeZone::system());
     let recent = now.since(started) < std::time::Duration::from_secs(24 * 3600);
     local.strftime(if recent { "%H:%M" } else { "%b%d" }).to_string()
 }

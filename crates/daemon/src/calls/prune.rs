@@ -13,9 +13,10 @@ use std::sync::Arc;
 pub(crate) async fn containers(daemon: &Arc<Daemon>) -> Result<PruneReport, ApiError> {
     let state = daemon.cluster.state().await?;
     let mut report = PruneReport::default();
-    let ended = state.tasks.iter().filter(|task| {
-        task.spec.standalone && task.status.container.is_some() && !views::container::is_up(task)
-    });
+    let ended = state
+        .tasks
+        .iter()
+        .filter(|task| task.spec.standalone && task.status.container.is_some() && !views::container::is_up(task));
     for task in ended {
         let request = Request::RemoveService { id: task.service, force: false, volumes: false };
         match daemon.cluster.ask(request).await {

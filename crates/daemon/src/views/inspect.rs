@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 /// The whole object. `inspect`: what the engine knows, once the container is made.
 pub(crate) fn container(task: &Task, state: &State, inspect: Option<&Inspect>) -> Value {
     let argv: Vec<String> = inspect.map(|inspect| inspect.argv.clone()).unwrap_or_default();
-    let (path, args) = argv.split_first().map_or((String::new(), &[] as &[String]), |(first, rest)| (first.clone(), rest));
+    let (path, args) =
+        argv.split_first().map_or((String::new(), &[] as &[String]), |(first, rest)| (first.clone(), rest));
     json!({
         "Id": task.id.to_string(),
         "Created": rfc3339(Some(inspect.map_or(task.created, |inspect| inspect.created))),
@@ -57,7 +58,8 @@ fn container_state(task: &Task) -> Value {
             "StartedAt": rfc3339(None), "FinishedAt": rfc3339(None),
         });
     };
-    let running = matches!(container.state, ContainerState::Running | ContainerState::Paused | ContainerState::Restarting);
+    let running =
+        matches!(container.state, ContainerState::Running | ContainerState::Paused | ContainerState::Restarting);
     let rejected = task.status.state == model::TaskState::Rejected;
     let mut state = json!({
         "Status": container.state,
@@ -99,9 +101,8 @@ fn container_state(task: &Task) -> Value {
 fn config(task: &Task, inspect: Option<&Inspect>) -> Value {
     let spec = &task.spec.container;
     let image = inspect.map(|inspect| &inspect.create.image.config);
-    let mut env: Vec<(String, String)> = image
-        .map(|image| image.env.iter().map(|entry| split_env(entry)).collect())
-        .unwrap_or_default();
+    let mut env: Vec<(String, String)> =
+        image.map(|image| image.env.iter().map(|entry| split_env(entry)).collect()).unwrap_or_default();
     let wanted = inspect.map_or(spec, |inspect| &inspect.create.spec.container);
     for (name, value) in &wanted.env {
         env.retain(|(known, _)| known != name);
@@ -118,7 +119,9 @@ fn config(task: &Task, inspect: Option<&Inspect>) -> Value {
         .map(|image| image.exposed_ports.iter().cloned().collect::<Vec<_>>())
         .unwrap_or_default()
         .into_iter()
-        .chain(task.spec.ports.iter().map(|port| format!("{}/{}", port.target, super::container::protocol(port.protocol))))
+        .chain(
+            task.spec.ports.iter().map(|port| format!("{}/{}", port.target, super::container::protocol(port.protocol))),
+        )
         .map(|key| (key, json!({})))
         .collect::<Map<_, _>>();
     let volumes = image.map(|image| image.volumes.iter().map(|path| (path.clone(), json!({}))).collect::<Map<_, _>>());
@@ -175,7 +178,8 @@ fn host_config(task: &Task) -> Value {
     let (spec, resources, restart) = (&task.spec.container, &task.spec.resources, &task.spec.restart);
     let mut bindings: Map<String, Value> = Map::new();
     for (key, address, port) in published(task) {
-        let entry = json!({ "HostIp": if address == "0.0.0.0" { "" } else { address.as_str() }, "HostPort": port.to_string() });
+        let entry =
+            json!({ "HostIp": if address == "0.0.0.0" { "" } else { address.as_str() }, "HostPort": port.to_string() });
         if let Some(list) = bindings.entry(key).or_insert_with(|| json!([])).as_array_mut() {
             list.push(entry);
         }
@@ -216,11 +220,8 @@ fn host_config(task: &Task) -> Value {
             _ => None,
         })
         .collect();
-    let ulimits: Vec<Value> = spec
-        .ulimits
-        .iter()
-        .map(|(name, (soft, hard))| json!({ "Name": name, "Soft": soft, "Hard": hard }))
-        .collect();
+    let ulimits: Vec<Value> =
+        spec.ulimits.iter().map(|(name, (soft, hard))| json!({ "Name": name, "Soft": soft, "Hard": hard })).collect();
     let devices: Vec<Value> = spec
         .devices
         .iter()
@@ -276,7 +277,9 @@ fn network_mode(task: &Task) -> String {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Service(key) => format!("service:{key}"),
         NetworkMode::Container(name) => format!("container:{name}"),
-        NetworkMode::Networks => task.spec.networks.first().map_or_else(|| "default".to_owned(), |net| net.network.clone()),
+        NetworkMode::Networks => {
+            task.spec.networks.first().map_or_else(|| "default".to_owned(), |net| net.network.clone())
+        }
     }
 }
 
@@ -384,7 +387,10 @@ mod tests {
         assert_eq!(value["Name"], format!("/{}", task.name()));
         assert_eq!(value["RestartCount"], 2);
         let state = &value["State"];
-        assert_eq!((&state["Status"], &state["Running"], &state["Paused"]), (&json!("paused"), &json!(true), &json!(true)));
+        assert_eq!(
+            (&state["Status"], &state["Running"], &state["Paused"]),
+            (&json!("paused"), &json!(true), &json!(true))
+        );
         assert_eq!((&state["Pid"], &state["ExitCode"], &state["OOMKilled"]), (&json!(7), &json!(3), &json!(true)));
         assert_eq!(state["Health"]["Status"], "healthy");
         assert_eq!(state["Health"]["Log"][0]["Output"], "ok");
