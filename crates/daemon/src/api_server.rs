@@ -180,3 +180,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

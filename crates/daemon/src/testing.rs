@@ -1,10 +1,12 @@
-//! Values for unit tests.
+//! Values and a scripted daemon for unit tests.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use model::{
-    ContainerSpec, Desired, Mode, RestartPolicy, ServiceId, ServiceSpec, Task, TaskId, TaskState, TaskStatus, Time,
+    ContainerSpec, Desired, Mode, RestartPolicy, ServiceId, ServiceSpec, State, Task, TaskId, TaskState, TaskStatus,
+    Time,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(crate) fn service(name: &str, key: &str, stack: Option<&str>) -> ServiceSpec {
     ServiceSpec {
@@ -53,5 +55,105 @@ pub(crate) fn task(id: u128, spec: &ServiceSpec, slot: u32) -> Task {
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+    }
+}
+
+/// A daemon whose manager is a script: it shows the state that was last put, and answers requests by
+/// `answer`. Its engine has no containers.
+pub(crate) async fn daemon(
+    root: &std::path::Path,
+    answer: impl FnMut(&model::Request, &mut State) -> model::Response + Send + 'static,
+) -> (Arc<crate::shared::Daemon>, Put) {
+    let (sender, inbox) = std::sync::mpsc::channel();
+    let (changed, changes) = tokio::sync::watch::channel(0);
+    let state = Arc::new(Mutex::new(State::default()));
+    let put = Put { state: state.clone(), changed: Arc::new(changed) };
+    let script = put.clone();
+    std::thread::spawn(move || manage(&inbox, &script, answer));
+    let (engine, _events) = runtime::Engine::open(runtime::engine::EngineConfig {
+        data_root: root.join("data"),
+        run_root: root.join("run"),
+        cgroup_parent: "rswarm-test".to_owned(),
+        exe: "/nonexistent".into(),
+        oci_runtime: None,
+    })
+    .await
+    .unwrap();
+    let info = api::DaemonInfo {
+        version: "0".to_owned(),
+        pid: 1,
+        data_root: String::new(),
+        run_root: String::new(),
+        cgroup: "v2".to_owned(),
+        oci_runtime: "built-in".to_owned(),
+        node: String::new(),
+    };
+    let daemon = crate::shared::Daemon {
+        node: model::NodeId(1),
+        info,
+        run_root: root.join("run"),
+        cluster: crate::cluster::Cluster::new(sender, changes),
+        engine,
+        images: crate::images::Images::open(&root.join("data"), &[]).await.unwrap(),
+        events: crate::events::Events::new(),
+        rendezvous: crate::rendezvous::Rendezvous::default(),
+        endings: crate::shared::Endings::default(),
+        stop: tokio_util::sync::CancellationToken::new(),
+    };
+    (Arc::new(daemon), put)
+}
+
+/// Changes the state that a scripted manager shows.
+#[derive(Clone)]
+pub(crate) struct Put {
+    state: Arc<Mutex<State>>,
+    changed: Arc<tokio::sync::watch::Sender<u64>>,
+}
+
+impl Put {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap();
+        change(&mut state);
+        state.revision += 1;
+        self.changed.send_replace(state.revision);
+    }
+}
+
+fn manage(
+    inbox: &std::sync::mpsc::Receiver<crate::cluster::Message>,
+    put: &Put,
+    mut answer: impl FnMut(&model::Request, &mut State) -> model::Response,
+) {
+    use crate::cluster::Message;
+    while let Ok(message) = inbox.recv() {
+        match message {
+            Message::Request(_, request, client) => {
+                let mut response = None;
+                put.change(|state| response = Some(answer(&request, state)));
+                let _left = client.send(response.unwrap());
+            }
+            Message::State(client) => {
+                let _left = client.send(Arc::new(put.state.lock().unwrap().clone()));
+            }
+            Message::Stop(done) => {
+                let _left = done.send(());
+            }
+            Message::SessionUp(_) | Message::Report(_) => {}
+        }
+    }
+}
+
+/// A container in this state.
+pub(crate) fn container(state: model::ContainerState, exit_code: Option<i32>) -> model::ContainerStatus {
+    model::ContainerStatus {
+        state,
+        pid: 7,
+        exit_code,
+        oom_killed: false,
+        restart_count: 0,
+        started_at: None,
+        finished_at: None,
+        health: None,
+        ports: BTreeMap::new(),
     }
 }
