@@ -128,13 +128,25 @@ impl Netd {
 
     /// Connects, or starts `netd` and connects; replaces one of another version.
     pub async fn ensure_running(&mut self) -> Result<(), Error> {
-        if self.stream.is_some() && matches!(self.ask(&Request::Hello).await, Ok(Response::Hello { .. })) {
-            return Ok(());
+        let until = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.greet().await {
+                // A netd that is just dying still takes connections, and drops them.
+                Err(Error::Talk { .. }) if self.launch.is_some() && Instant::now() < until => {
+                    tokio::time::sleep(POLL).await;
+                }
+                other => return other,
+            }
         }
-        match self.open().await {
-            Ok(stream) => self.stream = Some(stream),
-            Err(_) if self.launch.is_some() => self.start().await?,
-            Err(source) => return Err(self.talk(source)),
+    }
+
+    async fn greet(&mut self) -> Result<(), Error> {
+        if self.stream.is_none() {
+            match self.open().await {
+                Ok(stream) => self.stream = Some(stream),
+                Err(_) if self.launch.is_some() => self.start().await?,
+                Err(source) => return Err(self.talk(source)),
+            }
         }
         match self.ask(&Request::Hello).await? {
             Response::Hello { version: VERSION, .. } => Ok(()),
@@ -146,6 +158,14 @@ impl Netd {
             Response::Hello { version, .. } => {
                 Err(Error::Refused(format!("it speaks version {version}, not {VERSION}")))
             }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The process id of the running `netd`.
+    pub async fn pid(&mut self) -> Result<u32, Error> {
+        match self.ask(&Request::Hello).await? {
+            Response::Hello { pid, .. } => Ok(pid),
             other => Err(unexpected(&other)),
         }
     }

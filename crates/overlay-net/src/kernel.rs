@@ -68,7 +68,9 @@ impl Kernel {
         let mut errors = BTreeMap::new();
         for network in net.networks.values() {
             let mut addresses = BTreeSet::from([(network.gateway, network.subnet.prefix)]);
-            addresses.extend(network.gateway6.zip(network.subnet6).map(|(gateway, subnet)| (gateway, subnet.prefix)));
+            if let Some((gateway, subnet)) = network.gateway6.zip(network.subnet6) {
+                addresses.extend([(gateway, subnet.prefix), (link::BRIDGE_LINK_LOCAL.into(), 64)]);
+            }
             kernel.bridges.insert(names::bridge(network.id), Bridge { addresses });
         }
         for (task, endpoint) in &net.endpoints {

@@ -11,7 +11,7 @@ use crate::rules;
 use model::{HostNet, NetworkId, Protocol, PublishedPort, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 mod endpoint;
@@ -164,8 +164,7 @@ impl Engine {
             match op {
                 NetOp::CreateBridge(name, bridge) => {
                     let Some(id) = ids.get(name) else { continue };
-                    let v6 = bridge.addresses.iter().any(|(address, _)| address.is_ipv6());
-                    link::add_bridge(&mut create, name, names::bridge_mac(*id), self.owner, v6);
+                    link::add_bridge(&mut create, name, names::bridge_mac(*id), self.owner);
                     created.push(name);
                     changes.push((name, Vec::new(), bridge.addresses.iter().copied().collect(), op));
                 }
@@ -200,8 +199,11 @@ impl Engine {
                 link::delete_address(&mut batch, *index, *address, *prefix);
                 about.push((*name, false, *address));
             }
-            link::set_up(&mut batch, *index);
-            about.push((*name, false, std::net::Ipv4Addr::UNSPECIFIED.into()));
+            let unspecified = Ipv4Addr::UNSPECIFIED.into();
+            link::no_link_local(&mut batch, name);
+            about.push((*name, false, unspecified));
+            link::set_up(&mut batch, name);
+            about.push((*name, false, unspecified));
             for (address, prefix) in add {
                 link::add_address(&mut batch, *index, *address, *prefix);
                 about.push((*name, true, *address));

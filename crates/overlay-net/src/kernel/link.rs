@@ -22,6 +22,9 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
@@ -42,6 +45,10 @@ const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+
+/// The link-local address of bridges with IPv6, as Docker's have it. It is what neighbours are asked from
+/// on behalf of packets that come from elsewhere; a random one would not be usable in the first seconds.
+pub(crate) const BRIDGE_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +98,7 @@ fn link(payload: &[u8]) -> Option<Link> {
     Some(link)
 }
 
-/// All addresses: (interface, address, prefix), without IPv6 link-local ones, which nobody asked for.
+/// All addresses: (interface, address, prefix), without the link-local ones that the kernel made up.
 pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<(u32, IpAddr, u8)>> {
     let mut batch = Batch::default();
     batch.message(RTM_GETADDR, F_DUMP, &[0; 8]);
@@ -103,7 +110,8 @@ pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<(u32, IpAddr, u8)>> {
         let Some(address) = attr(rest, IFA_LOCAL).or_else(|| attr(rest, IFA_ADDRESS)).and_then(address) else {
             continue;
         };
-        if !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        let automatic = |v6: Ipv6Addr| v6.is_unicast_link_local() && v6 != BRIDGE_LINK_LOCAL;
+        if !matches!(address, IpAddr::V6(v6) if automatic(v6)) {
             found.push((u32_at(&reply.payload, 4), address, prefix));
         }
     }
@@ -160,16 +168,13 @@ fn ifinfo(index: u32, up: bool) -> [u8; 16] {
     header
 }
 
-/// Asks for a bridge, up, marked as ours from its first moment.
-pub(crate) fn add_bridge(batch: &mut Batch, name: &str, mac: [u8; 6], group: u32, link_local: bool) {
-    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, true));
+/// Asks for a bridge, down still, marked as ours from its first moment.
+pub(crate) fn add_bridge(batch: &mut Batch, name: &str, mac: [u8; 6], group: u32) {
+    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, false));
     batch.text(IFLA_IFNAME, name).attr(IFLA_ADDRESS, &mac).attr(IFLA_GROUP, &group.to_ne_bytes());
     batch.nest(IFLA_LINKINFO, |b| {
         b.text(IFLA_INFO_KIND, "bridge");
     });
-    if !link_local {
-        no_link_local(batch);
-    }
 }
 
 /// One end of a veth pair on a bridge, the other already inside a container's namespace.
@@ -181,32 +186,29 @@ pub(crate) struct VethPair<'a> {
     pub(crate) peer_name: &'a str,
     pub(crate) peer_mac: [u8; 6],
     pub(crate) peer_namespace: BorrowedFd<'a>,
-    pub(crate) v6: bool,
 }
 
-/// Asks for a veth pair: both ends named, placed and up by one message.
+/// Asks for a veth pair: both ends named and placed by one message, down still.
 pub(crate) fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
-    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, true));
+    batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, false));
     batch.text(IFLA_IFNAME, pair.host_name);
     batch.attr(IFLA_MASTER, &pair.bridge_index.to_ne_bytes()).attr(IFLA_GROUP, &pair.group.to_ne_bytes());
-    no_link_local(batch);
     batch.nest(IFLA_LINKINFO, |b| {
         b.text(IFLA_INFO_KIND, "veth");
         b.nest(IFLA_INFO_DATA, |b| {
             b.nest(VETH_INFO_PEER, |b| {
-                b.raw(&ifinfo(0, true)).text(IFLA_IFNAME, pair.peer_name).attr(IFLA_ADDRESS, &pair.peer_mac);
+                b.raw(&ifinfo(0, false)).text(IFLA_IFNAME, pair.peer_name).attr(IFLA_ADDRESS, &pair.peer_mac);
                 b.attr(IFLA_NET_NS_FD, &pair.peer_namespace.as_raw_fd().to_ne_bytes());
-                if !pair.v6 {
-                    no_link_local(b);
-                }
             });
         });
     });
 }
 
 /// Spares the link its link-local address, and the multicast chatter and second of tentativeness that
-/// come with it.
-fn no_link_local(batch: &mut Batch) {
+/// come with it. The kernel takes this for existing links only, and only before they are up; a kernel
+/// without IPv6 refuses, which is as good.
+pub(crate) fn no_link_local(batch: &mut Batch, name: &str) {
+    batch.message(RTM_SETLINK, F_ACK, &ifinfo(0, false)).text(IFLA_IFNAME, name);
     batch.nest(IFLA_AF_SPEC, |b| {
         b.nest(u16::from(AF_INET6), |b| {
             b.attr(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
@@ -215,8 +217,20 @@ fn no_link_local(batch: &mut Batch) {
 }
 
 /// Asks for the link to be up.
-pub(crate) fn set_up(batch: &mut Batch, index: u32) {
-    batch.message(RTM_NEWLINK, F_ACK, &ifinfo(index, true));
+pub(crate) fn set_up(batch: &mut Batch, name: &str) {
+    batch.message(RTM_SETLINK, F_ACK, &ifinfo(0, true)).text(IFLA_IFNAME, name);
+}
+
+/// Asks for a bridge port to be up and to send back where it came from what is meant for that place: a
+/// container that calls its own published port. Where bridged packets pass through netfilter (the
+/// kernel's `bridge-nf-call-iptables`, on by default), the call never leaves the bridge's level.
+pub(crate) fn set_up_port(batch: &mut Batch, name: &str) {
+    batch.message(RTM_NEWLINK, F_ACK, &ifinfo(0, true)).text(IFLA_IFNAME, name);
+    batch.nest(IFLA_LINKINFO, |b| {
+        b.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |b| {
+            b.attr(IFLA_BRPORT_MODE, &[1]);
+        });
+    });
 }
 
 /// Asks for the link to be in another group.

@@ -145,7 +145,7 @@ impl Worker<'_> {
         let namespace = if job.create {
             let namespace = netns::unshare().map_err(|error| about("make a network namespace", error))?;
             let mut batch = Batch::default();
-            link::set_up(&mut batch, 1);
+            link::set_up(&mut batch, "lo");
             check("set up loopback", Socket::route()?.transact(batch)?)?;
             later = sysctls(&job.sysctls);
             // Named only now: a name means that what cannot be seen from outside was done.
@@ -181,16 +181,22 @@ impl Worker<'_> {
                 peer_name: interface,
                 peer_mac: veth.mac,
                 peer_namespace: namespace.as_fd(),
-                v6: veth.addresses.iter().any(|(address, _)| address.is_ipv6()),
             };
             link::add_veth(&mut batch, &pair);
+            link::no_link_local(&mut batch, &veth.host_name);
+            link::set_up_port(&mut batch, &veth.host_name);
         }
-        check("make a veth pair", self.host.transact(batch)?)?;
+        let outcomes = self.host.transact(batch)?.into_iter().enumerate();
+        check("make a veth pair", outcomes.filter(|(i, _)| i % 3 != 1).map(|(_, outcome)| outcome))?;
         let inside = Socket::route()?;
         let links = link::links(&inside)?;
-        let mut batch = Batch::default();
+        let (mut quiet, mut batch) = (Batch::default(), Batch::default());
         for (interface, veth) in &job.attach {
             let Some(link) = links.iter().find(|link| link.name == *interface) else { continue };
+            if !veth.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+                link::no_link_local(&mut quiet, interface);
+            }
+            link::set_up(&mut batch, interface);
             for (address, prefix) in &veth.addresses {
                 link::add_address(&mut batch, link.index, *address, *prefix);
             }
@@ -198,6 +204,8 @@ impl Worker<'_> {
         for gateway in &job.gateways {
             link::add_default_route(&mut batch, *gateway);
         }
+        // Only its outcome is of no interest.
+        inside.transact(quiet)?;
         check("set addresses and routes", inside.transact(batch)?)
     }
 }
@@ -255,6 +263,6 @@ fn about(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-fn check(what: &str, outcomes: Vec<Result<(), rustix::io::Errno>>) -> io::Result<()> {
+fn check(what: &str, outcomes: impl IntoIterator<Item = Result<(), rustix::io::Errno>>) -> io::Result<()> {
     outcomes.into_iter().collect::<Result<(), _>>().map_err(|error| about(what, error.into()))
 }

@@ -1,0 +1,138 @@
+//! `netd` dies, and others meddle.
+
+use crate::dns::lookup;
+use crate::lab::*;
+use model::Protocol;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+type Breakage<'a> = &'a dyn Fn(&Daemon);
+
+#[test]
+fn connections_outlive_netd_and_names_come_back() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let net = daemon.network(1, "10.240.1.0/24", false);
+        let (a, b) = (daemon.container(2, &[net]), daemon.container(3, &[net]));
+        let ip_b = daemon.address(b);
+        daemon.publish(Protocol::Tcp, 8080, &[(ip_b, 80)]);
+        daemon.name(net, "b", &[ip_b]);
+        daemon.apply_clean();
+        greeter(&daemon, b, 80, "b");
+        let mut inner = daemon.inside(a, || TcpStream::connect((ip_b, 80)).unwrap());
+        let mut outer = TcpStream::connect((Ipv4Addr::LOCALHOST, 8080)).unwrap();
+        hear(&inner).unwrap();
+        hear(&outer).unwrap();
+        let mut echo = |what: &str| {
+            for stream in [&mut inner, &mut outer] {
+                stream.write_all(what.as_bytes()).unwrap();
+                let mut back = vec![0; what.len()];
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!(back, what.as_bytes());
+            }
+        };
+        echo("before");
+        daemon.kill();
+        echo("while it is gone");
+        assert!(call((Ipv4Addr::LOCALHOST, 8080)).is_ok(), "rules stay, too");
+        let start = Instant::now();
+        daemon.start();
+        while daemon.inside(a, || lookup("b.")) != ip_b.to_string() {
+            assert!(start.elapsed() < Duration::from_secs(1), "dns comes back within a second, before any apply");
+        }
+        println!("dns back after {:?}", start.elapsed());
+        echo("after");
+        daemon.apply_clean();
+        echo("after another apply");
+        assert!(call((Ipv4Addr::LOCALHOST, 8080)).is_ok());
+        daemon.finish();
+    });
+}
+
+#[test]
+fn killed_at_any_instant_it_finishes_or_cleans() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let before = inventory(daemon.run_root());
+        let net = daemon.network(1, "10.241.1.0/24", false);
+        let other = daemon.network(2, "10.241.2.0/24", false);
+        let full = {
+            for n in 2..22 {
+                let task = daemon.container(n, &[net, other]);
+                let ip = daemon.address(task);
+                daemon.publish(Protocol::Tcp, 9000 + n as u16, &[(ip, 80)]);
+            }
+            daemon.net.clone()
+        };
+        for round in 0..24_u64 {
+            daemon.net = if round % 2 == 0 { full.clone() } else { Default::default() };
+            let pid = daemon.pid();
+            // Spread over the whole length of an apply, without a clock's help.
+            let killer = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_micros(round * 3500));
+                kill_now(pid);
+            });
+            let applied = daemon.apply();
+            assert!(applied.is_clean(), "the client started another one: {applied:?}");
+            killer.join().unwrap();
+            daemon.forget_netd();
+        }
+        daemon.net = full;
+        daemon.apply_clean();
+        let tasks: Vec<_> = daemon.net.endpoints.keys().copied().collect();
+        greeter(&daemon, tasks[0], 80, "first");
+        let first = daemon.address(tasks[0]);
+        for task in &tasks {
+            assert!(daemon.inside(*task, || call((first, 80))).is_ok());
+        }
+        daemon.net = Default::default();
+        daemon.apply_clean();
+        assert_eq!(inventory(daemon.run_root()), before, "nothing leaks even without a cleanup");
+        daemon.finish();
+    });
+}
+
+#[test]
+fn what_others_break_is_healed() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let net = daemon.network(1, "10.242.1.0/24", false);
+        let (a, b) = (daemon.container(2, &[net]), daemon.container(3, &[net]));
+        let ip_b = daemon.address(b);
+        daemon.publish(Protocol::Tcp, 8080, &[(ip_b, 80)]);
+        daemon.name(net, "b", &[ip_b]);
+        daemon.apply_clean();
+        greeter(&daemon, b, 80, "b");
+        let table = overlay_net::names::table(daemon.run_root());
+        let bridge = overlay_net::names::bridge(net);
+        let veth = overlay_net::names::veth(b, 0);
+        let works = |daemon: &Daemon, what: &str| {
+            assert_eq!(daemon.inside(a, || call((ip_b, 80))), Ok("b 10.242.1.2".to_owned()), "{what}");
+            assert!(call((Ipv4Addr::LOCALHOST, 8080)).is_ok(), "{what}");
+            assert_eq!(daemon.inside(a, || lookup("b.")), ip_b.to_string(), "{what}");
+        };
+        works(&daemon, "at first");
+        let breakages: [(&str, Breakage<'_>); 6] = [
+            ("flushed table", &|_| drop(nft(&format!("flush table inet {table}")))),
+            ("deleted table", &|_| drop(nft(&format!("delete table inet {table}")))),
+            ("deleted veth", &|_| rtnetlink(17, &[0, 0], &veth)),
+            ("deleted bridge", &|_| rtnetlink(17, &[0, 0], &bridge)),
+            ("bridge down", &|_| rtnetlink(16, &[0, 1], &bridge)),
+            ("flushed redirection", &|daemon| daemon.inside(a, || drop(nft("flush ruleset")))),
+        ];
+        for (what, breakage) in breakages {
+            breakage(&daemon);
+            let applied = daemon.verify();
+            assert!(applied.is_clean(), "{what}: {applied:?}");
+            works(&daemon, what);
+        }
+        // Nothing broken: nothing touched, so connections stay.
+        let stream = daemon.inside(a, || TcpStream::connect((ip_b, 80)).unwrap());
+        let rules = nft(&format!("-a list table inet {table}"));
+        assert!(daemon.verify().is_clean());
+        assert_eq!(nft(&format!("-a list table inet {table}")), rules);
+        assert!(hear(&stream).is_ok());
+        daemon.finish();
+    });
+}
