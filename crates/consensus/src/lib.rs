@@ -1,3 +1,18 @@
 //! Layer: pure.
 //!
-//! To be written.
+//! One Raft group behind a seam without I/O: [`Raft::handle`] takes an [`Input`] (a tick, a
+//! proposal, a message, the news that something is on disk), [`Raft::poll`] gives [`Output`]s
+//! (persist this, send that, this is committed). The driver owns clock, disk and network, so a
+//! simulator can drive the very same machine.
+//!
+//! The promise of the seam: whatever is sent, committed or announced leaves only after all that it
+//! rests on was reported durable with [`Input::Persisted`]. Underneath is the `raft` crate; none of
+//! its types show.
+
+mod machine;
+mod memory;
+mod stable;
+mod wire;
+
+pub use machine::{Config, Error, Input, Output, Persist, Raft, Role};
+pub use stable::{Entry, EntryKind, HardState, Member, Members, Snapshot, Stable};
