@@ -17,16 +17,17 @@ pub(crate) fn entry_out(entry: &eraftpb::Entry) -> Entry {
 }
 
 pub(crate) fn entry_in(entry: &Entry) -> eraftpb::Entry {
-    let mut out = eraftpb::Entry::default();
-    out.index = entry.index;
-    out.term = entry.term;
-    out.entry_type = match entry.kind {
-        EntryKind::Normal => eraftpb::EntryType::EntryNormal,
-        EntryKind::Change => eraftpb::EntryType::EntryConfChange,
-        EntryKind::ChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
-    };
-    out.data = entry.data.clone();
-    out
+    eraftpb::Entry {
+        index: entry.index,
+        term: entry.term,
+        entry_type: match entry.kind {
+            EntryKind::Normal => eraftpb::EntryType::EntryNormal,
+            EntryKind::Change => eraftpb::EntryType::EntryConfChange,
+            EntryKind::ChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
+        },
+        data: entry.data.clone(),
+        ..eraftpb::Entry::default()
+    }
 }
 
 pub(crate) fn hard_state_out(hard_state: &eraftpb::HardState) -> HardState {
@@ -34,11 +35,12 @@ pub(crate) fn hard_state_out(hard_state: &eraftpb::HardState) -> HardState {
 }
 
 pub(crate) fn hard_state_in(hard_state: HardState) -> eraftpb::HardState {
-    let mut out = eraftpb::HardState::default();
-    out.term = hard_state.term;
-    out.vote = hard_state.vote;
-    out.commit = hard_state.commit;
-    out
+    eraftpb::HardState {
+        term: hard_state.term,
+        vote: hard_state.vote,
+        commit: hard_state.commit,
+        ..eraftpb::HardState::default()
+    }
 }
 
 pub(crate) fn members_out(members: &eraftpb::ConfState) -> Members {

@@ -1,3 +1,23 @@
 //! Layer: edge.
 //!
-//! To be written.
+//! What must survive a crash, on disk: the replicated log with its snapshots ([`Store`]) and small
+//! values that are replaced as a whole ([`Ledger`], [`write_atomic`]). All of it is sealed with the
+//! node's key ([`NodeKey`]), because secrets are in it.
+//!
+//! The promise: what [`Store::persist`] has returned `Ok` for is there after any crash, and what
+//! is found damaged is refused by name and place, never skipped. The one thing that is cut away is
+//! an unfinished write at the very end of the log, which nobody was ever told about.
+
+mod atomic;
+mod error;
+mod key;
+mod record;
+mod sealed;
+mod segment;
+mod snapshot;
+mod store;
+
+pub use atomic::{Ledger, write_atomic};
+pub use error::StoreError;
+pub use key::NodeKey;
+pub use store::{Recovered, Store};
