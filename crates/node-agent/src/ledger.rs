@@ -1,0 +1,13 @@
+//! What an agent remembers over restarts of the daemon and of the machine.
+
+use model::Assignment;
+use serde::{Deserialize, Serialize};
+
+/// The newest assignment, and what is not found on the host itself. The driver seals it: contents of
+/// secrets are in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ledger {
+    /// The newest assignment.
+    pub assignment: Option<Assignment>,
+}
