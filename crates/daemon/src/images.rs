@@ -40,3 +40,11 @@ pub(crate) async fn remove(_: &Daemon, _: &str, _: bool) -> Result<Vec<String>, 
 pub(crate) async fn prune(_: &Daemon, _: bool) -> Result<PruneReport, ApiError> {
     absent()
 }
+/// The local image that a container is pinned to.
+pub(crate) async fn pinned(_: &Daemon, _: &model::ContainerSpec) -> Result<runtime::engine::ImageInfo, ApiError> {
+    absent()
+}
+/// Fetches the image that a container is pinned to.
+pub(crate) async fn pull_pinned(_: &Daemon, _: &model::ContainerSpec) -> Result<(), ApiError> {
+    absent()
+}
