@@ -3,6 +3,8 @@
 //! Compose files become a [`model::StackSpec`], or diagnostics that say where and what to do.
 //! Nothing here reads a file or the environment: the caller hands in both (see [`Input`]).
 
+#![forbid(unsafe_code)]
+
 pub mod codes;
 pub mod discover;
 pub mod input;

@@ -9,6 +9,8 @@
 //! rests on was reported durable with [`Input::Persisted`]. Underneath is the `raft` crate; none of
 //! its types show.
 
+#![forbid(unsafe_code)]
+
 mod machine;
 mod memory;
 mod stable;

@@ -4,6 +4,8 @@
 //! crate boundary is one of these plain values. No clock, no randomness, no I/O; all collections
 //! are ordered, so that every run can be lived again.
 
+#![forbid(unsafe_code)]
+
 pub mod assignment;
 pub mod diagnostic;
 pub mod ids;

@@ -3,6 +3,8 @@
 //! The brain: the cluster as state ([`Manager`] holds it), facts that change it, and the planner that
 //! decides the next facts.
 
+#![forbid(unsafe_code)]
+
 mod entry;
 mod manager;
 

@@ -1,3 +1,5 @@
 //! Layer: pure.
 //!
 //! To be written.
+
+#![forbid(unsafe_code)]
