@@ -131,29 +131,6 @@ pub(crate) fn node_id(data_root: &Path) -> Result<NodeId> {
     }
 }
 
-/// The key that the log and its snapshots are encrypted with: made at the first start.
-///
-/// # Errors
-/// The file cannot be read or written, or has another length.
-pub(crate) fn node_key(data_root: &Path) -> Result<[u8; 32]> {
-    let path = data_root.join("node-key");
-    match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map_err(|bytes: Vec<u8>| {
-            anyhow::anyhow!(
-                "{} holds {} bytes instead of the 32 of a key: restore it from a backup",
-                path.display(),
-                bytes.len()
-            )
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key: [u8; 32] = random()?;
-            write_atomically(&path, &key, 0o600).with_context(|| format!("write {}", path.display()))?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -188,13 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_keeps_its_id_and_key() {
+    fn a_node_keeps_its_id() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(node_id(root.path()).unwrap(), node_id(root.path()).unwrap());
-        let key = node_key(root.path()).unwrap();
-        assert_eq!(key, node_key(root.path()).unwrap());
-        std::fs::write(root.path().join("node-key"), b"short").unwrap();
-        assert!(node_key(root.path()).is_err());
         std::fs::write(root.path().join("node-id"), b"short").unwrap();
         assert!(node_id(root.path()).is_err());
     }

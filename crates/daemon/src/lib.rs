@@ -3,19 +3,21 @@
 //! The daemon: it drives the pure machines (consensus, manager, agent), performs what they ask for
 //! through the crates that touch the host, and serves the API. All background tasks live here.
 
-#![allow(dead_code, reason = "the drivers that use all this come with the crates that they drive")]
-
 mod api_server;
 mod archives;
 mod calls;
 mod clock;
 mod cluster;
 mod config;
+mod drive_agent;
+mod drive_manager;
+mod effects;
 mod events;
 mod failure;
 mod images;
 mod logs;
 mod names;
+mod network;
 mod node;
 mod pin;
 mod rendezvous;

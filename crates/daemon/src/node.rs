@@ -1,6 +1,5 @@
 //! This machine as the cluster sees it.
 
-use crate::config;
 use model::{Availability, Node, NodeId};
 use std::collections::BTreeMap;
 
@@ -58,9 +57,4 @@ pub(crate) fn cgroup_version() -> &'static str {
     } else {
         "v1"
     }
-}
-
-/// An id for a request of the daemon's own.
-pub(crate) fn seed() -> anyhow::Result<u64> {
-    Ok(u64::from_be_bytes(config::random()?))
 }

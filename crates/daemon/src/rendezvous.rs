@@ -21,7 +21,7 @@ pub(crate) enum Awaited {
 pub(crate) enum Meeting {
     /// The session, opened before the start; as long as the sender lives, the container is not
     /// removed.
-    Session(TaskId, Session, watch::Sender<()>),
+    Session(Session, watch::Sender<()>),
     /// It could not be started.
     Failed {
         /// Exit code in Docker's habit.

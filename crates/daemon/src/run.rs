@@ -1,11 +1,104 @@
-//! A daemon's life. Its drivers come with the crates that they drive; until then it says so.
+//! A daemon's life: configuration → build → bind → spawn → wait → drain.
 
-use crate::DaemonArgs;
 use crate::config::Roots;
+use crate::drive_agent::{self, Sources};
+use crate::drive_manager;
+use crate::effects::Hands;
+use crate::events::Events;
+use crate::images::Images;
+use crate::network::Network;
+use crate::rendezvous::Rendezvous;
+use crate::shared::{Daemon, Endings};
+use crate::{DaemonArgs, api_server, config, node};
+use anyhow::{Context as _, Result};
+use runtime::Engine;
+use runtime::engine::EngineConfig;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long the parts of a daemon may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a daemon until it is told to stop.
-#[expect(clippy::unused_async, reason = "it will wait for signals")]
-pub(crate) async fn run(args: DaemonArgs) -> anyhow::Result<()> {
-    let _roots = Roots::open(&args)?;
-    anyhow::bail!("this build has no drivers yet: consensus, the agent and the image store are still being built")
+pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
+    let roots = Roots::open(&args)?;
+    // From here on the signals are ours: none may kill us between two steps.
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let node_id = config::node_id(&roots.data)?;
+    let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
+    let (manager, cluster, assignments) = drive_manager::open(&roots.data, node_id, &key)?;
+    let (engine, runtime_events) = Engine::open(EngineConfig {
+        data_root: roots.data.clone(),
+        run_root: roots.run.clone(),
+        cgroup_parent: args.cgroup_parent.clone(),
+        exe: args.exe.clone(),
+        oci_runtime: args.oci_runtime.clone(),
+    })
+    .await
+    .context("take over the containers of this host")?;
+    let daemon = Arc::new(Daemon {
+        node: node_id,
+        info: info(&args, &roots, node_id),
+        run_root: roots.run.clone(),
+        cluster,
+        engine,
+        images: Images::open(&roots.data, &args.insecure_registries).await?,
+        events: Events::new(),
+        rendezvous: Rendezvous::default(),
+        endings: Endings::default(),
+        stop: CancellationToken::new(),
+    });
+    let manager = manager.start()?;
+    let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
+    let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
+    let hands = Hands::new(daemon.clone(), network);
+    let agent = tokio::spawn(drive_agent::drive(
+        daemon.clone(),
+        hands,
+        Sources { assignments, runtime: runtime_events },
+        store::Ledger::new(roots.data.join("agent-ledger"), key),
+    ));
+    let listener = api_server::bind(&roots.socket())?;
+    let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
+    daemon.events.emit("daemon", "start", node_id.to_string(), &[("name", "rswarm")]);
+    tracing::info!(pid = std::process::id(), node = %node_id.short(), socket = %roots.socket().display(), "ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // Nothing is read again on SIGHUP; it must not kill us either.
+            _ = hangup.recv() => tracing::debug!("SIGHUP: nothing to do"),
+            () = manager.ended() => anyhow::bail!("the manager ended: see the log above; restart the daemon"),
+        }
+    }
+    tracing::info!("stopping; containers go on running");
+    daemon.stop.cancel();
+    let _removed_already = std::fs::remove_file(roots.socket());
+    let ended = async {
+        let _server = server.await;
+        let _agent = agent.await;
+        let _guard = guard.await;
+    };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::warn!("effects that are still under way are left; the next start looks at what they did");
+    }
+    daemon.cluster.stop(GRACE).await;
+    Ok(())
+}
+
+fn info(args: &DaemonArgs, roots: &Roots, node: model::NodeId) -> api::DaemonInfo {
+    api::DaemonInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        data_root: roots.data.display().to_string(),
+        run_root: roots.run.display().to_string(),
+        cgroup: node::cgroup_version().to_owned(),
+        oci_runtime: args.oci_runtime.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string()),
+        node: node.to_string(),
+    }
 }

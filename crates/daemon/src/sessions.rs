@@ -221,7 +221,7 @@ async fn meet(
         }
     };
     match met {
-        Ok(Meeting::Session(_, session, drain)) => Ok(Talk::Session(Opened { session, stdin, _drain: Some(drain) })),
+        Ok(Meeting::Session(session, drain)) => Ok(Talk::Session(Opened { session, stdin, _drain: Some(drain) })),
         Ok(Meeting::Failed { exit_code: 125, message }) => Err(ApiError::new(ErrorKind::Failed, message)),
         Ok(Meeting::Failed { exit_code, message }) => Ok(Talk::NotStarted { exit_code, message }),
         Err(_) => Err(failure::failed("the container was given up before it started")),

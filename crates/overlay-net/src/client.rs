@@ -245,6 +245,15 @@ impl Netd {
     }
 }
 
+/// Returns when the `netd` of this run root has ended; at once if none answers.
+pub async fn ended(run_root: &Path) {
+    use tokio::io::AsyncReadExt as _;
+    if let Ok(mut stream) = UnixStream::connect(names::socket_path(run_root)).await {
+        // It says nothing unasked: whatever comes is the end.
+        let _end = stream.read(&mut [0]).await;
+    }
+}
+
 async fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<(UnixStream, Response)> {
     wire::write(&mut stream, request).await?;
     let response = wire::read(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -80,7 +80,6 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail so")]
 mod tests {
     use super::*;
 

@@ -149,7 +149,6 @@ fn inodes(kind: Protocol, version: &str, port: u16) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail so")]
 mod tests {
     use super::*;
     use std::net::TcpListener;

@@ -167,7 +167,6 @@ fn malformed(packet: &[u8]) -> Answer {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail so")]
 mod tests {
     use super::*;
     use hickory_proto::op::Query;

@@ -273,7 +273,6 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail so")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

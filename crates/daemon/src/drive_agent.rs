@@ -1,0 +1,259 @@
+//! The agent's driver: inputs in, outputs out. Effects run at the same time as each other; the agent
+//! itself sees to it that one task has one in flight.
+
+use crate::cluster::Message;
+use crate::effects::Hands;
+use crate::shared::Daemon;
+use crate::{clock, config, network, node};
+use anyhow::Context as _;
+use model::{AgentReport, Assignment, PowerAction, Request, TaskId, Verdict};
+use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Outcome};
+use runtime::engine::RuntimeEvent;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How often the routes of the host are compared with what the cluster knows of them.
+const ROUTES: Duration = Duration::from_secs(30);
+/// Before a ledger that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where an agent gets its inputs from.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The newest is all that counts.
+    pub(crate) assignments: mpsc::UnboundedReceiver<Box<Assignment>>,
+    pub(crate) runtime: mpsc::UnboundedReceiver<RuntimeEvent>,
+}
+
+/// Something that was begun has ended.
+enum Landed {
+    Effect(EffectId, Result<Outcome, EffectError>),
+    Ledger(u64),
+}
+
+/// Drives this node's agent until the daemon stops. Effects under way are given up then: each can be
+/// done again.
+///
+/// # Errors
+/// The agent's memory is damaged: acting without it could stop what should run.
+pub(crate) async fn drive(
+    daemon: Arc<Daemon>,
+    hands: Hands,
+    mut sources: Sources,
+    ledger: store::Ledger,
+) -> anyhow::Result<()> {
+    let remembered = read(&ledger).context("read what the agent of this node remembers")?;
+    let mut driver = Driver {
+        agent: Agent::new(daemon.node, u64::from_le_bytes(config::random()?)),
+        hands: Arc::new(hands),
+        ledger: Arc::new(ledger),
+        landed: JoinSet::new(),
+        writing: false,
+        unwritten: None,
+        verdicts: BTreeMap::new(),
+        daemon,
+    };
+    let observed = driver.daemon.engine.list().await;
+    driver.tell(AgentInput::Found { observed, ledger: remembered.map(Box::new) });
+    let mut described = node::describe(driver.daemon.node, &driver.daemon.run_root);
+    driver.daemon.cluster.tell(Message::SessionUp(Box::new(described.clone())));
+    driver.tell(AgentInput::SessionUp);
+    let stop = driver.daemon.stop.clone();
+    let mut routes = tokio::time::interval(ROUTES);
+    routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        driver.settle();
+        let input = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            Some(event) = sources.runtime.recv() => driver.event(event),
+            Some(landed) = driver.landed.join_next(), if !driver.landed.is_empty() => driver.land(landed),
+            Some(assignment) = sources.assignments.recv() => {
+                let mut newest = assignment;
+                while let Ok(next) = sources.assignments.try_recv() {
+                    newest = next;
+                }
+                Some(AgentInput::Assignment(newest))
+            }
+            () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
+            _ = routes.tick() => {
+                if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
+                    driver.daemon.cluster.tell(Message::SessionUp(Box::new(changed.clone())));
+                    described = changed;
+                }
+                None
+            }
+        };
+        if let Some(input) = input {
+            driver.tell(input);
+        }
+    }
+}
+
+struct Driver {
+    daemon: Arc<Daemon>,
+    agent: Agent,
+    hands: Arc<Hands>,
+    ledger: Arc<store::Ledger>,
+    landed: JoinSet<Landed>,
+    /// A ledger is being written; one at a time, so that the newest is the last.
+    writing: bool,
+    /// The newest that waits for its turn.
+    unwritten: Option<(u64, Box<Ledger>)>,
+    /// Health that was told last, for events.
+    verdicts: BTreeMap<TaskId, Verdict>,
+}
+
+impl Driver {
+    /// Hands an input to the agent. A panic in there is our bug: it is told, and the node goes on.
+    fn tell(&mut self, input: AgentInput) {
+        let agent = &mut self.agent;
+        if std::panic::catch_unwind(AssertUnwindSafe(|| agent.handle(clock::now(), input))).is_err() {
+            tracing::error!("the agent failed at an input; this is a bug of rswarm, please report it with this log");
+        }
+    }
+
+    /// Does all that the agent asks for.
+    fn settle(&mut self) {
+        while let Some(output) = self.agent.poll() {
+            match output {
+                AgentOutput::Do(id, effect) => self.perform(id, *effect),
+                AgentOutput::Report(report) => {
+                    self.health_events(&report);
+                    self.daemon.cluster.tell(Message::Report(report));
+                }
+                AgentOutput::Remember(number, ledger) => self.unwritten = Some((number, ledger)),
+            }
+        }
+        self.write();
+    }
+
+    fn perform(&mut self, id: EffectId, effect: Effect) {
+        tracing::debug!(effect = id.0, "{}", said(&effect));
+        let hands = self.hands.clone();
+        self.landed.spawn(async move {
+            let result = hands.perform(effect).await;
+            if let Err(error) = &result {
+                tracing::debug!(effect = id.0, "failed: {}", error.message);
+            }
+            Landed::Effect(id, result)
+        });
+    }
+
+    fn write(&mut self) {
+        if self.writing {
+            return;
+        }
+        let Some((number, value)) = self.unwritten.take() else { return };
+        self.writing = true;
+        let ledger = self.ledger.clone();
+        self.landed.spawn_blocking(move || {
+            loop {
+                match serde_json::to_vec(&value).context("write it").and_then(|bytes| Ok(ledger.write(&bytes)?)) {
+                    Ok(()) => return Landed::Ledger(number),
+                    Err(error) => {
+                        tracing::warn!("remember the assignment of this node: {error:#}");
+                        std::thread::sleep(RETRY);
+                    }
+                }
+            }
+        });
+    }
+
+    fn land(&mut self, landed: Result<Landed, tokio::task::JoinError>) -> Option<AgentInput> {
+        match landed {
+            Ok(Landed::Effect(id, result)) => Some(AgentInput::Done(id, result)),
+            Ok(Landed::Ledger(number)) => {
+                self.writing = false;
+                Some(AgentInput::Remembered(number))
+            }
+            Err(error) => {
+                tracing::error!("an effect ended early: {error}");
+                None
+            }
+        }
+    }
+
+    fn event(&mut self, event: RuntimeEvent) -> Option<AgentInput> {
+        match event {
+            RuntimeEvent::Exited { task, attempt, exit } => {
+                let meant = self.daemon.endings.ended(task, &exit);
+                let daemon = self.daemon.clone();
+                tokio::spawn(async move {
+                    if meant {
+                        let action = PowerAction::Stop { timeout: None, signal: None };
+                        if let Err(error) = daemon.cluster.ask(Request::Power { task, action }).await {
+                            tracing::debug!(%task, "keep it stopped: {error}");
+                        }
+                    }
+                    daemon.container_event_by_id(task, "die", &[("exitCode", exit.code.to_string())]).await;
+                });
+                Some(AgentInput::Exited { task, attempt, exit })
+            }
+            RuntimeEvent::Oom { task } => {
+                let daemon = self.daemon.clone();
+                tokio::spawn(async move { daemon.container_event_by_id(task, "oom", &[]).await });
+                None
+            }
+            RuntimeEvent::Paused { task, paused } => {
+                let daemon = self.daemon.clone();
+                let action = if paused { "pause" } else { "unpause" };
+                tokio::spawn(async move { daemon.container_event_by_id(task, action, &[]).await });
+                Some(AgentInput::Paused { task, paused })
+            }
+        }
+    }
+
+    fn health_events(&mut self, report: &AgentReport) {
+        for told in &report.tasks {
+            if told.removed {
+                self.verdicts.remove(&told.task);
+                continue;
+            }
+            let health = told.status.container.as_ref().and_then(|container| container.health.as_ref());
+            let Some(verdict) = health.map(|health| health.verdict) else { continue };
+            if self.verdicts.insert(told.task, verdict) == Some(verdict) || verdict == Verdict::Starting {
+                continue;
+            }
+            let action = match verdict {
+                Verdict::Healthy => "health_status: healthy",
+                _ => "health_status: unhealthy",
+            };
+            let (daemon, task) = (self.daemon.clone(), told.task);
+            tokio::spawn(async move { daemon.container_event_by_id(task, action, &[]).await });
+        }
+    }
+}
+
+fn read(ledger: &store::Ledger) -> anyhow::Result<Option<Ledger>> {
+    match ledger.read()? {
+        Some(bytes) => Ok(Some(serde_json::from_slice(&bytes).context("it was written by a newer version, perhaps")?)),
+        None => Ok(None),
+    }
+}
+
+async fn sleep(until: Option<model::Time>) {
+    match until {
+        // A wall clock that was set back must not put off what is due for longer than this.
+        Some(until) => tokio::time::sleep(until.since(clock::now()).min(Duration::from_secs(3600))).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An effect in the log.
+fn said(effect: &Effect) -> String {
+    match effect {
+        Effect::Prepare(prepare) => format!("prepare {}", prepare.task.short()),
+        Effect::EnsureNet(net) => format!("network of {} containers", net.endpoints.len()),
+        Effect::CreateAndStart(launch) => format!("create and start {}", launch.name),
+        Effect::Start(launch) => format!("start {}", launch.name),
+        Effect::Stop { task, .. } => format!("stop {}", task.short()),
+        Effect::Remove { task, .. } => format!("remove {}", task.short()),
+        Effect::Probe { task, .. } => format!("probe {}", task.short()),
+        Effect::RemoveVolume(name) => format!("remove volume {name}"),
+    }
+}

@@ -1,0 +1,299 @@
+//! The loop of the manager's thread.
+
+use crate::clock;
+use crate::cluster::Message;
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use consensus::{Input, Output, Persist, Raft, Role};
+use model::diagnostic::Diagnostic;
+use model::{Assignment, NodeId, RefusalKind, RequestId, Response, State, Time};
+use orchestrator::{Manager, ManagerInput, ManagerOutput};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+use store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The log is cut after so many entries, or so many bytes of them, whichever comes first.
+const SNAPSHOT_ENTRIES: u64 = 4096;
+const SNAPSHOT_BYTES: usize = 32 << 20;
+
+/// Messages taken before the machines are polled: what came together is persisted together.
+const BATCH: usize = 256;
+
+/// How often a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Consensus, log and manager of one member.
+pub(super) struct Core {
+    node: NodeId,
+    store: Store,
+    raft: Raft,
+    manager: Manager,
+    changed: watch::Sender<u64>,
+    assign: mpsc::UnboundedSender<Box<Assignment>>,
+    clients: BTreeMap<RequestId, Vec<oneshot::Sender<Response>>>,
+    /// Proposals that have their place in the log: index → (term, ticket).
+    accepted: BTreeMap<u64, (u64, u64)>,
+    /// Writes that the disk has no room for.
+    unwritten: Vec<Persist>,
+    /// Since the last snapshot.
+    entries: u64,
+    bytes: usize,
+    /// Index of the last entry handed to the manager.
+    last: u64,
+    /// What clients were shown last; `None` when it is out of date.
+    shown: Option<Arc<State>>,
+    /// Last time handed to the manager: its clock never runs backwards.
+    now: Time,
+}
+
+enum Next {
+    Go,
+    Stop(oneshot::Sender<()>),
+}
+
+impl Core {
+    pub(super) fn new(
+        node: NodeId,
+        store: Store,
+        raft: Raft,
+        manager: Manager,
+        changed: watch::Sender<u64>,
+        assign: mpsc::UnboundedSender<Box<Assignment>>,
+    ) -> Core {
+        Core {
+            node,
+            store,
+            raft,
+            manager,
+            changed,
+            assign,
+            clients: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            unwritten: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            last: 0,
+            shown: None,
+            now: Time(0),
+        }
+    }
+
+    /// Runs until told to stop, or until all who could tell are gone.
+    ///
+    /// # Errors
+    /// The disk failed in a way that makes going on unsafe, or the log holds what this version cannot read.
+    pub(super) fn run(&mut self, inbox: &std_mpsc::Receiver<Message>) -> Result<()> {
+        loop {
+            self.settle()?;
+            let first = match self.wait() {
+                None => inbox.recv().map_err(|_| std_mpsc::RecvTimeoutError::Disconnected),
+                Some(wait) => inbox.recv_timeout(wait),
+            };
+            let mut next = match first {
+                Ok(message) => self.take(message),
+                Err(std_mpsc::RecvTimeoutError::Timeout) => {
+                    self.tell(ManagerInput::Tick);
+                    Next::Go
+                }
+                Err(std_mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            for _ in 1..BATCH {
+                match (&next, inbox.try_recv()) {
+                    (Next::Go, Ok(message)) => next = self.take(message),
+                    _ => break,
+                }
+            }
+            if let Next::Stop(done) = next {
+                self.settle()?;
+                self.store.flush().context("write the log of the cluster")?;
+                let _nobody_waits = done.send(());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Until when nothing has to be done; `None`: until a message comes.
+    fn wait(&mut self) -> Option<Duration> {
+        let wake = self.manager.next_wake().map(|wake| wake.since(self.tick()));
+        match self.unwritten.is_empty() {
+            true => wake,
+            false => Some(wake.unwrap_or(RETRY).clamp(Duration::from_millis(1), RETRY)),
+        }
+    }
+
+    fn tick(&mut self) -> Time {
+        self.now = self.now.max(clock::now());
+        self.now
+    }
+
+    fn take(&mut self, message: Message) -> Next {
+        match message {
+            Message::Request(id, request, client) => {
+                if !self.unwritten.is_empty() {
+                    let _left = client.send(full());
+                    return Next::Go;
+                }
+                self.clients.entry(id).or_default().push(client);
+                self.tell(ManagerInput::Request(id, request));
+            }
+            Message::State(client) => {
+                let _left = client.send(self.state());
+            }
+            Message::SessionUp(node) => self.tell(ManagerInput::SessionUp(node)),
+            Message::Report(report) => self.tell(ManagerInput::Report(self.node, Box::new(report))),
+            Message::Stop(done) => return Next::Stop(done),
+        }
+        Next::Go
+    }
+
+    fn state(&mut self) -> Arc<State> {
+        if let Some(shown) = &self.shown {
+            return shown.clone();
+        }
+        let now = self.tick();
+        let state = Arc::new(self.manager.state(now));
+        self.shown = Some(state.clone());
+        state
+    }
+
+    /// Hands an input to the manager. A panic in there is our bug: it is told, and the cluster keeps to
+    /// the last facts.
+    fn tell(&mut self, input: ManagerInput) {
+        let now = self.tick();
+        let manager = &mut self.manager;
+        if std::panic::catch_unwind(AssertUnwindSafe(|| manager.handle(now, input))).is_err() {
+            tracing::error!("the manager failed at an input; this is a bug of rswarm, please report it with this log");
+        }
+    }
+
+    fn propose(&mut self, ticket: u64, entry: &orchestrator::Entry) {
+        let proposed = serde_json::to_vec(entry)
+            .context("write an entry")
+            .and_then(|data| Ok(self.raft.handle(Input::Propose { ticket, data: Bytes::from(data) })?));
+        if let Err(error) = proposed {
+            tracing::error!("propose: {error:#}");
+            self.tell(ManagerInput::Lost(ticket));
+        }
+    }
+
+    /// Polls both machines until neither wants anything more.
+    fn settle(&mut self) -> Result<()> {
+        loop {
+            let mut busy = false;
+            while let Some(output) = self.manager.poll() {
+                busy = true;
+                self.manager_output(output);
+            }
+            let mut writes = std::mem::take(&mut self.unwritten);
+            while let Some(output) = self.raft.poll() {
+                busy = true;
+                match output {
+                    Output::Persist(persist) => writes.push(persist),
+                    output => self.raft_output(output)?,
+                }
+            }
+            if let Some(last) = writes.last().map(|persist| persist.seq) {
+                match self.store.persist(&writes) {
+                    Ok(()) => {
+                        self.raft.handle(Input::Persisted(last))?;
+                        continue;
+                    }
+                    Err(error) if error.is_full() => {
+                        tracing::warn!("nothing can be changed until there is room: {error}");
+                        self.unwritten = writes;
+                    }
+                    Err(error) => return Err(error).context("write the log of the cluster"),
+                }
+            }
+            self.cut();
+            if !busy {
+                return Ok(());
+            }
+        }
+    }
+
+    fn manager_output(&mut self, output: ManagerOutput) {
+        match output {
+            ManagerOutput::Propose { ticket, entry } => self.propose(ticket, &entry),
+            ManagerOutput::Reply(id, response) => {
+                for client in self.clients.remove(&id).unwrap_or_default() {
+                    let _left = client.send((*response).clone());
+                }
+            }
+            ManagerOutput::Assign(assignment) => {
+                if assignment.node == self.node {
+                    let _ending = self.assign.send(assignment);
+                }
+            }
+            ManagerOutput::Changed { revision } => {
+                self.shown = None;
+                self.changed.send_replace(revision);
+            }
+        }
+    }
+
+    fn raft_output(&mut self, output: Output) -> Result<()> {
+        match output {
+            Output::Committed { index, term, data } => self.committed(index, term, &data)?,
+            Output::Restore(snapshot) => {
+                self.manager.restore(serde_json::from_slice(&snapshot.data).context("read a snapshot of the leader")?);
+                self.shown = None;
+            }
+            Output::Role(Role::Leader { term }) => self.tell(ManagerInput::Leading { term }),
+            Output::Role(Role::Follower { .. }) => {
+                self.clients.clear();
+                self.tell(ManagerInput::Following);
+            }
+            Output::Accepted { ticket, index, term } => {
+                if let Some((_, lost)) = self.accepted.insert(index, (term, ticket)) {
+                    self.tell(ManagerInput::Lost(lost));
+                }
+            }
+            Output::Refused { ticket, .. } => self.tell(ManagerInput::Lost(ticket)),
+            // A group of one has nobody to send to, and its members do not change.
+            Output::Send { .. } | Output::Members(_) | Output::SnapshotWanted | Output::Persist(_) => {}
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, index: u64, term: u64, data: &[u8]) -> Result<()> {
+        if let Some((proposed, ticket)) = self.accepted.remove(&index)
+            && proposed != term
+        {
+            self.tell(ManagerInput::Lost(ticket));
+        }
+        self.entries += 1;
+        self.bytes += data.len();
+        self.last = index;
+        // Skipping what we can't read would make this member disagree with all others.
+        let entry = serde_json::from_slice(data)
+            .with_context(|| format!("read entry {index} of the log: was it written by a newer version?"))?;
+        self.tell(ManagerInput::Committed(Box::new(entry)));
+        Ok(())
+    }
+
+    /// Cuts the log when it has become long.
+    fn cut(&mut self) {
+        if self.entries < SNAPSHOT_ENTRIES && self.bytes < SNAPSHOT_BYTES {
+            return;
+        }
+        (self.entries, self.bytes) = (0, 0);
+        let made = serde_json::to_vec(&self.manager.snapshot())
+            .context("write a snapshot")
+            .and_then(|data| Ok(self.raft.handle(Input::Snapshot { index: self.last, data: data.into() })?));
+        if let Err(error) = made {
+            tracing::warn!("cut the log: {error:#}");
+        }
+    }
+}
+
+fn full() -> Response {
+    let text = "the disk of the daemon is full: nothing can be changed until there is room";
+    let diagnostic =
+        Diagnostic::error("RS9001", text).hint("free some space below the data root; the daemon goes on by itself");
+    Response::Refused { kind: RefusalKind::Conflict, diagnostics: vec![diagnostic] }
+}

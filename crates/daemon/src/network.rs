@@ -1,0 +1,115 @@
+//! This host's network through `netd`: started when first needed, brought back when it dies, looked
+//! after so that what others break is healed.
+
+use crate::failure;
+use model::{HostNet, Node};
+use overlay_net::Applied;
+use overlay_net::client::{Error, Netd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often the kernel is compared with what it should be.
+const LOOK: Duration = Duration::from_secs(60);
+/// Before a `netd` that ended is started again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A handle on the network of the host. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    run_root: PathBuf,
+    data_root: PathBuf,
+    exe: PathBuf,
+    netd: tokio::sync::Mutex<Option<Netd>>,
+    /// What was wanted last; `None`: nothing was ever asked for.
+    wanted: Mutex<Option<HostNet>>,
+    woken: tokio::sync::Notify,
+}
+
+impl Network {
+    pub(crate) fn new(run_root: PathBuf, data_root: PathBuf, exe: PathBuf) -> Self {
+        let inner = Inner {
+            run_root,
+            data_root,
+            exe,
+            netd: tokio::sync::Mutex::new(None),
+            wanted: Mutex::new(None),
+            woken: tokio::sync::Notify::new(),
+        };
+        Network { inner: Arc::new(inner) }
+    }
+
+    /// Makes the kernel agree with the value.
+    ///
+    /// # Errors
+    /// `netd` can't be started or asked; single faults are in the answer.
+    pub(crate) async fn apply(&self, net: &HostNet) -> Result<Applied, Error> {
+        self.ask(net, false).await
+    }
+
+    async fn ask(&self, net: &HostNet, verify: bool) -> Result<Applied, Error> {
+        let mut netd = self.inner.netd.lock().await;
+        if !verify {
+            *self.wanted() = Some(net.clone());
+        }
+        let connection = match netd.as_mut() {
+            Some(connection) => connection,
+            None => {
+                let Inner { run_root, data_root, exe, .. } = &*self.inner;
+                netd.insert(Netd::spawn(run_root, data_root, exe).await?)
+            }
+        };
+        let applied = if verify { connection.verify(net).await } else { connection.apply(net).await };
+        if applied.is_err() {
+            *netd = None;
+        }
+        drop(netd);
+        self.inner.woken.notify_one();
+        applied
+    }
+
+    fn wanted(&self) -> std::sync::MutexGuard<'_, Option<HostNet>> {
+        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks after `netd` until the daemon stops.
+    pub(crate) async fn guard(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.watch() => {}
+        }
+    }
+
+    async fn watch(&self) {
+        loop {
+            if self.wanted().is_none() {
+                self.inner.woken.notified().await;
+            }
+            tokio::select! {
+                () = overlay_net::client::ended(&self.inner.run_root) => {
+                    tracing::warn!("netd ended: it is started again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let Some(net) = self.wanted().clone() else { continue };
+            match self.ask(&net, true).await {
+                Ok(applied) if applied.is_clean() => {}
+                Ok(applied) => tracing::debug!(?applied, "the host's network is not as it should be"),
+                Err(error) => tracing::warn!("look after the host's network: {}", failure::chain(&error)),
+            }
+        }
+    }
+}
+
+/// Has this machine changed in a way that the cluster should know of?
+pub(crate) fn routes_changed(before: &Node, run_root: &std::path::Path) -> Option<Node> {
+    let routes = overlay_net::host_routes(run_root).ok()?;
+    (routes != before.host_routes).then(|| Node { host_routes: routes, ..before.clone() })
+}
