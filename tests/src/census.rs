@@ -1,0 +1,157 @@
+//! What of one host is on the machine: counted before and after, and swept away when a test fails.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Everything that can leak, a line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census(BTreeSet<String>);
+
+impl Census {
+    /// Counts what belongs to the host of this name (network namespace and cgroup parent) and folder.
+    pub(crate) fn take(name: &str, dir: &Path) -> Census {
+        let mut found = BTreeSet::new();
+        found.extend(processes(name, dir).into_iter().map(|(_, words)| format!("process {words}")));
+        found.extend(mounts(dir).into_iter().map(|path| format!("mount {}", path.display())));
+        found.extend(cgroups(name).into_iter().map(|path| format!("cgroup {}", path.display())));
+        found.extend(lines(name, "ip", &["-o", "link"]).into_iter().map(|line| format!("link {}", link(&line))));
+        found.extend(lines(name, "ip", &["rule"]).into_iter().map(|line| format!("rule {line}")));
+        found.extend(lines(name, "nft", &["-s", "list", "ruleset"]).into_iter().map(|line| format!("nft {line}")));
+        found.extend(files(dir).into_iter().map(|path| format!("file {}", path.display())));
+        Census(found)
+    }
+
+    /// What is here and was not there.
+    pub fn beyond(&self, before: &Census) -> Vec<String> {
+        self.0.difference(&before.0).cloned().collect()
+    }
+
+    /// How many lines begin with this word: `process`, `mount`, `cgroup`, `link`, `rule`, `nft`, `file`.
+    pub fn count(&self, kind: &str) -> usize {
+        self.0.iter().filter(|line| line.split(' ').next() == Some(kind)).count()
+    }
+
+    /// Ends the host's processes, unmounts and removes its cgroups. The network goes with its namespace.
+    pub(crate) fn sweep(name: &str, dir: &Path) {
+        for _ in 0..50 {
+            let left = processes(name, dir);
+            if left.is_empty() {
+                break;
+            }
+            for (pid, _) in left {
+                let _gone_already_is_fine = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // the newest mount lies on top
+        for path in mounts(dir).into_iter().rev() {
+            drop(Command::new("umount").arg("-l").arg(path).output());
+        }
+        // deepest first
+        for path in cgroups(name).into_iter().rev() {
+            drop(std::fs::remove_dir(path));
+        }
+    }
+}
+
+/// Processes that name the host's folder, and those in its cgroups. Without the numbers, which differ, and without the
+/// daemon and netd, which may be exchanged.
+fn processes(name: &str, dir: &Path) -> Vec<(Pid, String)> {
+    let (dir, ours) = (dir.to_str().unwrap(), std::process::id().to_string());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        let cgroup = String::from_utf8_lossy(&read("cgroup")).into_owned();
+        let inside = cgroup.lines().any(|line| line.split('/').any(|part| part == name));
+        let named = words.split([' ', '=']).any(|word| word == dir || word.starts_with(&format!("{dir}/")));
+        if (inside || named) && entry.file_name().to_str() != Some(&ours) && !is_zombie(&read("stat")) {
+            found.push((pid, words.trim_end().to_owned()));
+        }
+    }
+    found
+}
+
+fn is_zombie(stat: &[u8]) -> bool {
+    String::from_utf8_lossy(stat).rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
+fn mounts(dir: &Path) -> Vec<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(PathBuf::from).filter(|point| point.starts_with(dir)).collect()
+}
+
+/// Below the hierarchies of cgroup v1, of v2, and of both together; parents before children.
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let mut tops = vec![root.join(name)];
+    for entry in std::fs::read_dir(root).unwrap().flatten() {
+        // cpu and cpuacct are links to one hierarchy
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            tops.push(entry.path().join(name));
+        }
+    }
+    let mut found = Vec::new();
+    for top in tops {
+        folders(&top, &mut found);
+    }
+    found
+}
+
+fn folders(top: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(top) else { return };
+    found.push(top.to_path_buf());
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folders(&entry.path(), found);
+        }
+    }
+}
+
+/// What a command says inside the host's network namespace.
+fn lines(name: &str, program: &str, args: &[&str]) -> Vec<String> {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{name}")).arg(program).args(args);
+    let output = command.output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// `3: rs0123: <UP> …` without its number and its state.
+fn link(line: &str) -> String {
+    let name = line.split(": ").nth(1).unwrap_or(line);
+    name.split('@').next().unwrap_or(name).to_owned()
+}
+
+/// Files of tasks: whatever has a task's id in its name, and everything in the folders of volumes and namespaces.
+/// Images, the replicated log and the daemon's own files may grow.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for top in ["data", "run"] {
+        walk(&dir.join(top), 0, &mut found);
+    }
+    found
+}
+
+/// Deeper than this lie contents of volumes and containers, which go with their folder.
+const DEPTH: usize = 3;
+
+fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if depth == 0 && ["images", "image", "log", "store", "raft"].iter().any(|grows| name == *grows) {
+            continue;
+        }
+        found.push(path.clone());
+        if depth < DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&path, depth + 1, found);
+        }
+    }
+}
