@@ -21,7 +21,7 @@ rswarm=("$RSWARM_BIN" "$@")
 [[ $EUID == 0 ]] || rswarm=(sudo --preserve-env=HELLO_PORT "${rswarm[@]}")
 port=${HELLO_PORT:-8080}
 
-step "image: busybox:1.36, made from Debian's busybox-static"
+step "image: busybox:1.35, made from Debian's busybox-static"
 # `rswarm up` starts a daemon where none runs; here the image comes first
 if ! "${rswarm[@]}" info > /dev/null 2>&1; then
     log=${TMPDIR:-/tmp}/rswarm-daemon.log
@@ -30,8 +30,8 @@ if ! "${rswarm[@]}" info > /dev/null 2>&1; then
     for _ in $(seq 100); do "${rswarm[@]}" info > /dev/null 2>&1 && break; sleep 0.1; done
     "${rswarm[@]}" info > /dev/null || { tail "$log" >&2; exit 1; }
 fi
-if ! "${rswarm[@]}" image inspect busybox:1.36 > /dev/null 2>&1; then
-    deploy/rootfs.sh | "${rswarm[@]}" image import - busybox:1.36
+if ! "${rswarm[@]}" image inspect busybox:1.35 > /dev/null 2>&1; then
+    deploy/rootfs.sh | "${rswarm[@]}" image import - busybox:1.35
 fi
 
 step "rswarm up -f examples/compose/hello.yaml"
@@ -45,7 +45,7 @@ curl --silent --show-error --fail --retry 5 --retry-connrefused --retry-delay 1 
 
 step "rswarm logs visitor               from inside, by name"
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    seen=$("${rswarm[@]}" logs -f examples/compose/hello.yaml --tail 3 visitor 2>&1) || true
+    seen=$("${rswarm[@]}" logs -p hello --tail 3 visitor 2>&1) || true
     [[ $seen == *Hello* ]] && break
     sleep 0.5
 done

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes a small root file system from Debian's busybox-static, as a tar on stdout:
-#     deploy/rootfs.sh | rswarm image import - busybox:1.36
+#     deploy/rootfs.sh | rswarm image import - busybox:1.35
 set -euo pipefail
 busybox=$(command -v busybox) || { echo "error: no busybox; apt-get install busybox-static" >&2; exit 1; }
 root=$(mktemp -d)

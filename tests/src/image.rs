@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Its name on every test host; the same as in `examples/compose`.
-pub const BUSYBOX: &str = "busybox:1.36";
+pub const BUSYBOX: &str = "busybox:1.35";
 
 /// A tar of its root file system, made once per run of the tests.
 ///
