@@ -2,7 +2,19 @@
 
 use crate::effect::{Effect, EffectError, EffectId, Outcome};
 use crate::ledger::Ledger;
+use crate::memory::Memory;
+use crate::net::Nets;
+use crate::report::Reporter;
+use crate::task::{Goal, Local};
+use crate::template::Machine;
+use crate::volumes::Volumes;
 use model::{AgentReport, Assignment, Exit, NodeId, Observed, TaskId, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How long an agent that has just begun waits for a manager's word before it acts upon what it
+/// remembers: what ended may have been stopped on purpose.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can happen to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,17 +67,67 @@ pub enum AgentOutput {
     Remember(u64, Box<Ledger>),
 }
 
+/// What an effect in flight is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Task(TaskId),
+    Probe(TaskId),
+    Net,
+    Volume(String),
+}
+
 /// The agent of one node.
 #[derive(Debug)]
 pub struct Agent {
     node: NodeId,
+    pub(crate) machine: Machine,
+    pub(crate) random: model::Ids,
+    /// When the host was looked at; `None`: not yet.
+    pub(crate) found: Option<Time>,
+    /// A manager has spoken since.
+    pub(crate) confirmed: bool,
+    pub(crate) assignment: Option<Box<Assignment>>,
+    pub(crate) tasks: BTreeMap<TaskId, Local>,
+    pub(crate) flights: BTreeMap<EffectId, Target>,
+    pub(crate) nets: Nets,
+    pub(crate) volumes: Volumes,
+    pub(crate) reporter: Reporter,
+    pub(crate) memory: Memory,
+    /// Tasks that may have something new to tell.
+    pub(crate) touched: BTreeSet<TaskId>,
+    pub(crate) next_effect: u64,
+    pub(crate) outputs: VecDeque<AgentOutput>,
+    pub(crate) wake: Option<Time>,
 }
 
 impl Agent {
     /// An agent that knows nothing yet. `seed`: where jitter is drawn from.
     pub fn new(node: NodeId, seed: u64) -> Agent {
-        let _ = seed;
-        Agent { node }
+        Agent {
+            node,
+            machine: Machine::default(),
+            random: model::Ids::new(seed),
+            found: None,
+            confirmed: false,
+            assignment: None,
+            tasks: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            nets: Nets::default(),
+            volumes: Volumes::default(),
+            reporter: Reporter::default(),
+            memory: Memory::default(),
+            touched: BTreeSet::new(),
+            next_effect: 1,
+            outputs: VecDeque::new(),
+            wake: None,
+        }
+    }
+
+    /// Tells it about the machine, for the placeholders that name it.
+    #[must_use]
+    pub fn on(mut self, machine: Machine) -> Agent {
+        self.machine = machine;
+        self
     }
 
     /// Whose agent this is.
@@ -75,16 +137,61 @@ impl Agent {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Time, input: AgentInput) {
-        let _ = (now, input);
+        match input {
+            AgentInput::Found { observed, ledger } => self.recover(now, &observed, ledger),
+            AgentInput::Assignment(assignment) => self.assigned(now, assignment),
+            AgentInput::Done(id, result) => self.land(now, id, result),
+            AgentInput::Exited { task, attempt, exit } => self.exited(task, attempt, exit),
+            AgentInput::Paused { task, paused } => self.paused(task, paused),
+            AgentInput::Remembered(number) => self.memory.remembered(number),
+            AgentInput::SessionUp => self.session_up(),
+            AgentInput::SessionLost => self.reporter.session_lost(),
+            AgentInput::Tick => {}
+        }
+        if self.found.is_some() {
+            self.settle(now);
+        }
     }
 
     /// The next thing to do; `None` until the next input.
     pub fn poll(&mut self) -> Option<AgentOutput> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When it wants a [`AgentInput::Tick`], if nothing else happens.
     pub fn next_wake(&self) -> Option<Time> {
-        None
+        self.wake
+    }
+
+    /// Somebody listens and knows nothing: all is told once.
+    fn session_up(&mut self) {
+        self.reporter.session_up();
+        self.touched.extend(self.tasks.keys().copied());
+        for name in self.volumes.done() {
+            self.reporter.volume_removed(name);
+        }
+    }
+
+    /// No manager has spoken for so long that what was remembered has to do.
+    pub(crate) fn alone(&self, now: Time) -> bool {
+        !self.confirmed && self.found.is_some_and(|found| found.after(PATIENCE) <= now)
+    }
+
+    /// When it will be [`Agent::alone`].
+    pub(crate) fn alone_at(&self) -> Option<Time> {
+        if self.confirmed || self.assignment.is_none() { None } else { self.found.map(|found| found.after(PATIENCE)) }
+    }
+
+    pub(crate) fn goal(&self, local: &Local, now: Time) -> Goal {
+        local.goal(self.confirmed, self.alone(now))
+    }
+
+    /// Asks for an effect.
+    pub(crate) fn emit(&mut self, target: Target, effect: Effect) -> EffectId {
+        let id = EffectId(self.next_effect);
+        self.next_effect += 1;
+        self.flights.insert(id, target);
+        self.outputs.push_back(AgentOutput::Do(id, Box::new(effect)));
+        id
     }
 }

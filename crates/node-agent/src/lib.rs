@@ -6,9 +6,22 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod backoff;
 mod effect;
+mod health;
+mod land;
+mod launch;
 mod ledger;
+mod memory;
+mod net;
+mod recover;
+mod report;
+mod settle;
+mod task;
+mod template;
+mod volumes;
 
 pub use agent::{Agent, AgentInput, AgentOutput};
 pub use effect::{Effect, EffectError, EffectErrorKind, EffectId, Launch, LaunchFile, Net, NetFault, Outcome, Prepare};
 pub use ledger::Ledger;
+pub use template::Machine;

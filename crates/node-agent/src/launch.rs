@@ -1,0 +1,191 @@
+//! All that starts a container, gathered from the assignment.
+
+use crate::effect::{Launch, LaunchFile, Net, Prepare};
+use crate::net::{Space, space};
+use crate::task::Local;
+use crate::template::{self, Machine};
+use model::{AssignedTask, Assignment, ContentSpec, FileRef, MountSource, ServiceSpec, Task, TaskId, VolumeSpec};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What has to be there before the container can be made.
+pub(crate) fn prepare(assigned: &AssignedTask, assignment: &Assignment, machine: &Machine) -> Prepare {
+    let spec = template::fill(&assigned.task, &assigned.name, machine);
+    let volumes = volumes(&spec, assignment);
+    Prepare { task: assigned.task.id, spec, volumes }
+}
+
+/// The specs of the named volumes that a container mounts.
+fn volumes(spec: &ServiceSpec, assignment: &Assignment) -> BTreeMap<String, VolumeSpec> {
+    let named =
+        mounted(spec).filter_map(|name| assignment.volumes.get(name).map(|spec| (name.to_owned(), spec.clone())));
+    named.collect()
+}
+
+/// The named volumes that a spec mounts.
+pub(crate) fn mounted(spec: &ServiceSpec) -> impl Iterator<Item = &str> {
+    spec.container.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume { name, .. } => Some(name.as_str()),
+        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
+    })
+}
+
+/// Everything for a start.
+///
+/// # Errors
+/// A sentence: what the assignment lacks.
+pub(crate) fn launch(
+    locals: &BTreeMap<TaskId, Local>,
+    assigned: &AssignedTask,
+    assignment: &Assignment,
+    machine: &Machine,
+    restarts: u32,
+) -> Result<Launch, String> {
+    let task = &assigned.task;
+    let spec = template::fill(task, &assigned.name, machine);
+    let (net, dns) = match space(locals, task.id) {
+        Space::Host => (Net::Host, false),
+        Space::Of(owner) => (Net::Task(owner), has_dns(locals, owner)),
+        Space::Lost(owner) => return Err(format!("container {} is not on this node", owner.short())),
+    };
+    let hostname = hostname(locals, task.id, &spec, machine);
+    let (mut hosts, host_gateway) = extra_hosts(&spec)?;
+    hosts.splice(0..0, own_hosts(task, &hostname, spec.container.domainname.as_deref()));
+    Ok(Launch {
+        task: task.id,
+        name: assigned.name.clone(),
+        attempt: task.attempt,
+        restarts,
+        net,
+        hostname,
+        hosts,
+        host_gateway,
+        dns,
+        files: files(assigned, &spec, assignment, machine)?,
+        labels: labels(assigned, &spec),
+        volumes: volumes(&spec, assignment),
+        spec,
+    })
+}
+
+fn has_dns(locals: &BTreeMap<TaskId, Local>, owner: TaskId) -> bool {
+    let assigned = locals.get(&owner).and_then(|local| local.assigned.as_ref());
+    assigned.is_some_and(|assigned| !assigned.task.endpoints.is_empty())
+}
+
+/// The spec's; else that of the namespace's owner, which is the short id of a container of its own.
+fn hostname(locals: &BTreeMap<TaskId, Local>, task: TaskId, spec: &ServiceSpec, machine: &Machine) -> String {
+    if let Some(hostname) = &spec.container.hostname {
+        return hostname.clone();
+    }
+    match space(locals, task) {
+        Space::Host if !machine.hostname.is_empty() => machine.hostname.clone(),
+        Space::Of(owner) if owner != task => {
+            let assigned = locals.get(&owner).and_then(|local| local.assigned.as_ref());
+            let filled = assigned.map(|it| template::fill(&it.task, &it.name, machine));
+            filled.and_then(|spec| spec.container.hostname.clone()).unwrap_or_else(|| owner.short())
+        }
+        _ => task.short(),
+    }
+}
+
+/// A line for each address of the task, with its full name where it has one.
+fn own_hosts(task: &Task, hostname: &str, domain: Option<&str>) -> Vec<(IpAddr, Vec<String>)> {
+    let mut names = Vec::new();
+    match domain {
+        Some(domain) if !domain.is_empty() => names.extend([format!("{hostname}.{domain}"), hostname.to_owned()]),
+        _ => {
+            names.push(hostname.to_owned());
+            // `hostname: web.example.org` means both names (Docker).
+            names.extend(hostname.split_once('.').map(|(short, _)| short.to_owned()).filter(|short| !short.is_empty()));
+        }
+    }
+    let addresses = task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]);
+    addresses.flatten().map(|address| (address, names.clone())).collect()
+}
+
+/// Lines of /etc/hosts, in their order; and the names that mean the host.
+type Hosts = (Vec<(IpAddr, Vec<String>)>, Vec<String>);
+
+fn extra_hosts(spec: &ServiceSpec) -> Result<Hosts, String> {
+    let (mut hosts, mut gateway) = (Vec::new(), Vec::new());
+    for (name, target) in &spec.container.extra_hosts {
+        if target == "host-gateway" {
+            gateway.push(name.clone());
+            continue;
+        }
+        let bare = target.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse().map_err(|_| format!("extra_hosts: `{target}` of `{name}` is no address"))?;
+        hosts.push((address, vec![name.clone()]));
+    }
+    Ok((hosts, gateway))
+}
+
+/// Configs, then secrets.
+fn files(
+    assigned: &AssignedTask,
+    spec: &ServiceSpec,
+    assignment: &Assignment,
+    machine: &Machine,
+) -> Result<Vec<LaunchFile>, String> {
+    let mut files = Vec::new();
+    for file in &spec.container.configs {
+        let content = file.id.and_then(|id| assignment.configs.get(&id));
+        let content = content.ok_or_else(|| format!("waits for the content of config {}", file.name))?;
+        files.push(launch_file(file, content, false, assigned, machine));
+    }
+    for file in &spec.container.secrets {
+        let content = file.id.and_then(|id| assignment.secrets.get(&id));
+        let content = content.ok_or_else(|| format!("waits for the content of secret {}", file.name))?;
+        files.push(launch_file(file, content, true, assigned, machine));
+    }
+    Ok(files)
+}
+
+fn launch_file<Id>(
+    file: &FileRef<Id>,
+    content: &ContentSpec,
+    secret: bool,
+    assigned: &AssignedTask,
+    machine: &Machine,
+) -> LaunchFile {
+    let text = content.template.then(|| std::str::from_utf8(&content.data).ok()).flatten();
+    let data = match text {
+        Some(text) => template::expand(text, &assigned.task, &assigned.name, machine).into_bytes(),
+        None => content.data.clone(),
+    };
+    LaunchFile {
+        target: file.target.clone(),
+        data: Arc::new(data),
+        uid: file.uid,
+        gid: file.gid,
+        mode: file.mode,
+        secret,
+    }
+}
+
+/// Labels of the spec, and those that tools for Compose and Swarm look for. A container that `run` made
+/// has only its own.
+fn labels(assigned: &AssignedTask, spec: &ServiceSpec) -> BTreeMap<String, String> {
+    let task = &assigned.task;
+    let mut labels = spec.container.labels.clone();
+    if spec.standalone {
+        return labels;
+    }
+    let mut label = |name: &str, value: String| labels.insert(name.to_owned(), value);
+    label("com.docker.swarm.node.id", task.node.map(|node| node.to_string()).unwrap_or_default());
+    label("com.docker.swarm.service.id", task.service.to_string());
+    label("com.docker.swarm.service.name", spec.name.clone());
+    label("com.docker.swarm.task", String::new());
+    label("com.docker.swarm.task.id", task.id.to_string());
+    label("com.docker.swarm.task.name", assigned.name.clone());
+    if let Some(stack) = &spec.stack {
+        label("com.docker.compose.container-number", task.slot.max(1).to_string());
+        label("com.docker.compose.oneoff", "False".to_owned());
+        label("com.docker.compose.project", stack.clone());
+        label("com.docker.compose.service", spec.key.clone());
+        label("com.docker.stack.namespace", stack.clone());
+    }
+    labels
+}

@@ -1,0 +1,332 @@
+//! The network of this host: what it should be, and what of it is known to be there.
+
+use crate::backoff::Retry;
+use crate::effect::{EffectId, NetFault};
+use crate::task::{Goal, Local, Place};
+use model::{
+    AssignedTask, Assignment, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec, Protocol,
+    PublishedPort, TaskId, Time,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How often the kernel is compared with what it should be, though nothing has changed.
+const VERIFY: Duration = Duration::from_secs(600);
+/// The same while a running task lacks something.
+const VERIFY_FAULTY: Duration = Duration::from_secs(15);
+/// The longest chain of tasks that join each other's namespace.
+const MAX_JOINS: usize = 8;
+
+/// Protocol, host port, host address: what can be taken only once.
+type PortKey = (Protocol, u16, Option<IpAddr>);
+
+/// Which namespace a task runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// The host's.
+    Host,
+    /// That of this task.
+    Of(TaskId),
+    /// It joins a task that is not here.
+    Lost(TaskId),
+}
+
+/// The network of the host, wanted and seen.
+#[derive(Debug, Default)]
+pub(crate) struct Nets {
+    pub(crate) wanted: HostNet,
+    /// What was last made true.
+    pub(crate) landed: Option<HostNet>,
+    pub(crate) faults: Vec<NetFault>,
+    pub(crate) flight: Option<(EffectId, HostNet)>,
+    pub(crate) retry: Retry,
+    /// Why the last try failed as a whole.
+    pub(crate) failure: Option<String>,
+    verify_at: Option<Time>,
+    /// What tasks needed when `wanted` was worked out; `None`: it has to be worked out again.
+    pub(crate) shape: Option<Vec<(TaskId, Needs)>>,
+    /// Tasks whose port another service on this host has.
+    clashes: BTreeMap<TaskId, String>,
+}
+
+impl Nets {
+    /// Works out what should be.
+    pub(crate) fn want(
+        &mut self,
+        locals: &BTreeMap<TaskId, Local>,
+        assignment: &Assignment,
+        goal: impl Fn(&Local) -> Goal,
+    ) {
+        let mut wanted = HostNet::default();
+        let mut held: BTreeSet<TaskId> = BTreeSet::new();
+        for local in locals.values().filter(|local| holds(local, goal(local))) {
+            if let Space::Of(owner) = space(locals, local.id) {
+                held.insert(owner);
+            }
+        }
+        for id in held {
+            let Some(assigned) = locals.get(&id).and_then(|local| local.assigned.as_ref()) else { continue };
+            for attachment in &assigned.task.endpoints {
+                let known = assignment.networks.get(&attachment.network);
+                let known = known.or_else(|| self.wanted.networks.get(&attachment.network));
+                if let Some(network) = known {
+                    wanted.networks.insert(attachment.network, network.clone());
+                }
+            }
+            wanted.endpoints.insert(id, endpoint(assigned));
+        }
+        for (id, zone) in &assignment.zones {
+            if wanted.networks.contains_key(id) {
+                wanted.zones.insert(*id, zone.clone());
+            }
+        }
+        wanted.ports = self.ports(locals, assignment, &wanted.networks, goal);
+        self.wanted = wanted;
+    }
+
+    /// The ports of this host. Backends here are those that this agent sees to be ready; those on other
+    /// hosts are taken from the assignment.
+    fn ports(
+        &mut self,
+        locals: &BTreeMap<TaskId, Local>,
+        assignment: &Assignment,
+        networks: &BTreeMap<NetworkId, Network>,
+        goal: impl Fn(&Local) -> Goal,
+    ) -> Vec<PublishedPort> {
+        self.clashes.clear();
+        let mut ports: BTreeMap<PortKey, PublishedPort> = BTreeMap::new();
+        let ours: BTreeSet<IpAddr> =
+            locals.values().filter_map(|it| it.assigned.as_ref()).flat_map(addresses).collect();
+        for port in &assignment.ports {
+            let mut port = port.clone();
+            port.backends.retain(|(address, _)| !ours.contains(address));
+            if !port.backends.is_empty() {
+                ports.insert((port.protocol, port.host_port, port.host_ip), port);
+            }
+        }
+        // Those that run first: they have their ports already.
+        let (first, then): (Vec<&Local>, Vec<&Local>) = locals.values().partition(|local| local.runs());
+        for local in first.into_iter().chain(then) {
+            let Some(assigned) = &local.assigned else { continue };
+            let goal = goal(local);
+            if !publishes(local, goal) {
+                continue;
+            }
+            for (key, spec) in published(assigned) {
+                let service = assigned.task.spec.name.clone();
+                let fresh = || PublishedPort {
+                    protocol: key.0,
+                    host_port: key.1,
+                    host_ip: key.2,
+                    backends: BTreeSet::new(),
+                    service: service.clone(),
+                };
+                let port = ports.entry(key).or_insert_with(fresh);
+                if port.service != service {
+                    let why = format!("port {}/{} is taken by service {}", key.1, word(key.0), port.service);
+                    self.clashes.insert(local.id, why);
+                } else if takes_traffic(local, goal) {
+                    let backends = backends(assigned, networks);
+                    port.backends.extend(backends.into_iter().map(|address| (address, spec.target)));
+                }
+            }
+        }
+        ports.into_values().collect()
+    }
+
+    /// Is there something to tell the kernel?
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        if self.flight.is_some() || self.retry.wait(now).is_some() {
+            return false;
+        }
+        match &self.landed {
+            // A host that needs nothing is still told so once: something may be left of an earlier life.
+            None => true,
+            Some(landed) => *landed != self.wanted || self.verify_at.is_some_and(|at| at <= now),
+        }
+    }
+
+    /// When there will be something to do, if nothing happens before.
+    pub(crate) fn wake(&self, now: Time) -> Option<Time> {
+        if self.flight.is_some() {
+            return None;
+        }
+        self.retry.wait(now).or(self.verify_at)
+    }
+
+    pub(crate) fn land(&mut self, faults: Vec<NetFault>, now: Time) {
+        let Some((_, net)) = self.flight.take() else { return };
+        let every = if faults.is_empty() { VERIFY } else { VERIFY_FAULTY };
+        self.verify_at = (!net.endpoints.is_empty() || !faults.is_empty()).then(|| now.after(every));
+        self.landed = Some(net);
+        self.faults = faults;
+        self.retry = Retry::default();
+        self.failure = None;
+    }
+
+    pub(crate) fn fail(&mut self, message: String, now: Time) {
+        self.flight = None;
+        // Nobody knows how far it came.
+        self.landed = None;
+        let delay = self.retry.failed(now);
+        self.failure = Some(format!("{message} (trying again in {})", crate::backoff::shown(delay)));
+    }
+
+    /// May this task be started, as far as the network goes?
+    pub(crate) fn place(&self, locals: &BTreeMap<TaskId, Local>, local: &Local) -> Place {
+        let owner = match space(locals, local.id) {
+            Space::Host => return Place::There,
+            Space::Lost(task) => {
+                return Place::Awaited(format!("waits for container {}, whose network it joins", task.short()));
+            }
+            Space::Of(owner) => owner,
+        };
+        if owner != local.id && !locals.get(&owner).is_some_and(Local::runs) {
+            return Place::Awaited(format!("waits for container {}, whose network it joins, to run", owner.short()));
+        }
+        let Some(assigned) = &local.assigned else { return Place::Awaited("waits for its network".to_owned()) };
+        if let Some(why) = self.clashes.get(&local.id) {
+            return Place::Fault(why.clone());
+        }
+        let ports: Vec<PortKey> = published(assigned).map(|(key, _)| key).collect();
+        let ports = if assigned.task.desired == model::Desired::Ready { Vec::new() } else { ports };
+        let has = |net: &HostNet| {
+            net.endpoints.get(&owner).is_some_and(|there| Some(there) == self.wanted.endpoints.get(&owner))
+                && ports.iter().all(|key| net.ports.iter().any(|port| key_of(port) == *key))
+        };
+        let landed = self.landed.as_ref().is_some_and(has);
+        let kept = self.flight.as_ref().is_none_or(|(_, net)| has(net));
+        if !landed || !kept {
+            return match &self.failure {
+                Some(why) => Place::Awaited(format!("network: {why}")),
+                None => Place::Awaited("waits for its network".to_owned()),
+            };
+        }
+        match self.fault(owner, &ports) {
+            Some(_) if self.flight.is_some() => Place::Awaited("waits for its network".to_owned()),
+            Some(why) => Place::Fault(why),
+            None => Place::There,
+        }
+    }
+
+    fn fault(&self, owner: TaskId, ports: &[PortKey]) -> Option<String> {
+        let concerns = |fault: &&NetFault| match fault {
+            NetFault::Endpoint { task, .. } => *task == owner,
+            NetFault::Port { protocol, host_port, host_ip, .. } => ports.contains(&(*protocol, *host_port, *host_ip)),
+        };
+        self.faults.iter().find(concerns).map(|fault| match fault {
+            NetFault::Endpoint { message, .. } | NetFault::Port { message, .. } => message.clone(),
+        })
+    }
+
+    /// What a running task lacks.
+    pub(crate) fn complaint(&self, local: &Local) -> Option<String> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        let ports: Vec<PortKey> = published(local.assigned.as_ref()?).map(|(key, _)| key).collect();
+        self.fault(local.id, &ports)
+    }
+}
+
+/// Which namespace a task runs in.
+pub(crate) fn space(locals: &BTreeMap<TaskId, Local>, task: TaskId) -> Space {
+    let mut at = task;
+    for _ in 0..MAX_JOINS {
+        let Some(assigned) = locals.get(&at).and_then(|local| local.assigned.as_ref()) else { return Space::Lost(at) };
+        match (assigned.joins, &assigned.task.spec.network_mode) {
+            (Some(next), _) => at = next,
+            (None, NetworkMode::Host) => return Space::Host,
+            (None, NetworkMode::Service(_) | NetworkMode::Container(_)) => return Space::Lost(at),
+            (None, NetworkMode::Networks | NetworkMode::None) => return Space::Of(at),
+        }
+    }
+    Space::Lost(at)
+}
+
+/// Does the task need its namespace: it runs, or is about to?
+fn holds(local: &Local, goal: Goal) -> bool {
+    match goal {
+        Goal::Run | Goal::Ready => true,
+        Goal::Stop | Goal::Gone => local.may_run(),
+        Goal::Hold => local.runs(),
+    }
+}
+
+/// What a task needs of the network; the network is worked out anew when it changes for any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    space: bool,
+    ports: bool,
+    traffic: bool,
+}
+
+/// What this task needs of the network.
+pub(crate) fn needs(local: &Local, goal: Goal) -> Needs {
+    Needs { space: holds(local, goal), ports: publishes(local, goal), traffic: takes_traffic(local, goal) }
+}
+
+fn takes_traffic(local: &Local, goal: Goal) -> bool {
+    goal == Goal::Run && local.serves()
+}
+
+/// Does the task hold its published ports?
+fn publishes(local: &Local, goal: Goal) -> bool {
+    match goal {
+        Goal::Ready => false,
+        goal => holds(local, goal),
+    }
+}
+
+fn endpoint(assigned: &AssignedTask) -> HostEndpoint {
+    let container = &assigned.task.spec.container;
+    let sysctls = container.sysctls.iter().filter(|(name, _)| name.starts_with("net."));
+    HostEndpoint {
+        attachments: assigned.task.endpoints.clone(),
+        dns: !assigned.task.endpoints.is_empty(),
+        dns_servers: container.dns.clone(),
+        sysctls: sysctls.map(|(name, value)| (name.clone(), value.clone())).collect(),
+    }
+}
+
+/// Every address of a task.
+fn addresses(assigned: &AssignedTask) -> impl Iterator<Item = IpAddr> {
+    assigned.task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]).flatten()
+}
+
+/// Where traffic from a published port goes: the task's addresses on its first network with a way out.
+fn backends(assigned: &AssignedTask, networks: &BTreeMap<NetworkId, Network>) -> Vec<IpAddr> {
+    let open = |network: &NetworkId| networks.get(network).is_some_and(|network| !network.spec.internal);
+    let endpoint = assigned.task.endpoints.iter().find(|endpoint| open(&endpoint.network));
+    endpoint.into_iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]).flatten().collect()
+}
+
+/// The ports that a task publishes on its host. With the host's network or another's namespace there are none.
+fn published(assigned: &AssignedTask) -> impl Iterator<Item = (PortKey, &PortSpec)> {
+    let own = assigned.joins.is_none() && assigned.task.spec.network_mode == NetworkMode::Networks;
+    assigned.ports.iter().filter(move |_| own).filter_map(|port| {
+        let host_ip = port.host_ip.as_ref().and_then(|ip| ip.parse().ok());
+        port.published.map(|host_port| ((port.protocol, host_port, host_ip), port))
+    })
+}
+
+/// Host ports by container port, as told of a container: `80/tcp` → host ports.
+pub(crate) fn chosen_ports(assigned: &AssignedTask) -> BTreeMap<String, Vec<u16>> {
+    let mut chosen: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+    for (key, port) in published(assigned) {
+        chosen.entry(format!("{}/{}", port.target, word(port.protocol))).or_default().push(key.1);
+    }
+    chosen
+}
+
+fn key_of(port: &PublishedPort) -> PortKey {
+    (port.protocol, port.host_port, port.host_ip)
+}
+
+fn word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}

@@ -1,0 +1,128 @@
+//! What is known at the start, and what is ordered since.
+
+use crate::agent::Agent;
+use crate::health::Monitor;
+use crate::ledger::Ledger;
+use crate::memory;
+use crate::task::{Host, Local};
+use model::{AssignedTask, Assignment, Observed, TaskStatus, Time};
+
+impl Agent {
+    /// Looks before it acts: adopts what the host has, with what was remembered of it.
+    pub(crate) fn recover(&mut self, now: Time, observed: &[Observed], ledger: Option<Box<Ledger>>) {
+        debug_assert!(self.found.is_none(), "the host is looked at once");
+        self.found = Some(now);
+        for container in observed {
+            self.tasks.insert(container.task, Local::found(container, now));
+            self.touched.insert(container.task);
+        }
+        let Ledger { assignment, statuses } = ledger.map(|ledger| *ledger).unwrap_or_default();
+        // A manager was faster than the host.
+        let told = self.assignment.take();
+        if let Some(assignment) = assignment {
+            self.adopt(now, assignment);
+            for (id, status) in &statuses {
+                if let Some(local) = self.tasks.get_mut(id) {
+                    local.remember(status);
+                }
+            }
+        }
+        if let Some(assignment) = told {
+            self.assigned(now, assignment);
+        }
+    }
+
+    /// A manager's word. An older one than the newest is ignored.
+    pub(crate) fn assigned(&mut self, now: Time, assignment: Box<Assignment>) {
+        if assignment.node != self.node() {
+            debug_assert!(false, "an assignment for another node");
+            return;
+        }
+        if self.assignment.as_ref().is_some_and(|newest| newest.generation > assignment.generation) {
+            return;
+        }
+        if self.found.is_none() {
+            self.assignment = Some(assignment);
+            return;
+        }
+        self.confirmed = true;
+        let same = self.assignment.as_ref().is_some_and(|before| memory::same_orders(before, &assignment));
+        if same {
+            self.memory.soon(now);
+        } else {
+            self.memory.now(now);
+        }
+        self.adopt(now, *assignment);
+    }
+
+    /// Makes the assignment the one to act upon.
+    fn adopt(&mut self, now: Time, assignment: Assignment) {
+        for (id, local) in &mut self.tasks {
+            local.wanted = assignment.tasks.contains_key(id);
+        }
+        for (id, assigned) in &assignment.tasks {
+            let local = self.tasks.entry(*id).or_insert_with(|| Local::new(*id, now));
+            local.order(assigned, now);
+            self.touched.insert(*id);
+        }
+        for local in self.tasks.values_mut() {
+            if crate::volumes::awaited(local, &assignment).is_some() {
+                // Its volume has to be made anew.
+                local.prepared = None;
+            }
+        }
+        self.volumes.assigned(&assignment);
+        self.assignment = Some(Box::new(assignment));
+        self.nets.shape = None;
+    }
+}
+
+impl Local {
+    /// Takes a new order.
+    fn order(&mut self, assigned: &AssignedTask, now: Time) {
+        let task = &assigned.task;
+        let first = self.assigned.is_none();
+        let before = self.assigned.as_ref().map(|known| known.task.attempt);
+        if before.is_some_and(|before| task.attempt > before)
+            || first && task.attempt > self.attempt && self.attempt > 0
+        {
+            self.begin_attempt(now);
+        }
+        self.wanted = true;
+        self.assigned = Some(assigned.clone());
+        if first {
+            self.remember(&task.status);
+        } else if task.status.state.is_terminal() {
+            self.overrule(&task.status);
+        }
+    }
+
+    /// What was known of it before this agent began.
+    fn remember(&mut self, status: &TaskStatus) {
+        if status.attempt != self.wanted_attempt() {
+            return;
+        }
+        self.overrule(status);
+        let health = status.container.as_ref().and_then(|container| container.health.clone());
+        let (Some(health), Host::Running { started_at, .. }) = (health, self.host) else { return };
+        let same_run = status.container.as_ref().is_some_and(|container| container.started_at == Some(started_at));
+        if same_run && self.health.as_ref().is_none_or(|monitor| !monitor.is_known()) {
+            self.health = Some(Monitor::adopt(health, started_at));
+            self.judge();
+        }
+    }
+
+    /// The managers hold that this attempt is over (its node was lost, or it was reported so before):
+    /// then it is.
+    fn overrule(&mut self, status: &TaskStatus) {
+        if status.attempt == self.wanted_attempt() && status.state.is_terminal() && !self.ended() {
+            self.state = status.state;
+            self.since = status.since;
+            self.message.clone_from(&status.message);
+            self.start_code = match &status.container {
+                Some(container) if self.last.is_none() => container.exit_code,
+                _ => None,
+            };
+        }
+    }
+}
