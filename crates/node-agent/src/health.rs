@@ -169,3 +169,88 @@ impl Monitor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    fn container(check: HealthCheck) -> ContainerSpec {
+        ContainerSpec { healthcheck: Some(check), ..ContainerSpec::default() }
+    }
+
+    fn check() -> Check {
+        Check {
+            test: HealthTest::CmdShell("true".to_owned()),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            retries: 3,
+            start_period: Duration::from_secs(20),
+            start_interval: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn fields_of_the_spec_go_before_those_of_the_image() {
+        let image = HealthCheck {
+            test: Some(HealthTest::CmdShell("image".to_owned())),
+            interval: seconds(7),
+            retries: Some(9),
+            ..HealthCheck::default()
+        };
+        let merged =
+            Check::of(&container(HealthCheck { interval: seconds(2), ..HealthCheck::default() }), Some(&image));
+        let merged = merged.unwrap();
+        assert_eq!(merged.test, HealthTest::CmdShell("image".to_owned()));
+        assert_eq!((merged.interval, merged.retries), (Duration::from_secs(2), 9));
+        assert_eq!((merged.timeout, merged.start_interval), (INTERVAL, START_INTERVAL));
+        let off = container(HealthCheck { test: Some(HealthTest::None), ..HealthCheck::default() });
+        assert_eq!(Check::of(&off, Some(&image)), None);
+        assert!(!needs_image(&off));
+        assert!(Check::of(&ContainerSpec::default(), Some(&image)).is_some());
+        assert_eq!(Check::of(&ContainerSpec::default(), None), None);
+    }
+
+    #[test]
+    fn failures_count_only_after_the_start_period_and_one_success_heals() {
+        let start = Time(100_000);
+        let mut monitor = Monitor::new(check(), start, start);
+        assert_eq!(monitor.due().unwrap().0, Time(102_000), "start_interval holds at first");
+        assert!(!monitor.probed(Time(102_000), 1, "no".to_owned(), Time(102_100)));
+        assert_eq!((monitor.shown().failing_streak, monitor.due().unwrap().0), (0, Time(104_100)));
+        for at in [121_000, 131_000] {
+            assert!(!monitor.probed(Time(at), 1, "no".to_owned(), Time(at)));
+        }
+        assert!(monitor.probed(Time(141_000), -1, "late\nno answer\n".to_owned(), Time(141_000)));
+        assert!(monitor.is_unhealthy());
+        assert_eq!(monitor.complaint(), "unhealthy: no answer (exit code -1)");
+        assert!(monitor.probed(Time(151_000), 0, String::new(), Time(151_000)));
+        assert!(monitor.is_healthy());
+        assert_eq!(monitor.shown().log.len(), 5);
+        assert!(!monitor.probed(Time(161_000), 0, String::new(), Time(161_000)));
+        assert_eq!(monitor.shown().log.len(), KEPT);
+    }
+
+    #[test]
+    fn a_failure_inside_the_start_period_counts_once_it_was_healthy() {
+        let start = Time(100_000);
+        let mut monitor = Monitor::new(check(), start, start);
+        assert!(monitor.probed(Time(102_000), 0, String::new(), Time(102_000)));
+        assert_eq!(monitor.due().unwrap().0, Time(112_000), "the usual interval holds from then on");
+        assert!(!monitor.probed(Time(112_000), 1, String::new(), Time(112_000)));
+        assert_eq!(monitor.shown().failing_streak, 1);
+    }
+
+    #[test]
+    fn long_output_is_cut_between_characters() {
+        let start = Time(0);
+        let mut monitor = Monitor::new(check(), start, start);
+        monitor.probed(start, 0, "é".repeat(4000), start);
+        assert_eq!(monitor.shown().log[0].output.len(), OUTPUT);
+        monitor.probed(start, 0, format!("x{}", "é".repeat(4000)), start);
+        assert_eq!(monitor.shown().log[1].output.len(), OUTPUT - 1);
+    }
+}

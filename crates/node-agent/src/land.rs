@@ -185,6 +185,8 @@ impl Local {
                 Host::Exited(exit) | Host::Unclear(Some(exit)) => Host::Unclear(Some(exit)),
                 _ => Host::Unclear(None),
             };
+            // The image may be what is missing: it is asked for again.
+            self.prepared = None;
         }
         let starts = matches!(kind, Kind::Prepare | Kind::Launch { .. });
         // An adopted container runs, whatever became of its image.
@@ -219,7 +221,7 @@ impl Local {
             Kind::Launch { attempt, .. } => attempt == self.wanted_attempt(),
             _ => true,
         };
-        if current {
+        if current && !self.ended() {
             self.become_state(state, error.message, now);
         }
     }

@@ -1,11 +1,11 @@
 //! What is known at the start, and what is ordered since.
 
 use crate::agent::Agent;
-use crate::health::Monitor;
+use crate::health::{Check, Monitor};
 use crate::ledger::Ledger;
 use crate::memory;
 use crate::task::{Host, Local};
-use model::{AssignedTask, Assignment, Observed, TaskStatus, Time};
+use model::{AssignedTask, Assignment, Health, Observed, TaskStatus, Time, Verdict};
 
 impl Agent {
     /// Looks before it acts: adopts what the host has, with what was remembered of it.
@@ -103,13 +103,23 @@ impl Local {
             return;
         }
         self.overrule(status);
-        let health = status.container.as_ref().and_then(|container| container.health.clone());
-        let (Some(health), Host::Running { started_at, .. }) = (health, self.host) else { return };
-        let same_run = status.container.as_ref().is_some_and(|container| container.started_at == Some(started_at));
-        if same_run && self.health.as_ref().is_none_or(|monitor| !monitor.is_known()) {
+        let Host::Running { started_at, .. } = self.host else { return };
+        if self.health.as_ref().is_some_and(Monitor::is_known) {
+            return;
+        }
+        let known = status.container.as_ref().filter(|container| container.started_at == Some(started_at));
+        let known = known.and_then(|container| container.health.clone());
+        if let Some(health) = known.or_else(|| self.unknown_health()) {
             self.health = Some(Monitor::adopt(health, started_at));
             self.judge();
         }
+    }
+
+    /// A run that nobody remembers is not known to be healthy, where there is a check.
+    fn unknown_health(&self) -> Option<Health> {
+        let container = &self.assigned.as_ref()?.task.spec.container;
+        Check::of(container, None)?;
+        self.health.is_none().then_some(Health { verdict: Verdict::Starting, failing_streak: 0, log: Vec::new() })
     }
 
     /// The managers hold that this attempt is over (its node was lost, or it was reported so before):

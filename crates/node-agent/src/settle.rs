@@ -247,8 +247,13 @@ impl Agent {
     }
 
     fn report(&mut self, now: Time) {
+        let (confirmed, alone) = (self.confirmed, self.alone(now));
         for id in std::mem::take(&mut self.touched) {
-            if let Some(local) = self.tasks.get(&id) {
+            let Some(local) = self.tasks.get(&id) else { continue };
+            // Of what is not decided yet there is nothing to tell but what could be wrong.
+            if local.goal(confirmed, alone) == Goal::Hold {
+                self.touched.insert(id);
+            } else {
                 self.reporter.look(local, now);
             }
         }
@@ -264,7 +269,8 @@ impl Agent {
         let confirmed = self.confirmed;
         let reporter = &mut self.reporter;
         self.tasks.retain(|id, local| {
-            let over = confirmed && local.removed && !local.wanted && local.probe.is_none();
+            let busy = local.flight.is_some() || local.probe.is_some();
+            let over = confirmed && local.removed && !local.wanted && !busy;
             let forget = over && (!reporter.is_up() || reporter.has_told(local));
             if forget {
                 reporter.forget(*id);

@@ -253,14 +253,26 @@ impl Local {
 
     /// Its next step. Asks nothing about what changed: only what is.
     pub(crate) fn next(&self, around: &Around) -> Step {
-        if self.flight.is_some() {
-            return Step::Rest;
+        let goal = self.goal(around.confirmed, around.alone);
+        if let Some((_, kind)) = self.flight {
+            return self.while_busy(kind, goal);
         }
-        match self.goal(around.confirmed, around.alone) {
+        match goal {
             Goal::Hold => Step::Rest,
             Goal::Gone => self.toward_gone(around),
             Goal::Stop => self.toward_stop(around),
             Goal::Ready | Goal::Run => self.toward_running(around),
+        }
+    }
+
+    /// A pull may take long: a task that has nothing on the host and is not wanted any more is over at
+    /// once. Nothing else is asked for before the effect has ended.
+    fn while_busy(&self, kind: Kind, goal: Goal) -> Step {
+        let only_pulls = kind == Kind::Prepare && self.host == Host::Absent;
+        match goal {
+            Goal::Gone if only_pulls && !self.removed => Step::Removed,
+            Goal::Stop if only_pulls && !self.ended() => Step::Become(TaskState::Shutdown, String::new()),
+            _ => Step::Rest,
         }
     }
 

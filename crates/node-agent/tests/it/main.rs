@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod health;
+mod recovery;
 mod rig;
 mod stories;

@@ -1,0 +1,136 @@
+//! A new agent on a host that an earlier one left.
+
+use crate::rig::*;
+use model::*;
+use node_agent::Ledger;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn runs(id: u128, attempt: u32) -> Observed {
+    let state = ObservedState::Running { pid: 9, started_at: Time(900_000), paused: false };
+    Observed { task: TaskId(id), attempt, state, restart_count: 0 }
+}
+
+fn ended(id: u128, code: i32) -> Observed {
+    let exit = Exit { code, oom_killed: false, started_at: Time(900_000), finished_at: Time(950_000) };
+    Observed { task: TaskId(id), attempt: 1, state: ObservedState::Exited(exit), restart_count: 0 }
+}
+
+fn ledger(tasks: &[AssignedTask]) -> Option<Box<Ledger>> {
+    let mut order = assignment();
+    order.tasks = tasks.iter().map(|it| (it.task.id, it.clone())).collect();
+    Some(Box::new(Ledger { assignment: Some(order), ..Ledger::default() }))
+}
+
+fn order(rig: &mut Rig, tasks: &[AssignedTask]) {
+    rig.order.generation.revision = 5;
+    rig.order.tasks = tasks.iter().map(|it| (it.task.id, it.clone())).collect();
+    rig.assign();
+}
+
+#[test]
+fn what_runs_and_is_wanted_is_left_alone() {
+    let tasks = [task(1, &service())];
+    let mut rig = Rig::on(vec![runs(1, 1)], ledger(&tasks));
+    rig.live(SECOND);
+    assert_eq!(rig.words(), ["prepare 1", "net [1] []"], "names and health are looked after at once");
+    order(&mut rig, &tasks);
+    rig.live(SECOND);
+    assert!(rig.words().is_empty());
+    assert_eq!(rig.state(TaskId(1)), TaskState::Running);
+}
+
+#[test]
+fn a_container_that_nobody_knows_goes_only_when_a_manager_has_spoken() {
+    let mut rig = Rig::on(vec![runs(1, 1), ended(2, 0)], ledger(&[]));
+    rig.live(60 * SECOND);
+    assert!(rig.words().is_empty(), "its network is not torn down either");
+    order(&mut rig, &[]);
+    rig.live(SECOND);
+    let words = rig.words();
+    assert!(words.contains(&"stop 1 - 10".to_owned()) && words.contains(&"remove 1 volumes=false".to_owned()));
+    assert!(words.contains(&"remove 2 volumes=false".to_owned()));
+    assert!(rig.told[&TaskId(1)].removed && rig.told[&TaskId(2)].removed);
+}
+
+#[test]
+fn without_managers_what_ended_is_started_again_after_a_while() {
+    let mut spec = service();
+    spec.restart = in_place(RestartCondition::Any, None);
+    let tasks = [task(1, &spec), task(2, &spec)];
+    let mut rig = Rig::silent(vec![ended(1, 1)], ledger(&tasks));
+    rig.live(4 * SECOND);
+    assert!(rig.words().iter().all(|word| word.starts_with("net")), "it may have been stopped on purpose");
+    rig.live(2 * SECOND);
+    let words = rig.words();
+    assert!(words.contains(&"start 1 restarts=1".to_owned()), "{words:?}");
+    assert!(!words.iter().any(|word| word.starts_with("create")), "nothing that may have been removed comes back");
+}
+
+#[test]
+fn what_ended_while_nobody_looked_is_told_as_it_was() {
+    let tasks = [task(1, &service())];
+    let mut rig = Rig::on(vec![ended(1, 4)], ledger(&tasks));
+    order(&mut rig, &tasks);
+    rig.live(SECOND);
+    assert_eq!((rig.state(TaskId(1)), rig.message(TaskId(1))), (TaskState::Failed, "exit code 4"));
+    assert_eq!(rig.container(TaskId(1)).finished_at, Some(Time(950_000)));
+}
+
+#[test]
+fn a_container_of_an_earlier_attempt_is_restarted() {
+    let mut newer = task(1, &service());
+    std::sync::Arc::make_mut(&mut newer.task).attempt = 2;
+    let mut rig = Rig::on(vec![runs(1, 1)], ledger(&[task(1, &service())]));
+    order(&mut rig, &[newer]);
+    rig.live(SECOND);
+    assert!(rig.words().ends_with(&["stop 1 - 10".to_owned(), "start 1 restarts=0".to_owned()]));
+    assert_eq!((rig.state(TaskId(1)), rig.told[&TaskId(1)].status.attempt), (TaskState::Running, 2));
+}
+
+#[test]
+fn a_restarted_agent_remembers_what_the_host_cannot_tell() {
+    let mut spec = service();
+    spec.container.healthcheck = Some(HealthCheck {
+        test: Some(HealthTest::CmdShell("true".to_owned())),
+        interval: Some(SECOND),
+        ..HealthCheck::default()
+    });
+    let mut rig = Rig::new();
+    let healthy = rig.add(1, &spec);
+    let stopped = rig.add(2, &service());
+    rig.assign();
+    rig.live(5 * SECOND);
+    rig.change(stopped, |task| task.stopped_by_user = true);
+    rig.assign();
+    rig.live(5 * SECOND);
+    let started_at = rig.container(healthy).started_at.unwrap();
+    let exit = Exit { code: 143, oom_killed: false, started_at, finished_at: rig.now };
+    let running = ObservedState::Running { pid: 9, started_at, paused: false };
+    let observed = vec![
+        Observed { task: healthy, attempt: 1, state: running, restart_count: 0 },
+        Observed { task: stopped, attempt: 1, state: ObservedState::Exited(exit), restart_count: 0 },
+    ];
+    let mut after = Rig::on(observed, rig.ledger);
+    after.order = rig.order;
+    after.pass(SECOND);
+    assert_eq!(after.container(healthy).health.as_ref().unwrap().verdict, Verdict::Healthy);
+    after.assign();
+    after.live(5 * SECOND);
+    assert_eq!(after.state(stopped), TaskState::Shutdown);
+    assert_eq!(after.container(healthy).health.as_ref().unwrap().verdict, Verdict::Healthy);
+    assert!(!after.words().iter().any(|word| word.starts_with("stop") || word.starts_with("start")));
+}
+
+#[test]
+fn a_node_that_was_lost_stops_what_was_given_up() {
+    let mut lost = task(1, &service());
+    let status = &mut std::sync::Arc::make_mut(&mut lost.task).status;
+    status.state = TaskState::Orphaned;
+    let mut rig = Rig::on(vec![runs(1, 1)], ledger(&[task(1, &service())]));
+    order(&mut rig, &[lost]);
+    rig.live(SECOND);
+    assert!(rig.words().contains(&"stop 1 - 10".to_owned()));
+    assert_eq!(rig.state(TaskId(1)), TaskState::Orphaned);
+}
