@@ -41,5 +41,5 @@ host_packages=(nftables=nft)
 # What the tests use: independent tools that make images, a registry, peers of our runtime, a client of ports.
 test_packages=(
     busybox-static=busybox docker-registry=docker-registry skopeo=skopeo umoci=umoci crun=crun runc=runc jq=jq
-    curl=curl iproute2=ip attr=setfattr procps=ps util-linux=nsenter
+    curl=curl python3=python3 iproute2=ip attr=setfattr procps=ps util-linux=nsenter
 )

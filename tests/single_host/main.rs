@@ -2,5 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod compose_files;
+mod crash;
+mod examples;
 mod harness;
+mod health;
+mod images;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod load;
+mod logs;
+mod networks;
+mod ports;
+mod registries;
+mod restart;
 mod run;
+mod runtimes;
+mod secrets;
+mod terminal;
+mod up;
+mod volumes;

@@ -20,7 +20,7 @@ pub use host::{Host, Options};
 pub use image::{BUSYBOX, rootfs_tar};
 pub use pty::Pty;
 pub use registry::{Registry, make_layout};
-pub use run::{Output, run, run_with_input};
+pub use run::{Output, compile, run, run_with_input};
 pub use wait::{eventually, eventually_some};
 
 use std::path::PathBuf;

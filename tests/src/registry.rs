@@ -25,10 +25,30 @@ impl Registry {
     /// # Panics
     /// There is no docker-registry, or it does not start.
     pub fn start(host: &Host, port: u16) -> Registry {
+        let registry = Registry::spawn(host, port, "");
+        let url = format!("http://{}/v2/", registry.address);
+        eventually("the registry answers", Duration::from_secs(20), || host.get(&url).is_some());
+        registry
+    }
+
+    /// The same for users of this htpasswd file only.
+    ///
+    /// # Panics
+    /// There is no docker-registry, or it does not start.
+    pub fn with_auth(host: &Host, port: u16, htpasswd: &str) -> Registry {
+        let registry = Registry::spawn(host, port, &format!("auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}\n"));
+        let url = format!("http://{}/v2/", registry.address);
+        eventually("the registry asks who we are", Duration::from_secs(20), || {
+            run(host.command("curl").args(["-s", &url])).stdout.contains("UNAUTHORIZED")
+        });
+        registry
+    }
+
+    fn spawn(host: &Host, port: u16, more: &str) -> Registry {
         let address = format!("127.0.0.1:{port}");
         let folder = host.work().join(format!("registry-{port}"));
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: {address}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: {address}}}\n{more}",
             folder.display()
         );
         let config = host.write(&format!("registry-{port}.yml"), &config);
@@ -36,10 +56,7 @@ impl Registry {
         let mut command = host.command("docker-registry");
         command.args(["serve", &config]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
-        let registry = Registry { address, folder, child, network: host.cgroup().to_owned() };
-        let url = format!("http://{}/v2/", registry.address);
-        eventually("the registry answers", Duration::from_secs(20), || host.get(&url).is_some());
-        registry
+        Registry { address, folder, child, network: host.cgroup().to_owned() }
     }
 
     /// Pushes the busybox root file system, as an image made by umoci, under `NAME:TAG`; gives the whole reference.

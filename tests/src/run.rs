@@ -209,3 +209,14 @@ impl std::fmt::Display for Output {
         )
     }
 }
+
+/// Compiles a static C program; gives its path. For what busybox cannot do inside a container.
+///
+/// # Panics
+/// There is no compiler, or the source is wrong.
+pub fn compile(host: &crate::Host, name: &str, source: &str) -> String {
+    let file = host.write(&format!("{name}.c"), source);
+    let program = host.work().join(name);
+    run(Command::new("gcc").args(["-static", "-O1", "-Wall", "-o"]).arg(&program).arg(file)).ok();
+    program.to_str().unwrap().to_owned()
+}

@@ -1,0 +1,219 @@
+//! Pulling from a real registry server.
+
+use std::process::Command;
+
+use e2e::{Host, Options, Registry, make_layout, rootfs_tar, run};
+
+fn with_registry() -> Option<(Host, Registry)> {
+    let options = Options {
+        no_image: true,
+        daemon: vec!["--insecure-registry".to_owned(), "127.0.0.1:5000".to_owned()],
+        ..Options::default()
+    };
+    let host = Host::with(options)?;
+    let registry = Registry::start(&host, 5000);
+    Some((host, registry))
+}
+
+#[test]
+fn by_tag_and_by_digest() {
+    let Some((host, registry)) = with_registry() else { return };
+    let image = registry.push_busybox(&host, "bb:1");
+    host.rswarm(["pull", &image]).ok().says("Digest: sha256:");
+    host.rswarm(["run", "--rm", &image, "echo", "pulled"]).ok().prints("pulled");
+    let digest = registry
+        .skopeo(&["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &format!("docker://{image}")])
+        .ok()
+        .text();
+    let by_digest = format!("{}/bb@{digest}", registry.address);
+    host.rswarm(["pull", &by_digest]).ok();
+    host.rswarm(["run", "--rm", &by_digest, "true"]).ok();
+    let wrong = format!("{}/bb@sha256:{}", registry.address, "0".repeat(64));
+    host.rswarm(["pull", &wrong]).fails().complains("not found");
+    host.rswarm(["pull", &format!("{}/bb:2", registry.address)]).fails().complains("bb:2");
+    host.rswarm(["pull", "127.0.0.1:1/bb:1"]).fails().complains("127.0.0.1:1");
+}
+
+#[test]
+fn an_insecure_registry_must_be_named() {
+    let Some(host) = Host::with(Options { no_image: true, ..Options::default() }) else { return };
+    let registry = Registry::start(&host, 5000);
+    let image = registry.push_busybox(&host, "bb:1");
+    let out = host.rswarm(["pull", &image]).fails();
+    assert!(out.stderr.contains("insecure"), "a hint: {out}");
+}
+
+#[test]
+fn docker_schema_2_zstd_and_an_index() {
+    let Some((host, registry)) = with_registry() else { return };
+    let layout = make_layout(&host, "layout", |rootfs| {
+        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+    });
+    let source = format!("oci:{layout}:latest");
+    let copy = |name: &str, more: &[&str]| {
+        let target = format!("docker://{}/{name}", registry.address);
+        registry.skopeo(&[&["copy", "-q"], more, &[source.as_str(), target.as_str()]].concat()).ok();
+        let image = format!("{}/{name}", registry.address);
+        host.rswarm(["run", "--rm", &image, "echo", name]).ok().prints(name);
+    };
+    copy("schema2:1", &["--format", "v2s2"]);
+    copy("zstd:1", &["--dest-compress-format", "zstd"]);
+    // an index with two platforms, put together by hand: only ours can run
+    let manifest = registry
+        .skopeo(&["inspect", "--tls-verify=false", "--raw", &format!("docker://{}/schema2:1", registry.address)])
+        .ok();
+    let digest = registry
+        .skopeo(&[
+            "inspect",
+            "--tls-verify=false",
+            "--format",
+            "{{.Digest}}",
+            &format!("docker://{}/schema2:1", registry.address),
+        ])
+        .ok()
+        .text();
+    let entry = |arch: &str| serde_json::json!({"mediaType": "application/vnd.docker.distribution.manifest.v2+json", "size": manifest.stdout.len(), "digest": digest, "platform": {"architecture": arch, "os": "linux"}});
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json", "manifests": [entry("s390x"), entry("amd64"), entry("arm64")]});
+    let file = host.write("index.json", &index.to_string());
+    let url = format!("http://{}/v2/schema2/manifests/both", registry.address);
+    run(host.command("curl").args([
+        "-sSf",
+        "-X",
+        "PUT",
+        "-H",
+        "Content-Type: application/vnd.docker.distribution.manifest.list.v2+json",
+        "--data-binary",
+        &format!("@{file}"),
+        &url,
+    ]))
+    .ok();
+    host.rswarm(["run", "--rm", &format!("{}/schema2:both", registry.address), "echo", "both"]).ok().prints("both");
+}
+
+#[test]
+fn a_blob_that_lies_is_refused_and_leaves_nothing() {
+    let Some((host, registry)) = with_registry() else { return };
+    let image = registry.push_busybox(&host, "bb:1");
+    let blobs = run(Command::new("find").arg(&registry.folder).args(["-name", "data", "-size", "+100k"])).ok();
+    let blob = blobs.lines()[0].clone();
+    let good = std::fs::read(&blob).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(&blob, &bad).unwrap();
+    host.rswarm(["pull", &image]).fails();
+    host.sh("images -a -q").ok().prints("");
+    std::fs::write(&blob, &good[..middle]).unwrap();
+    host.rswarm(["pull", &image]).fails();
+    host.sh("images -a -q").ok().prints("");
+    std::fs::write(&blob, &good).unwrap();
+    host.rswarm(["pull", &image]).ok();
+}
+
+#[test]
+fn a_pull_survives_the_daemons_death() {
+    let Some((host, registry)) = with_registry() else { return };
+    // 40 MB that do not compress: the pull takes long enough to be cut
+    let layout = make_layout(&host, "big", |rootfs| {
+        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+        run(Command::new("dd")
+            .args(["if=/dev/urandom", "bs=1M", "count=40"])
+            .arg(format!("of={}", rootfs.join("big").display())))
+        .ok();
+    });
+    let image = registry.push_layout(&layout, "big:1");
+    for delay in [20, 60, 120, 250] {
+        let mut pull = host
+            .rswarm_command(["pull", &image])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        host.kill_daemon();
+        pull.wait().unwrap();
+        host.start_daemon();
+        // a torn pull is no image
+        let there = host.rswarm(["image", "inspect", &image]).succeeded();
+        if there {
+            host.rswarm(["run", "--rm", &image, "sh", "-c", "wc -c < /big"]).ok().prints("41943040");
+            host.rswarm(["rmi", &image]).ok();
+        }
+    }
+    host.rswarm(["pull", &image]).ok();
+    host.rswarm(["run", "--rm", &image, "sh", "-c", "wc -c < /big"]).ok().prints("41943040");
+    host.rswarm(["rmi", &image]).ok();
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_room_again() {
+    let options = Options {
+        no_image: true,
+        daemon: vec!["--insecure-registry".to_owned(), "127.0.0.1:5000".to_owned()],
+        disk: Some(24 << 20),
+        ..Options::default()
+    };
+    let Some(host) = Host::with(options) else { return };
+    let registry = Registry::start(&host, 5000);
+    let small = registry.push_busybox(&host, "bb:1");
+    let layout = make_layout(&host, "big", |rootfs| {
+        run(Command::new("dd")
+            .args(["if=/dev/urandom", "bs=1M", "count=60"])
+            .arg(format!("of={}", rootfs.join("big").display())))
+        .ok();
+    });
+    let big = registry.push_layout(&layout, "big:1");
+    let out = host.rswarm(["pull", &big]).fails();
+    assert!(out.stderr.contains("No space left") || out.stderr.contains("no space left"), "{out}");
+    host.rswarm(["image", "inspect", &big]).fails();
+    host.rswarm(["run", "--rm", &small, "echo", "room again"]).ok().prints("room again");
+}
+
+#[test]
+fn up_pulls_once_and_pins_the_digest() {
+    let Some((host, registry)) = with_registry() else { return };
+    let image = registry.push_busybox(&host, "bb:1");
+    let text = format!("services:\n  web: {{image: '{image}', command: sleep 10000, stop_grace_period: 0s}}\n");
+    host.up("shop", &text).ok();
+    // the tag moves; what runs stays until somebody asks
+    let other = make_layout(&host, "other", |rootfs| {
+        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+        std::fs::write(rootfs.join("new"), "new").unwrap();
+    });
+    registry.push_layout(&other, "bb:1");
+    let id = host.sh("ps -q -p shop").ok().text();
+    host.up("shop", &text).ok();
+    assert_eq!(host.sh("ps -q -p shop").ok().text(), id, "nothing changed in the file");
+    let file = host.write("shop.yaml", &text);
+    host.rswarm(["up", "-p", "shop", "-f", &file, "--pull", "always"]).ok();
+    let id = host.sh("ps -q -p shop").ok().text();
+    host.rswarm(["exec", &id, "cat", "/new"]).ok().prints("new");
+}
+
+#[test]
+fn credentials_come_from_dockers_file() {
+    let options = Options {
+        no_image: true,
+        daemon: vec!["--insecure-registry".to_owned(), "127.0.0.1:5001".to_owned()],
+        ..Options::default()
+    };
+    let Some(host) = Host::with(options) else { return };
+    let hash = "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))";
+    let hash = run(Command::new("python3").args(["-W", "ignore", "-c", hash])).ok().text();
+    let htpasswd = host.write("htpasswd", &format!("reader:{hash}\n"));
+    let registry = Registry::with_auth(&host, 5001, &htpasswd);
+    let layout = make_layout(&host, "layout", |rootfs| {
+        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+    });
+    let image = format!("{}/bb:1", registry.address);
+    let (source, target) = (format!("oci:{layout}:latest"), format!("docker://{image}"));
+    registry.skopeo(&["copy", "-q", "--dest-creds", "reader:secret", &source, &target]).ok();
+    let out = host.rswarm(["pull", &image]).fails();
+    assert!(out.stderr.to_lowercase().contains("auth"), "{out}");
+    // base64 of reader:secret
+    let config = format!(r#"{{"auths": {{"{}": {{"auth": "cmVhZGVyOnNlY3JldA=="}}}}}}"#, registry.address);
+    host.write("docker/config.json", &config);
+    let mut pull = host.rswarm_command(["pull", &image]);
+    run(pull.env("DOCKER_CONFIG", host.work().join("docker"))).ok();
+    host.rswarm(["run", "--rm", &image, "true"]).ok();
+}

@@ -1,0 +1,218 @@
+//! `up`, `down` and friends: progress, idempotence, scale, orphans, failures, two at once.
+
+use std::time::Duration;
+
+use e2e::{BUSYBOX, Host, Options, Pty, eventually};
+
+fn service(extra: &str) -> String {
+    format!("{{image: {BUSYBOX}, command: sleep 10000, stop_grace_period: 0s{extra}}}")
+}
+
+fn ids(host: &Host, project: &str, service: &str) -> Vec<String> {
+    let label = format!("label=com.docker.compose.service={service}");
+    let mut ids = host.rswarm(["ps", "-q", "--no-trunc", "-p", project, "--filter", &label]).ok().lines();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn up_starts_a_daemon_where_none_runs() {
+    let Some(host) = Host::with(Options { no_daemon: true, ..Options::default() }) else { return };
+    let file = host.write("a.yaml", &format!("services:\n  web: {}\n", service("")));
+    // no image can be had here, so `up` fails, but the daemon is there and says so
+    let out = host.rswarm(["up", "-p", "a", "-f", &file]).fails();
+    assert!(out.stderr.contains("daemon"), "{out}");
+    host.import_busybox();
+    host.rswarm(["up", "-p", "a", "-f", &file]).ok();
+    host.sh("ps -p a -q").ok();
+    host.down("a").ok();
+    host.sh("ps -a -q").ok().prints("");
+}
+
+#[test]
+fn a_second_up_changes_only_what_changed() {
+    let Some(host) = Host::new() else { return };
+    let text = |env: &str| {
+        format!("services:\n  a: {}\n  b: {}\n", service(""), service(&format!(", environment: {{X: '{env}'}}")))
+    };
+    host.up("shop", &text("1")).ok();
+    let (a, b) = (ids(&host, "shop", "a"), ids(&host, "shop", "b"));
+    let again = host.up("shop", &text("1")).ok();
+    assert_eq!((ids(&host, "shop", "a"), ids(&host, "shop", "b")), (a.clone(), b.clone()));
+    assert!(again.took < Duration::from_secs(5), "{again}");
+    host.up("shop", &text("2")).ok();
+    assert_eq!(ids(&host, "shop", "a"), a);
+    assert_ne!(ids(&host, "shop", "b"), b);
+    assert_eq!(ids(&host, "shop", "b").len(), 1);
+}
+
+#[test]
+fn force_recreate_and_scale() {
+    let Some(host) = Host::new() else { return };
+    let file = host.write("a.yaml", &format!("services:\n  web: {}\n", service("")));
+    host.rswarm(["up", "-p", "a", "-f", &file]).ok();
+    let first = ids(&host, "a", "web");
+    host.rswarm(["up", "-p", "a", "-f", &file, "--force-recreate"]).ok();
+    let second = ids(&host, "a", "web");
+    assert_ne!(first, second);
+    host.rswarm(["up", "-p", "a", "-f", &file, "--scale", "web=3"]).ok();
+    let three = ids(&host, "a", "web");
+    assert!(three.len() == 3 && three.contains(&second[0]), "{three:?}");
+    host.rswarm(["up", "-p", "a", "-f", &file, "--scale", "web=0"]).ok();
+    assert_eq!(ids(&host, "a", "web").len(), 0);
+    host.rswarm(["up", "-p", "a", "-f", &file, "--scale", "nobody=3"]).fails().complains("nobody");
+}
+
+#[test]
+fn orphans_stay_with_a_warning_until_told() {
+    let Some(host) = Host::new() else { return };
+    host.up("shop", &format!("services:\n  a: {}\n  b: {}\n", service(""), service(""))).ok();
+    let file = host.write("shop.yaml", &format!("services:\n  a: {}\n", service("")));
+    host.rswarm(["up", "-p", "shop", "-f", &file]).ok().complains("b");
+    assert_eq!(ids(&host, "shop", "b").len(), 1);
+    host.rswarm(["up", "-p", "shop", "-f", &file, "--remove-orphans"]).ok();
+    eventually("b is gone", Duration::from_secs(10), || ids(&host, "shop", "b").is_empty());
+    assert_eq!(ids(&host, "shop", "a").len(), 1);
+}
+
+#[test]
+fn failing_replicas_are_told_with_their_last_words() {
+    let Some(host) = Host::new() else { return };
+    let text = format!(
+        "services:\n  good: {}\n  bad: {{image: {BUSYBOX}, restart: 'no', command: sh -c 'echo reading config; echo cannot open /etc/app.conf >&2; exit 3'}}\n  absent: {{image: '{BUSYBOX}', command: no-such-program, restart: 'no'}}\n",
+        service("")
+    );
+    let out = host.up("mixed", &text).exits(1);
+    for part in ["bad", "cannot open /etc/app.conf", "3", "absent", "no-such-program"] {
+        assert!(out.stderr.contains(part), "should say `{part}`: {out}");
+    }
+    assert_eq!(ids(&host, "mixed", "good").len(), 1);
+}
+
+#[test]
+fn a_timeout_is_a_failure_and_no_wait_is_none() {
+    let Some(host) = Host::new() else { return };
+    let never = "{test: 'false', interval: 100ms, start_period: 1h, start_interval: 100ms}";
+    let text = format!("services:\n  slow: {}\n", service(&format!(", healthcheck: {never}")));
+    let file = host.write("a.yaml", &text);
+    let out = host.rswarm(["up", "-p", "a", "-f", &file, "--timeout", "1"]).exits(1);
+    assert!(out.stderr.contains("slow") && out.took < Duration::from_secs(10), "{out}");
+    let out = host.rswarm(["up", "-p", "a", "-f", &file, "--no-wait"]).ok();
+    assert!(out.took < Duration::from_secs(2), "{out}");
+}
+
+#[test]
+fn an_image_that_is_nowhere_fails_up_by_name() {
+    let Some(host) = Host::new() else { return };
+    let text = "services:\n  web: {image: '127.0.0.1:1/no/such:image'}\n";
+    host.up("a", text).exits(1).complains("127.0.0.1:1/no/such:image");
+}
+
+#[test]
+fn down_takes_everything_and_can_be_repeated() {
+    let Some(host) = Host::new() else { return };
+    let before = host.census();
+    let text = format!(
+        "services:\n  a: {}\n  b: {}\nnetworks: {{default: , extra: }}\n",
+        service(", networks: [default, extra]"),
+        service(", deploy: {replicas: 3}")
+    );
+    host.up("shop", &text).ok();
+    host.sh("ls -q").ok().prints("shop");
+    host.down("shop").ok();
+    host.sh("ls -a -q").ok().prints("");
+    host.sh("network ls --format {{.Name}}").ok().never_says("shop");
+    host.down("shop");
+    eventually("all is as it was", Duration::from_secs(5), || host.census().beyond(&before).is_empty());
+}
+
+#[test]
+fn down_honours_dependencies_in_reverse_and_stop_grace() {
+    let Some(host) = Host::new() else { return };
+    let trap = |name: &str| {
+        format!("sh -c 'trap \"sleep 0.3; date +%s%N > /out/{name}; exit 0\" TERM; while :; do sleep 0.05; done'")
+    };
+    let text = format!(
+        "services:\n  db: {{image: {BUSYBOX}, command: {}, volumes: ['{out}:/out']}}\n  app: {{image: {BUSYBOX}, command: {}, volumes: ['{out}:/out'], depends_on: [db]}}\n",
+        trap("db"),
+        trap("app"),
+        out = host.work().display()
+    );
+    host.up("order", &text).ok();
+    host.down("order").ok();
+    let read = |name: &str| std::fs::read_to_string(host.work().join(name)).unwrap().trim().parse::<u128>().unwrap();
+    assert!(read("app") < read("db"), "app ended first");
+}
+
+#[test]
+fn two_ups_of_one_stack_at_once() {
+    let Some(host) = Host::new() else { return };
+    let file = host
+        .write("a.yaml", &format!("services:\n  web: {}\n  db: {}\n", service(", deploy: {replicas: 4}"), service("")));
+    let spawn = || {
+        host.rswarm_command(["up", "-p", "a", "-f", &file])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut both = [spawn(), spawn()];
+    for child in &mut both {
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!((ids(&host, "a", "web").len(), ids(&host, "a", "db").len()), (4, 1));
+}
+
+#[test]
+fn a_file_that_changes_the_network_or_volume_is_followed() {
+    let Some(host) = Host::new() else { return };
+    host.up("a", &format!("services:\n  web: {}\nnetworks: {{n: }}\n", service(", networks: [n]"))).ok();
+    host.up("a", &format!("services:\n  web: {}\nnetworks: {{n: , m: }}\n", service(", networks: [n, m]"))).ok();
+    let id = ids(&host, "a", "web");
+    host.rswarm(["exec", &id[0], "sh", "-c", "ip -o -4 addr | grep -c eth"]).ok().prints("2");
+}
+
+#[test]
+fn progress_is_redrawn_on_a_terminal_and_plain_elsewhere() {
+    let Some(host) = Host::new() else { return };
+    let file = host.write("a.yaml", &format!("services:\n  web: {}\n", service(", deploy: {replicas: 2}")));
+    let plain = host.rswarm(["up", "-p", "a", "-f", &file]).ok();
+    assert!(!plain.stderr.contains('\x1b') && plain.stderr.contains("web"), "{plain}");
+    host.down("a").ok();
+    let mut pty = Pty::spawn(&mut host.rswarm_command(["up", "-p", "a", "-f", &file]));
+    assert_eq!(pty.wait(), 0);
+    assert!(pty.seen.contains("web") && pty.seen.contains('\x1b'), "{}", pty.seen);
+}
+
+#[test]
+fn ls_and_ps_of_a_stack() {
+    let Some(host) = Host::new() else { return };
+    host.up("shop", &format!("services:\n  web: {}\n", service(", deploy: {replicas: 2}"))).ok();
+    host.sleeper("--name standalone");
+    host.sh("ls").ok().says("shop");
+    let rows = host.sh("ls --format json").ok().json_rows();
+    assert_eq!((rows.len(), rows[0]["Name"].as_str()), (1, Some("shop")));
+    assert_eq!(host.sh("ps -q").ok().lines().len(), 3);
+    assert_eq!(host.sh("ps -q -p shop").ok().lines().len(), 2);
+    host.rswarm(["exec", "shop-web-2", "true"]).ok();
+}
+
+#[test]
+fn a_container_name_is_kept_as_given() {
+    let Some(host) = Host::new() else { return };
+    host.up("a", &format!("services:\n  web: {}\n", service(", container_name: my-own"))).ok();
+    host.sh("ps --format {{.Names}}").ok().prints("my-own");
+    host.up("b", &format!("services:\n  web: {}\n", service(", container_name: my-own"))).fails().complains("my-own");
+}
+
+#[test]
+fn environment_hostname_and_labels_know_the_task() {
+    let Some(host) = Host::new() else { return };
+    let extra = ", hostname: 'h-{{.Task.Slot}}', environment: {NAME: '{{.Service.Name}}.{{.Task.Slot}}'}, deploy: {replicas: 2}";
+    host.up("t", &format!("services:\n  web: {}\n", service(extra))).ok();
+    host.rswarm(["exec", "t-web-2", "sh", "-c", "hostname; echo $NAME"]).ok().prints("h-2\nt_web.2");
+    let labels = host.inspect("t-web-2", "{{json .Config.Labels}}");
+    for label in ["com.docker.compose.project", "com.docker.compose.service", "com.docker.stack.namespace"] {
+        assert!(labels.contains(label), "{labels}");
+    }
+}
