@@ -1,0 +1,138 @@
+//! Docker's credential file, and the helper programs that it names.
+
+use crate::error::{Error, Result};
+use base64::Engine as _;
+use model::image::DEFAULT_REGISTRY;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+
+/// Longest time that a helper may think.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a helper calls its user when its secret is a refresh token.
+const TOKEN_USER: &str = "<token>";
+
+/// What is known for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// Name and password.
+    Password { user: String, password: String },
+    /// A token to get tokens with.
+    Refresh(String),
+    /// A token to be sent as it is.
+    Bearer(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    auths: BTreeMap<String, Entry>,
+    creds_store: String,
+    cred_helpers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: String,
+    username: String,
+    password: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+/// The login for a registry, read anew each time: people log in and out while the daemon runs.
+///
+/// # Errors
+/// The file is malformed; a helper fails.
+pub(crate) async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
+    let path = folder.join("config.json");
+    let bytes = match tokio::fs::read(&path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let file: File = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::corrupt(path.display().to_string(), format!("malformed: {error}")))?;
+    let helper = file.cred_helpers.iter().find(|(key, _)| names(key, host)).map(|(_, helper)| helper);
+    let store = Some(&file.creds_store).filter(|store| !store.is_empty());
+    if let Some(helper) = helper.or(store) {
+        if let Some(login) = ask(helper, host).await? {
+            return Ok(Some(login));
+        }
+    }
+    let entry = file.auths.into_iter().find(|(key, _)| names(key, host)).map(|(_, entry)| entry);
+    entry.map_or(Ok(None), |entry| login(entry, &path))
+}
+
+/// Does this key of the file speak of that registry? Keys have schemes and paths at times.
+fn names(key: &str, host: &str) -> bool {
+    let key = key.trim_start_matches("https://").trim_start_matches("http://");
+    let key = key.split('/').next().unwrap_or_default();
+    match host == DEFAULT_REGISTRY {
+        true => matches!(key, "docker.io" | "index.docker.io" | "registry-1.docker.io"),
+        false => key == host,
+    }
+}
+
+fn login(entry: Entry, path: &Path) -> Result<Option<Login>> {
+    if !entry.registrytoken.is_empty() {
+        return Ok(Some(Login::Bearer(entry.registrytoken)));
+    }
+    if !entry.identitytoken.is_empty() {
+        return Ok(Some(Login::Refresh(entry.identitytoken)));
+    }
+    if entry.auth.is_empty() {
+        let has_both = !entry.username.is_empty() && !entry.password.is_empty();
+        return Ok(has_both.then_some(Login::Password { user: entry.username, password: entry.password }));
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(entry.auth.trim()).ok();
+    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    match text.as_deref().and_then(|text| text.split_once(':')) {
+        Some((user, password)) => Ok(Some(Login::Password {
+            user: user.to_owned(),
+            // Docker pads old entries with NULs.
+            password: password.trim_end_matches('\0').to_owned(),
+        })),
+        None => Err(Error::corrupt(path.display().to_string(), "an \"auth\" that is no base64 of name:password")),
+    }
+}
+
+async fn ask(helper: &str, host: &str) -> Result<Option<Login>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        username: String,
+        secret: String,
+    }
+    let failed = |why: String| Error::CredentialHelper { helper: helper.to_owned(), host: host.to_owned(), why };
+    if helper.contains('/') {
+        return Err(failed("the name of a helper has no slash".to_owned()));
+    }
+    let server = if host == DEFAULT_REGISTRY { "https://index.docker.io/v1/" } else { host };
+    let mut command = tokio::process::Command::new(format!("docker-credential-{helper}"));
+    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _it_need_not_read = stdin.write_all(server.as_bytes()).await;
+    }
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .map_err(|_| failed(format!("no answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        // That is how helpers say it, on their standard output.
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        return if said.contains("credentials not found") { Ok(None) } else { Err(failed(said)) };
+    }
+    let answer: Answer =
+        serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("malformed answer: {error}")))?;
+    Ok(Some(match answer.username == TOKEN_USER {
+        true => Login::Refresh(answer.secret),
+        false => Login::Password { user: answer.username, password: answer.secret },
+    }))
+}
