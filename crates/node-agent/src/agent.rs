@@ -77,7 +77,7 @@ pub(crate) enum Target {
 }
 
 /// The agent of one node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     node: NodeId,
     pub(crate) machine: Machine,

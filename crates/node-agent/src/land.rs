@@ -112,7 +112,7 @@ impl Agent {
             return;
         }
         match local.host {
-            Host::Running { .. } if attempt == local.attempt => {
+            Host::Running { started_at, .. } if attempt == local.attempt && exit.started_at >= started_at => {
                 local.ended_with(exit);
                 self.touched.insert(task);
             }
@@ -124,7 +124,9 @@ impl Agent {
     /// It had ended before its start was told.
     fn ended_early(&mut self, task: TaskId) {
         let Some(local) = self.tasks.get_mut(&task) else { return };
-        if let Some(exit) = local.early.take() {
+        let Host::Running { started_at, .. } = local.host else { return };
+        // An earlier run may have been told of late.
+        if let Some(exit) = local.early.take().filter(|exit| exit.started_at >= started_at) {
             local.ended_with(exit);
         }
     }
@@ -154,8 +156,8 @@ impl Local {
         self.restart_at = None;
         self.start_code = None;
         self.health = None;
-        // A newer start may be wanted by now: then this one does not count.
-        if attempt == self.wanted_attempt() {
+        // A newer start may be wanted by now, or none: then this one does not count.
+        if attempt == self.wanted_attempt() && !self.ended() {
             self.become_state(TaskState::Running, String::new(), now);
         }
     }
@@ -180,17 +182,15 @@ impl Local {
 
     /// An effect failed: it is tried again later, or the task is over.
     fn failed(&mut self, kind: Kind, error: EffectError, now: Time) {
-        if let Kind::Launch { .. } = kind {
-            self.host = match self.host {
-                Host::Exited(exit) | Host::Unclear(Some(exit)) => Host::Unclear(Some(exit)),
-                _ => Host::Unclear(None),
-            };
+        let launches = matches!(kind, Kind::Launch { .. });
+        let fatal = error.kind == EffectErrorKind::Fatal;
+        if launches {
+            self.host = after_failed_start(self.host, fatal);
             // The image may be what is missing: it is asked for again.
             self.prepared = None;
         }
-        let starts = matches!(kind, Kind::Prepare | Kind::Launch { .. });
         // An adopted container runs, whatever became of its image.
-        if starts && error.kind == EffectErrorKind::Fatal && !self.runs() {
+        if fatal && (launches || kind == Kind::Prepare) && !self.runs() {
             self.retry = None;
             self.refused(kind, error, now);
             return;
@@ -208,12 +208,6 @@ impl Local {
 
     /// It cannot be started.
     fn refused(&mut self, kind: Kind, error: EffectError, now: Time) {
-        // The error came before anything ran.
-        self.host = match self.host {
-            Host::Unclear(Some(exit)) => Host::Exited(exit),
-            Host::Unclear(None) => Host::Created,
-            host => host,
-        };
         self.start_code = error.exit_code;
         let again = matches!(kind, Kind::Launch { restarts: 1.., .. });
         let state = if again { TaskState::Failed } else { TaskState::Rejected };
@@ -232,5 +226,17 @@ impl Local {
         if let Some(health) = self.health.as_ref().filter(|health| health.is_unhealthy() && !standalone) {
             self.doomed.get_or_insert_with(|| health.complaint());
         }
+    }
+}
+
+/// The container after a start that failed. A fatal error comes before anything has run; after any
+/// other, nobody knows, until a stop or another start has cleared it up.
+fn after_failed_start(before: Host, fatal: bool) -> Host {
+    match before {
+        Host::Exited(exit) if fatal => Host::Exited(exit),
+        Host::Exited(exit) => Host::Unclear(Some(exit)),
+        Host::Absent | Host::Created if fatal => Host::Created,
+        Host::Absent | Host::Created => Host::Unclear(None),
+        Host::Unclear(_) | Host::Running { .. } => before,
     }
 }

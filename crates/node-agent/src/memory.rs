@@ -10,7 +10,7 @@ use std::time::Duration;
 const LAZY: Duration = Duration::from_secs(1);
 
 /// What was written, and what is still to be.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Memory {
     number: u64,
     in_flight: Option<u64>,

@@ -33,7 +33,7 @@ pub(crate) enum Space {
 }
 
 /// The network of the host, wanted and seen.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Nets {
     pub(crate) wanted: HostNet,
     /// What was last made true.

@@ -11,7 +11,7 @@ const LAZY: Duration = Duration::from_millis(50);
 const BUSY: u64 = 25;
 
 /// What was told, and what is still to be.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reporter {
     up: bool,
     told: BTreeMap<TaskId, TaskReport>,

@@ -65,7 +65,7 @@ pub(crate) enum Goal {
 }
 
 /// A task on this node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Local {
     pub(crate) id: TaskId,
     /// As assigned last; `None`: only found on the host.

@@ -8,7 +8,7 @@ use model::{Assignment, TaskId, Time};
 use std::collections::BTreeMap;
 
 /// One volume on its way out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Going {
     flight: Option<EffectId>,
     retry: Retry,
@@ -16,7 +16,7 @@ struct Going {
 }
 
 /// The volumes that the newest assignment wants gone.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Volumes {
     going: BTreeMap<String, Going>,
 }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod health;
+mod launches;
+mod laws;
+mod networks;
 mod recovery;
 mod rig;
 mod stories;

@@ -1,0 +1,123 @@
+//! The network value of the host.
+
+use crate::rig::*;
+use model::*;
+use node_agent::{Effect, EffectError, NetFault, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The newest network value that is asked for.
+fn asked(rig: &Rig) -> HostNet {
+    let net = rig.open.iter().rev().find_map(|(_, effect)| match effect {
+        Effect::EnsureNet(net) => Some(HostNet::clone(net)),
+        _ => None,
+    });
+    net.expect("a network value is asked for")
+}
+
+#[test]
+fn only_networks_and_zones_in_use_are_made() {
+    let mut rig = Rig::new();
+    let id = rig.add(1, &service());
+    let other = Network { id: NetworkId(8), ..rig.order.networks[&NET].clone() };
+    rig.order.networks.insert(NetworkId(8), other);
+    let zone = Zone { names: BTreeMap::from([("web".to_owned(), vec![[10, 0, 1, 1].into()])]) };
+    rig.order.zones = BTreeMap::from([(NET, zone.clone()), (NetworkId(8), Zone::default())]);
+    rig.assign();
+    let net = asked(&rig);
+    assert_eq!(net.networks.keys().collect::<Vec<_>>(), [&NET]);
+    assert_eq!(net.zones, BTreeMap::from([(NET, zone)]));
+    assert!(net.endpoints[&id].dns);
+}
+
+#[test]
+fn backends_of_other_hosts_are_the_managers_and_ours_are_our_own() {
+    let mut spec = service();
+    spec.ports = vec![port(80, 8080)];
+    let mut rig = Rig::new();
+    rig.add(1, &spec);
+    let theirs = ([10, 0, 1, 99].into(), 80);
+    let ours = ([10, 0, 1, 1].into(), 80);
+    rig.order.ports = vec![PublishedPort {
+        protocol: Protocol::Tcp,
+        host_ip: None,
+        host_port: 8080,
+        backends: BTreeSet::from([theirs, ours]),
+        service: "shop_web".to_owned(),
+    }];
+    rig.assign();
+    assert_eq!(asked(&rig).ports[0].backends, BTreeSet::from([theirs]), "ours does not run yet");
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
+    rig.answer("create", Ok(Outcome::Started { pid: 1, started_at: rig.now }));
+    assert_eq!(asked(&rig).ports[0].backends, BTreeSet::from([theirs, ours]));
+}
+
+#[test]
+fn a_port_of_two_services_goes_to_the_one_that_has_it() {
+    let mut spec = service();
+    spec.ports = vec![port(80, 8080)];
+    let (mut rig, first) = Rig::running(&spec);
+    spec.name = "shop_api".to_owned();
+    let second = rig.add(2, &spec);
+    rig.assign();
+    rig.live(SECOND);
+    assert_eq!(
+        (rig.state(second), rig.message(second)),
+        (TaskState::Rejected, "port 8080/tcp is taken by service shop_web")
+    );
+    assert_eq!(rig.state(first), TaskState::Running);
+}
+
+#[test]
+fn a_start_after_a_stop_waits_until_its_namespace_is_made_again() {
+    let (mut rig, id) = Rig::running(&service());
+    rig.change(id, |task| task.stopped_by_user = true);
+    rig.assign();
+    rig.answer("stop", Ok(Outcome::Stopped(Some(rig.exit(0)))));
+    assert_eq!(rig.open_words(), ["net [] []"]);
+    rig.change(id, |task| {
+        task.stopped_by_user = false;
+        task.attempt = 2;
+    });
+    rig.assign();
+    assert_eq!(rig.open_words(), ["net [] []"], "the old value may be half undone");
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    assert_eq!(rig.open_words(), ["net [1] []"]);
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    assert_eq!(rig.open_words(), ["start 1 restarts=0"]);
+}
+
+#[test]
+fn a_network_that_fails_is_tried_again_and_told() {
+    let mut rig = Rig::new();
+    let id = rig.add(1, &service());
+    rig.assign();
+    rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
+    rig.answer("net", Err(EffectError::transient("netd does not answer")));
+    rig.pass(Duration::from_millis(200));
+    assert_eq!(rig.message(id), "network: netd does not answer (trying again in 250 ms)");
+    rig.live(SECOND);
+    assert_eq!((rig.state(id), rig.message(id)), (TaskState::Running, ""));
+}
+
+#[test]
+fn a_running_task_tells_what_its_network_lacks_until_it_is_mended() {
+    let (mut rig, id) = Rig::running(&service());
+    rig.faults = vec![NetFault::Endpoint { task: id, message: "no bridge".to_owned() }];
+    rig.live(601 * SECOND);
+    assert_eq!((rig.state(id), rig.message(id)), (TaskState::Running, "no bridge"));
+    rig.faults.clear();
+    rig.live(16 * SECOND);
+    assert_eq!(rig.message(id), "");
+}
+
+#[test]
+fn a_host_at_rest_asks_for_next_to_nothing() {
+    let (mut rig, _) = Rig::running(&service());
+    rig.live(3600 * SECOND);
+    let words = rig.words();
+    assert!(words.len() <= 6 && words.iter().all(|word| word.starts_with("net")), "{words:?}");
+}
