@@ -31,6 +31,9 @@ pub struct Node {
     pub generic: BTreeMap<String, u64>,
     /// CIDRs that the host routes itself; address pools keep away from them.
     pub host_routes: Vec<String>,
+    /// Drawn anew each time its daemon begins.
+    #[serde(default)]
+    pub incarnation: u64,
 }
 
 /// `node update --availability`.

@@ -154,6 +154,9 @@ pub struct Service {
     pub spec: Arc<ServiceSpec>,
     /// Counts the changes of the spec that replace tasks.
     pub spec_version: u64,
+    /// Tasks of versions before this one are replaced even where their spec is the same.
+    #[serde(default)]
+    pub force_version: u64,
     /// Counts every change.
     pub version: u64,
     /// The spec before, for rollback.

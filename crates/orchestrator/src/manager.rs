@@ -1,7 +1,21 @@
 //! Cluster, sessions and requests as one machine: inputs in, proposals, answers and assignments out.
 
+mod flight;
+mod view;
+
+use crate::apply::{Outcome, apply};
+use crate::assign::{assign, same};
+use crate::cluster::Cluster;
+use crate::draft::Draft;
 use crate::entry::Entry;
-use model::{AgentReport, Assignment, Node, NodeId, Request, RequestId, Response, State, Time};
+use crate::explain::Wait;
+use crate::plan::liveness::Liveness;
+use crate::snapshot::Snapshot;
+use crate::{observe, plan, request};
+use flight::{Flight, Inbox};
+use model::{AgentReport, Assignment, Ids, Node, NodeId, Request, RequestId, Response, State, TaskId, Time};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// What can happen to a manager.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +31,7 @@ pub enum ManagerInput {
     Committed(Box<Entry>),
     /// A proposal was not taken, or was lost to another leader.
     Lost(u64),
-    /// A client asks.
+    /// A client asks. For [`Request::Read`] the driver has made sure that this member leads.
     Request(RequestId, Box<Request>),
     /// A node's agent is connected; also said again when what it tells of the machine changes.
     SessionUp(Box<Node>),
@@ -50,45 +64,244 @@ pub enum ManagerOutput {
     },
 }
 
-/// The manager of one member.
+/// How long requests are held back while no node has said yet which routes its host has: address pools
+/// keep away from those.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The manager of one member. One entry is under way at a time: what comes meanwhile is decided
+/// together, upon the state that the entry leaves, so that nothing is ever decided upon a guess.
 #[derive(Debug)]
-pub struct Manager {}
+pub struct Manager {
+    cluster: Cluster,
+    ids: Ids,
+    now: Time,
+    /// Term and begin, while leading.
+    leading: Option<(u64, Time)>,
+    /// Connected agents, as they describe their machines.
+    sessions: BTreeMap<NodeId, Node>,
+    liveness: Liveness,
+    inbox: Inbox,
+    flight: Option<Flight>,
+    ticket: u64,
+    /// Something has happened since the last plan.
+    undecided: bool,
+    /// The state has changed since assignments were made.
+    unassigned: bool,
+    wake: Option<Time>,
+    waits: BTreeMap<TaskId, Wait>,
+    /// What nodes were told last.
+    sent: BTreeMap<NodeId, Box<Assignment>>,
+    outbox: VecDeque<ManagerOutput>,
+}
 
 impl Manager {
     /// One that has seen nothing. `seed`: where ids are drawn from.
     pub fn new(seed: u64) -> Manager {
-        let _ = seed;
-        Manager {}
+        Manager {
+            cluster: Cluster::default(),
+            ids: Ids::new(seed),
+            now: Time(0),
+            leading: None,
+            sessions: BTreeMap::new(),
+            liveness: Liveness::default(),
+            inbox: Inbox::default(),
+            flight: None,
+            ticket: 0,
+            undecided: false,
+            unassigned: false,
+            wake: None,
+            waits: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            outbox: VecDeque::new(),
+        }
     }
 
     /// The replicated state, to cut the log with.
-    pub fn snapshot(&self) -> crate::Snapshot {
-        crate::Snapshot::default()
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::from(&self.cluster)
     }
 
     /// Begins from a snapshot, in place of all that was.
-    pub fn restore(&mut self, snapshot: crate::Snapshot) {
-        let _ = snapshot;
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.cluster = Cluster::from(snapshot);
+        self.undecided = true;
+        self.unassigned = true;
+        self.sent.clear();
+        self.outbox.push_back(ManagerOutput::Changed { revision: self.cluster.revision });
     }
 
     /// What clients may see, with reasons for what waits.
     pub fn state(&self, now: Time) -> State {
-        let _ = now;
-        State::default()
+        view::state(&self.cluster, &self.waits, now)
     }
 
     /// Takes one input.
     pub fn handle(&mut self, now: Time, input: ManagerInput) {
-        let _ = (now, input);
+        self.now = self.now.max(now);
+        match input {
+            ManagerInput::Leading { term } => self.lead(term),
+            ManagerInput::Following => self.follow(),
+            ManagerInput::Committed(entry) => self.committed(&entry),
+            ManagerInput::Lost(ticket) => self.lost(ticket),
+            ManagerInput::Request(id, request) => self.request(id, request),
+            ManagerInput::SessionUp(node) => {
+                self.liveness.up(node.id);
+                self.sent.remove(&node.id);
+                self.sessions.insert(node.id, *node);
+                self.unassigned = true;
+            }
+            ManagerInput::SessionLost(node) => {
+                self.liveness.down(node, self.now);
+                self.sessions.remove(&node);
+                self.sent.remove(&node);
+            }
+            ManagerInput::Report(node, report) => self.inbox.report(node, *report),
+            ManagerInput::Tick => {}
+        }
+        self.undecided = true;
     }
 
     /// The next thing to do; `None` until the next input.
     pub fn poll(&mut self) -> Option<ManagerOutput> {
-        None
+        if self.outbox.is_empty()
+            && let Some((term, since)) = self.leading
+        {
+            self.assign(term);
+            if self.undecided && self.flight.is_none() {
+                self.decide(term, since);
+            }
+        }
+        self.outbox.pop_front()
     }
 
     /// When it wants a [`ManagerInput::Tick`], if nothing else happens.
     pub fn next_wake(&self) -> Option<Time> {
-        None
+        self.wake.filter(|_| self.leading.is_some() && self.flight.is_none())
+    }
+
+    fn lead(&mut self, term: u64) {
+        self.put_back();
+        self.leading = Some((term, self.now));
+        self.liveness.begin(self.cluster.nodes.keys().copied(), self.now);
+        self.sent.clear();
+        self.unassigned = true;
+    }
+
+    fn follow(&mut self) {
+        self.put_back();
+        self.leading = None;
+        self.inbox.requests.clear();
+        self.waits.clear();
+        self.sent.clear();
+    }
+
+    fn request(&mut self, id: RequestId, request: Box<Request>) {
+        if let Some(answer) = self.cluster.answer(id) {
+            self.outbox.push_back(ManagerOutput::Reply(id, Box::new((**answer).clone())));
+            return;
+        }
+        let waits = self.inbox.requests.iter().chain(self.flight.iter().flat_map(|flight| &flight.inbox.requests));
+        if !waits.into_iter().any(|(known, _)| *known == id) {
+            self.inbox.requests.push_back((id, request));
+        }
+    }
+
+    fn committed(&mut self, entry: &Entry) {
+        let own = self.leading.is_some_and(|(term, _)| term == entry.term)
+            && self.flight.as_ref().is_some_and(|flight| flight.ticket == entry.ticket);
+        match apply(&mut self.cluster, entry) {
+            Outcome::Applied(refused) => {
+                debug_assert!(refused.is_empty(), "facts that can't be: {refused:?}");
+                self.unassigned = true;
+                self.outbox.push_back(ManagerOutput::Changed { revision: self.cluster.revision });
+                if own {
+                    self.flight = None;
+                    for (id, response) in &entry.answers {
+                        self.outbox.push_back(ManagerOutput::Reply(*id, Box::new(response.clone())));
+                    }
+                }
+            }
+            Outcome::Stale if own => self.put_back(),
+            Outcome::Stale => {}
+        }
+    }
+
+    fn lost(&mut self, ticket: u64) {
+        if self.flight.as_ref().is_some_and(|flight| flight.ticket == ticket) {
+            self.put_back();
+        }
+    }
+
+    /// What the entry under way was made of is to be decided again.
+    fn put_back(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            self.inbox.put_back(flight.inbox);
+        }
+    }
+
+    /// Decides all that has come up, and proposes it as one entry.
+    fn decide(&mut self, term: u64, since: Time) {
+        self.undecided = false;
+        let unknown = self.cluster.nodes.is_empty() && self.sessions.is_empty();
+        let patience = Some(since.after(PATIENCE)).filter(|end| unknown && *end > self.now);
+        let mut inbox = std::mem::take(&mut self.inbox);
+        if patience.is_some() {
+            std::mem::swap(&mut self.inbox.requests, &mut inbox.requests);
+        }
+        let mut draft = Draft::new(&self.cluster, self.now, &mut self.ids);
+        for node in self.sessions.values() {
+            observe::node(&mut draft, node);
+        }
+        for (task, (node, report)) in &inbox.reports {
+            debug_assert_eq!(*task, report.task);
+            observe::task(&mut draft, *node, report);
+        }
+        for (node, volume) in &inbox.volumes_removed {
+            observe::volume_removed(&mut draft, *node, volume);
+        }
+        let mut answers = Vec::new();
+        for (id, asked) in &inbox.requests {
+            match (&**asked, self.cluster.answer(*id)) {
+                // The driver made sure of our leadership, and all that was acknowledged is applied.
+                (Request::Read, _) => {
+                    let state = view::state(&self.cluster, &self.waits, self.now);
+                    self.outbox.push_back(ManagerOutput::Reply(*id, Box::new(Response::State(Box::new(state)))));
+                }
+                (_, Some(answer)) => {
+                    self.outbox.push_back(ManagerOutput::Reply(*id, Box::new((**answer).clone())));
+                }
+                (asked, None) => answers.push((*id, request::take(&mut draft, asked))),
+            }
+        }
+        inbox.requests.retain(|(id, _)| answers.iter().any(|(answered, _)| answered == id));
+        plan::plan(&mut draft, &self.liveness);
+        let at = draft.now;
+        let (changes, waits, wake) = draft.finish();
+        if self.waits != waits {
+            self.waits = waits;
+            self.outbox.push_back(ManagerOutput::Changed { revision: self.cluster.revision });
+        }
+        self.wake = [wake, patience].into_iter().flatten().min();
+        if changes.is_empty() && answers.is_empty() {
+            return;
+        }
+        self.ticket += 1;
+        let entry = Entry { at, base: self.cluster.revision, term, ticket: self.ticket, changes, answers };
+        self.flight = Some(Flight { ticket: self.ticket, inbox });
+        self.outbox.push_back(ManagerOutput::Propose { ticket: self.ticket, entry: Box::new(entry) });
+    }
+
+    /// Tells each connected node whose assignment has changed.
+    fn assign(&mut self, term: u64) {
+        if !std::mem::take(&mut self.unassigned) {
+            return;
+        }
+        for node in self.sessions.keys() {
+            let assignment = Box::new(assign(&self.cluster, term, *node));
+            if self.sent.get(node).is_none_or(|sent| !same(sent, &assignment)) {
+                self.sent.insert(*node, assignment.clone());
+                self.outbox.push_back(ManagerOutput::Assign(assignment));
+            }
+        }
     }
 }

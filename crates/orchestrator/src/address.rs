@@ -1,0 +1,104 @@
+//! Arithmetic of address blocks.
+
+use model::{Network, Subnet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// First and last IPv4 address of a block, as numbers; `None` for an IPv6 block.
+pub(crate) fn bounds(subnet: &Subnet) -> Option<(u32, u32)> {
+    let IpAddr::V4(v4) = subnet.address else { return None };
+    let first = u32::from(v4);
+    let hosts = u32::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
+    Some((first, first | hosts))
+}
+
+/// The addresses that tasks of a network may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Range {
+    first: u32,
+    last: u32,
+    /// Addresses in between that are not for tasks; sorted.
+    reserved: Vec<u32>,
+}
+
+impl Range {
+    /// Those of the subnet, or of `ip_range`, without the gateway and what the user keeps back.
+    pub(crate) fn of(network: &Network) -> Range {
+        let (low, high) = bounds(&network.subnet).unwrap_or((1, 0));
+        let (mut first, mut last) = (low, high);
+        // In blocks of one or two addresses all are for hosts (RFC 3021).
+        if high.saturating_sub(low) > 1 {
+            (first, last) = (low + 1, high - 1);
+        }
+        let ipam = network.spec.ipam.iter().filter(|ipam| !is_v6(ipam.subnet.as_deref()));
+        let mut reserved: Vec<u32> = v4(&network.gateway).into_iter().collect();
+        for ipam in ipam {
+            if let Some((a, b)) = ipam.ip_range.as_deref().and_then(Subnet::parse).as_ref().and_then(bounds) {
+                (first, last) = (first.max(a), last.min(b));
+            }
+            reserved.extend(ipam.aux_addresses.values().filter_map(|text| v4(&text.parse().ok()?)));
+        }
+        reserved.retain(|address| (first..=last).contains(address));
+        reserved.sort_unstable();
+        reserved.dedup();
+        Range { first, last, reserved }
+    }
+
+    /// How many addresses it has.
+    pub(crate) fn size(&self) -> u64 {
+        (u64::from(self.last) + 1).saturating_sub(u64::from(self.first)).saturating_sub(self.reserved.len() as u64)
+    }
+
+    /// The first free address after `last`, around the end if need be: one that was just given back is the
+    /// last to be given out again, for caches and connections that still know it.
+    pub(crate) fn next(&self, last: Option<u32>, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.first > self.last {
+            return None;
+        }
+        let start = match last {
+            Some(last) if (self.first..self.last).contains(&last) => last + 1,
+            _ => self.first,
+        };
+        let fits = |candidate: &u32| self.reserved.binary_search(candidate).is_err() && is_free(*candidate);
+        (start..=self.last).find(fits).or_else(|| (self.first..start).find(fits))
+    }
+}
+
+fn v4(address: &IpAddr) -> Option<u32> {
+    match address {
+        IpAddr::V4(v4) => Some(u32::from(*v4)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Is this text an IPv6 block?
+pub(crate) fn is_v6(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.contains(':'))
+}
+
+/// The IPv6 address that goes with an IPv4 address of a network: the same place in its block.
+pub(crate) fn derived6(network: &Network, v4: u32) -> Option<Ipv6Addr> {
+    let subnet = network.subnet6.as_ref()?;
+    let IpAddr::V6(base) = subnet.address else { return None };
+    let (first, _) = bounds(&network.subnet)?;
+    let place = u128::from(v4.wrapping_sub(first));
+    let hosts = u128::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
+    (place <= hosts).then(|| Ipv6Addr::from(u128::from(base) | place))
+}
+
+/// The first block of `prefix` bits inside `pool` that shares no address with `taken`.
+pub(crate) fn free_block(pool: &Subnet, prefix: u8, taken: &[Subnet]) -> Option<Subnet> {
+    let (first, last) = bounds(pool)?;
+    let size = 1u64 << (32 - u32::from(prefix.clamp(1, 32)));
+    let mut ranges: Vec<(u32, u32)> = taken.iter().filter_map(bounds).collect();
+    ranges.sort_unstable();
+    let mut start = u64::from(first);
+    while start + size - 1 <= u64::from(last) {
+        let end = start + size - 1;
+        match ranges.iter().find(|(a, b)| u64::from(*a) <= end && u64::from(*b) >= start) {
+            // Behind what is in the way, at the next boundary.
+            Some((_, b)) => start = (u64::from(*b) + 1).div_ceil(size) * size,
+            None => return Some(Subnet { address: Ipv4Addr::from(u32::try_from(start).ok()?).into(), prefix }),
+        }
+    }
+    None
+}

@@ -1,0 +1,151 @@
+//! The replicated value: what every member of the cluster agrees on.
+
+use model::{
+    ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
+    ServiceId, Task, TaskId, Time, VolumeSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Answers that are kept for clients that ask again.
+pub(crate) const ANSWERS: usize = 512;
+
+/// A stack that is being taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovingStack {
+    /// Its volumes go too.
+    pub volumes: bool,
+}
+
+/// The state. Values are shared, so that a copy costs little.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Cluster {
+    /// Counts the entries that were applied.
+    pub(crate) revision: u64,
+    /// Time of the last entry.
+    pub(crate) at: Time,
+    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    pub(crate) services: BTreeMap<ServiceId, Arc<Service>>,
+    pub(crate) tasks: BTreeMap<TaskId, Arc<Task>>,
+    pub(crate) networks: BTreeMap<NetworkId, Arc<Network>>,
+    pub(crate) volumes: BTreeMap<String, Arc<VolumeSpec>>,
+    /// Volumes that were removed, with the nodes that have not said yet that their data is gone.
+    pub(crate) volumes_left: BTreeMap<String, BTreeSet<NodeId>>,
+    pub(crate) configs: BTreeMap<ConfigId, Arc<ContentSpec>>,
+    pub(crate) secrets: BTreeMap<SecretId, Arc<ContentSpec>>,
+    /// What names of configs mean now; tasks may still use an earlier content.
+    pub(crate) config_names: BTreeMap<String, ConfigId>,
+    pub(crate) secret_names: BTreeMap<String, SecretId>,
+    pub(crate) stacks_removing: BTreeMap<String, RemovingStack>,
+    /// The newest answers, oldest first.
+    pub(crate) answers: VecDeque<(RequestId, Arc<Response>)>,
+    /// The last host port that was chosen, so that the next one is another.
+    pub(crate) last_port: u16,
+    /// The last address given out of each network, so that the next one is another.
+    pub(crate) last_address: BTreeMap<NetworkId, u32>,
+    /// Index: tasks of each service.
+    pub(crate) members: BTreeMap<ServiceId, Arc<BTreeSet<TaskId>>>,
+}
+
+impl Cluster {
+    /// The tasks of a service, by id.
+    pub(crate) fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
+        self.members.get(&service).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
+    }
+
+    /// Has it any task?
+    pub(crate) fn has_tasks(&self, service: ServiceId) -> bool {
+        self.members.contains_key(&service)
+    }
+
+    /// Adds or replaces a task.
+    pub(crate) fn put_task(&mut self, task: Arc<Task>) {
+        let members = self.members.entry(task.service).or_default();
+        if !members.contains(&task.id) {
+            Arc::make_mut(members).insert(task.id);
+        }
+        self.tasks.insert(task.id, task);
+    }
+
+    /// Forgets a task.
+    pub(crate) fn drop_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        if let Some(members) = self.members.get_mut(&task.service) {
+            Arc::make_mut(members).remove(&id);
+            if members.is_empty() {
+                self.members.remove(&task.service);
+            }
+        }
+    }
+
+    /// Changes a task in place; nothing if there is none.
+    pub(crate) fn edit_task(&mut self, id: TaskId, edit: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            edit(Arc::make_mut(task));
+        }
+    }
+
+    /// Changes a service in place and counts that; nothing if there is none.
+    pub(crate) fn edit_service(&mut self, id: ServiceId, edit: impl FnOnce(&mut Service)) {
+        if let Some(service) = self.services.get_mut(&id) {
+            let service = Arc::make_mut(service);
+            edit(service);
+            service.version += 1;
+        }
+    }
+
+    /// The service of this full name.
+    pub(crate) fn service_named(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.values().find(|service| service.spec.name == name)
+    }
+
+    /// The service of a stack by its key.
+    pub(crate) fn service_of(&self, stack: Option<&str>, key: &str) -> Option<&Arc<Service>> {
+        self.services.values().find(|service| {
+            !service.spec.standalone && service.spec.stack.as_deref() == stack && service.spec.key == key
+        })
+    }
+
+    /// The network of this full name.
+    pub(crate) fn network_named(&self, name: &str) -> Option<&Arc<Network>> {
+        self.networks.values().find(|network| network.spec.name == name)
+    }
+
+    /// The answer that a request got before.
+    pub(crate) fn answer(&self, id: RequestId) -> Option<&Arc<Response>> {
+        self.answers.iter().rev().find(|(known, _)| *known == id).map(|(_, response)| response)
+    }
+}
+
+/// What the planner and requests ask of a task.
+pub(crate) trait TaskExt {
+    /// It holds its slot: nobody has given it up.
+    fn is_live(&self) -> bool;
+    /// Nothing of its wanted attempt runs any more.
+    fn has_ended(&self) -> bool;
+    /// It runs now, be it healthy or not.
+    fn is_running(&self) -> bool;
+}
+
+impl TaskExt for Task {
+    fn is_live(&self) -> bool {
+        self.desired <= Desired::Running
+    }
+
+    fn has_ended(&self) -> bool {
+        self.status.state.is_terminal() && self.status.attempt >= self.attempt
+    }
+
+    fn is_running(&self) -> bool {
+        self.status.state == model::TaskState::Running && self.status.attempt == self.attempt
+    }
+}
+
+/// The slot that a task fills: its number, and the node where that is the slot.
+pub(crate) type Slot = (u32, Option<NodeId>);
+
+/// Which slot a task fills.
+pub(crate) fn slot(task: &Task) -> Slot {
+    (task.slot, if task.slot == 0 { task.node } else { None })
+}

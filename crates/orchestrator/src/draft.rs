@@ -1,0 +1,246 @@
+//! A cluster with the decisions of this moment on top; what differs in the end is what is proposed.
+
+use crate::change::{Change, NewTask, ServiceEdit, TaskEdit};
+use crate::cluster::Cluster;
+use crate::explain::Wait;
+use model::{Ids, Service, Task, TaskId, Time};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// State plus the changes so far. Nothing is copied before the first change.
+pub(crate) struct Draft<'a> {
+    base: &'a Cluster,
+    work: Option<Box<Cluster>>,
+    pub(crate) now: Time,
+    pub(crate) ids: &'a mut Ids,
+    /// Why tasks wait.
+    pub(crate) waits: BTreeMap<TaskId, Wait>,
+    wake: Option<Time>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(base: &'a Cluster, now: Time, ids: &'a mut Ids) -> Draft<'a> {
+        Draft { base, work: None, now: now.max(base.at), ids, waits: BTreeMap::new(), wake: None }
+    }
+
+    /// The state as it will be.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.work.as_deref().unwrap_or(self.base)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn edit(&mut self) -> &mut Cluster {
+        let base = self.base;
+        self.work.get_or_insert_with(|| Box::new(base.clone()))
+    }
+
+    /// The state so far, to go [back to](Draft::back_to).
+    pub(crate) fn save(&self) -> Option<Box<Cluster>> {
+        self.work.clone()
+    }
+
+    /// As if nothing had been changed since.
+    pub(crate) fn back_to(&mut self, saved: Option<Box<Cluster>>) {
+        self.work = saved;
+    }
+
+    /// The revision that the cluster has when this draft is applied.
+    pub(crate) fn next_revision(&self) -> u64 {
+        self.base.revision + 1
+    }
+
+    /// Plan again at `time`, if it lies ahead.
+    pub(crate) fn wake_at(&mut self, time: Time) {
+        if time > self.now {
+            self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+        }
+    }
+
+    /// A task waits; the first reason that is found is told.
+    pub(crate) fn wait(&mut self, task: TaskId, wait: Wait) {
+        self.waits.entry(task).or_insert(wait);
+    }
+
+    /// What was decided, why tasks wait, and when to look again.
+    pub(crate) fn finish(self) -> (Vec<Change>, BTreeMap<TaskId, Wait>, Option<Time>) {
+        let changes = self.work.as_deref().map_or_else(Vec::new, |work| diff(self.base, work));
+        (changes, self.waits, self.wake)
+    }
+}
+
+/// Calls `look` for each key that the two maps do not agree on.
+fn each<'m, K: Ord, V: PartialEq>(
+    old: &'m BTreeMap<K, V>,
+    new: &'m BTreeMap<K, V>,
+    is_same: impl Fn(&V, &V) -> bool,
+    mut look: impl FnMut(&'m K, Option<&'m V>, Option<&'m V>),
+) {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        match (old.peek(), new.peek()) {
+            (None, None) => return,
+            (Some((a, x)), Some((b, y))) if a == b => {
+                if !is_same(x, y) {
+                    look(a, Some(x), Some(y));
+                }
+                (old.next(), new.next());
+            }
+            (Some((a, x)), other) if other.is_none_or(|(b, _)| a < b) => {
+                look(a, Some(x), None);
+                old.next();
+            }
+            (_, Some((b, y))) => {
+                look(b, None, Some(y));
+                new.next();
+            }
+            (Some(_), None) => {
+                old.next();
+            }
+        }
+    }
+}
+
+fn same<T: PartialEq>(a: &Arc<T>, b: &Arc<T>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+/// The changes that make `old` into `new`, in an order in which they can be applied.
+fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
+    let mut puts = Vec::new();
+    let mut drops = Vec::new();
+    objects(old, new, &mut puts, &mut drops);
+    each(&old.services, &new.services, same, |id, old, new| match (old, new) {
+        (_, None) => drops.push(Change::DropService(*id)),
+        (Some(old), Some(new)) if is_small_edit(old, new) => puts.push(Change::EditService(ServiceEdit {
+            id: *id,
+            version: new.version,
+            removing: new.removing,
+            update_status: new.update_status.clone(),
+        })),
+        (_, Some(new)) => puts.push(Change::PutService(new.clone())),
+    });
+    let mut tasks_gone = Vec::new();
+    each(&old.tasks, &new.tasks, Arc::ptr_eq, |id, old, new| match (old, new) {
+        (_, None) => tasks_gone.push(Change::DropTask(*id)),
+        (None, Some(new)) => {
+            puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))
+        }
+        (Some(old), Some(new)) => puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit)))),
+    });
+    puts.extend(tasks_gone);
+    puts.extend(drops);
+    each(&old.stacks_removing, &new.stacks_removing, PartialEq::eq, |name, _, new| {
+        puts.push(Change::Stack(name.clone(), new.copied()));
+    });
+    if old.last_port != new.last_port {
+        puts.push(Change::LastPort(new.last_port));
+    }
+    each(&old.last_address, &new.last_address, PartialEq::eq, |id, _, new| {
+        puts.extend(new.map(|address| Change::LastAddress(*id, *address)));
+    });
+    puts
+}
+
+/// Everything beside services and tasks.
+fn objects(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>, drops: &mut Vec<Change>) {
+    each(&old.nodes, &new.nodes, same, |_, _, new| puts.extend(new.cloned().map(Change::PutNode)));
+    each(&old.networks, &new.networks, same, |id, _, new| match new {
+        Some(network) => puts.push(Change::PutNetwork(network.clone())),
+        None => drops.push(Change::DropNetwork(*id)),
+    });
+    each(&old.volumes, &new.volumes, same, |name, _, new| match new {
+        Some(volume) => puts.push(Change::PutVolume(volume.clone())),
+        None => drops.push(Change::DropVolume(name.clone())),
+    });
+    each(&old.volumes_left, &new.volumes_left, PartialEq::eq, |name, _, new| {
+        puts.push(Change::VolumeLeft(name.clone(), new.cloned().unwrap_or_else(BTreeSet::new)));
+    });
+    each(&old.configs, &new.configs, same, |id, _, new| match new {
+        Some(content) => puts.push(Change::PutConfig(*id, content.clone())),
+        None => drops.push(Change::DropConfig(*id)),
+    });
+    each(&old.config_names, &new.config_names, PartialEq::eq, |name, _, new| {
+        puts.push(Change::NameConfig(name.clone(), new.copied()));
+    });
+    each(&old.secrets, &new.secrets, same, |id, _, new| match new {
+        Some(content) => puts.push(Change::PutSecret(*id, content.clone())),
+        None => drops.push(Change::DropSecret(*id)),
+    });
+    each(&old.secret_names, &new.secret_names, PartialEq::eq, |name, _, new| {
+        puts.push(Change::NameSecret(name.clone(), new.copied()));
+    });
+}
+
+/// Do the two differ in nothing that [`ServiceEdit`] leaves out?
+fn is_small_edit(old: &Service, new: &Service) -> bool {
+    let Service {
+        id: _,
+        spec,
+        spec_version,
+        force_version,
+        version: _,
+        previous,
+        removing: _,
+        chosen_ports,
+        created,
+        updated,
+        update_status: _,
+    } = new;
+    Arc::ptr_eq(&old.spec, spec)
+        && old.spec_version == *spec_version
+        && old.force_version == *force_version
+        && old.previous == *previous
+        && old.chosen_ports == *chosen_ports
+        && old.created == *created
+        && old.updated == *updated
+}
+
+fn none(id: TaskId) -> TaskEdit {
+    TaskEdit {
+        id,
+        node: None,
+        desired: None,
+        attempt: None,
+        stopped_by_user: None,
+        stop: None,
+        endpoints: None,
+        status: None,
+        not_before: None,
+        restarts: None,
+        remove_volumes: None,
+    }
+}
+
+/// All fields of a new task that are not as a task begins.
+fn whole(task: &Task) -> TaskEdit {
+    TaskEdit {
+        node: task.node,
+        desired: Some(task.desired),
+        endpoints: (!task.endpoints.is_empty()).then(|| task.endpoints.clone()),
+        status: (task.status.state > model::TaskState::New).then(|| Box::new(task.status.clone())),
+        not_before: (task.not_before != task.created).then_some(task.not_before),
+        restarts: (!task.restarts.is_empty()).then(|| task.restarts.clone()),
+        stopped_by_user: task.stopped_by_user.then_some(true),
+        remove_volumes: task.remove_volumes.then_some(true),
+        attempt: (task.attempt > 1).then_some(task.attempt),
+        ..none(task.id)
+    }
+}
+
+fn edits(old: &Task, new: &Task) -> Option<TaskEdit> {
+    let stop = |task: &Task| (task.stop_signal.clone(), task.stop_timeout);
+    let edit = TaskEdit {
+        id: new.id,
+        node: new.node.filter(|_| old.node != new.node),
+        desired: (old.desired != new.desired).then_some(new.desired),
+        attempt: (old.attempt != new.attempt).then_some(new.attempt),
+        stopped_by_user: (old.stopped_by_user != new.stopped_by_user).then_some(new.stopped_by_user),
+        stop: (stop(old) != stop(new)).then(|| stop(new)),
+        endpoints: (old.endpoints != new.endpoints).then(|| new.endpoints.clone()),
+        status: (old.status != new.status).then(|| Box::new(new.status.clone())),
+        not_before: (old.not_before != new.not_before).then_some(new.not_before),
+        restarts: (old.restarts != new.restarts).then(|| new.restarts.clone()),
+        remove_volumes: (old.remove_volumes != new.remove_volumes).then_some(new.remove_volumes),
+    };
+    (edit != none(new.id)).then_some(edit)
+}

@@ -1,0 +1,82 @@
+//! What agents tell becomes part of the draft, as far as it is news.
+
+use crate::cluster::TaskExt;
+use crate::draft::Draft;
+use model::{Desired, Node, NodeId, RestartCondition, RestartScope, TaskReport};
+use std::sync::Arc;
+
+/// A node as its agent describes it. What operators decide of it is kept.
+pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
+    let known = draft.cluster().nodes.get(&told.id).cloned();
+    let node = match &known {
+        Some(known) => Node {
+            labels: known.labels.clone(),
+            availability: known.availability,
+            manager: told.manager,
+            ready: known.ready,
+            ..told.clone()
+        },
+        None => told.clone(),
+    };
+    if known.as_deref() == Some(&node) {
+        return;
+    }
+    let began_again = known.is_some_and(|known| known.incarnation != node.incarnation);
+    draft.edit().nodes.insert(node.id, Arc::new(node));
+    if began_again {
+        start_again(draft, told.id);
+    }
+}
+
+/// When a daemon begins again, containers with `restart: always` that were stopped by hand are started;
+/// that is what tells `always` from `unless-stopped` (Docker).
+fn start_again(draft: &mut Draft<'_>, node: NodeId) {
+    let stopped: Vec<_> = draft
+        .cluster()
+        .tasks
+        .values()
+        .filter(|task| task.node == Some(node) && task.stopped_by_user && task.is_live())
+        .filter(|task| task.spec.restart.scope == RestartScope::InPlace)
+        .filter(|task| task.spec.restart.condition == RestartCondition::Any)
+        .map(|task| task.id)
+        .collect();
+    for id in stopped {
+        draft.edit().edit_task(id, |task| {
+            task.attempt += 1;
+            task.stopped_by_user = false;
+            (task.stop_signal, task.stop_timeout) = (None, None);
+        });
+    }
+}
+
+/// A report of one task. Late and repeated ones are no news.
+pub(crate) fn task(draft: &mut Draft<'_>, node: NodeId, report: &TaskReport) {
+    let Some(task) = draft.cluster().tasks.get(&report.task) else { return };
+    if task.node != Some(node) {
+        return;
+    }
+    if report.removed && task.desired >= Desired::Shutdown {
+        draft.edit().drop_task(report.task);
+        return;
+    }
+    let status = &report.status;
+    let rises = (status.attempt, status.state) >= (task.status.attempt, task.status.state);
+    if rises && status.attempt <= task.attempt && *status != task.status {
+        draft.edit().edit_task(report.task, |task| task.status = status.clone());
+    }
+}
+
+/// A node has deleted the data of a volume.
+pub(crate) fn volume_removed(draft: &mut Draft<'_>, node: NodeId, volume: &str) {
+    let left = draft.cluster().volumes_left.get(volume);
+    if !left.is_some_and(|left| left.contains(&node)) {
+        return;
+    }
+    let all = &mut draft.edit().volumes_left;
+    if let Some(left) = all.get_mut(volume) {
+        left.remove(&node);
+        if left.is_empty() {
+            all.remove(volume);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What should happen next: whole state in, decisions out. The steps, in order, and nothing else.
+
+pub(crate) mod allocate;
+pub(crate) mod dirty;
+mod gates;
+mod jobs;
+pub(crate) mod liveness;
+mod reap;
+mod restart;
+mod schedule;
+mod services;
+pub(crate) mod slots;
+mod update;
+
+pub(crate) use gates::join_target;
+pub(crate) use reap::remove_volume;
+pub(crate) use schedule::problem as constraint_problem;
+
+use crate::draft::Draft;
+
+/// Decides. An empty plan stays empty until the draft's wake.
+pub(crate) fn plan(draft: &mut Draft<'_>, seen: &liveness::Liveness) {
+    liveness::step(draft, seen);
+    restart::step(draft);
+    services::step(draft);
+    update::step(draft);
+    gates::step(draft);
+    allocate::step(draft);
+    schedule::step(draft);
+    reap::step(draft);
+}

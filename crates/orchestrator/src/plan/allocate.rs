@@ -1,0 +1,185 @@
+//! Addresses of tasks. Subnets and host ports are decided where networks and services are made.
+
+use crate::address::{self, Range};
+use crate::cluster::{Cluster, TaskExt};
+use crate::draft::Draft;
+use crate::explain::Wait;
+use model::{Endpoint, Network, NetworkAttachment, NetworkId, NetworkMode, Task, TaskId, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Addresses in use, by network. Collected once, when somebody needs one.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    by_network: BTreeMap<NetworkId, Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    v4: BTreeMap<u32, Option<TaskId>>,
+    v6: BTreeMap<u128, Option<TaskId>>,
+}
+
+impl Held {
+    /// What the tasks of the cluster hold, and what specs name: those are not given to others.
+    pub(crate) fn of(cluster: &Cluster) -> Held {
+        let mut held = Held::default();
+        let named: BTreeMap<&str, NetworkId> =
+            cluster.networks.values().map(|network| (network.spec.name.as_str(), network.id)).collect();
+        for attachment in cluster.services.values().flat_map(|service| &service.spec.networks) {
+            if let Some(id) = named.get(attachment.network.as_str()) {
+                let taken = held.by_network.entry(*id).or_default();
+                if let Some(IpAddr::V4(v4)) = parse(attachment.ipv4_address.as_deref()) {
+                    taken.v4.entry(v4.into()).or_default();
+                }
+                if let Some(IpAddr::V6(v6)) = parse(attachment.ipv6_address.as_deref()) {
+                    taken.v6.entry(v6.into()).or_default();
+                }
+            }
+        }
+        for task in cluster.tasks.values().filter(|task| !task.has_ended()) {
+            task.endpoints.iter().for_each(|endpoint| held.take(task.id, endpoint));
+        }
+        held
+    }
+
+    fn take(&mut self, task: TaskId, endpoint: &Endpoint) {
+        let taken = self.by_network.entry(endpoint.network).or_default();
+        if let IpAddr::V4(v4) = endpoint.address {
+            taken.v4.insert(v4.into(), Some(task));
+        }
+        if let Some(IpAddr::V6(v6)) = endpoint.address6 {
+            taken.v6.insert(v6.into(), Some(task));
+        }
+    }
+
+    /// Does another task hold one of these addresses?
+    pub(crate) fn conflicts(&self, task: &Task) -> bool {
+        task.endpoints.iter().any(|endpoint| {
+            let Some(taken) = self.by_network.get(&endpoint.network) else { return false };
+            let other =
+                |holder: Option<&Option<TaskId>>| holder.copied().flatten().is_some_and(|holder| holder != task.id);
+            let v4 = matches!(endpoint.address, IpAddr::V4(v4) if other(taken.v4.get(&v4.into())));
+            v4 || matches!(endpoint.address6, Some(IpAddr::V6(v6)) if other(taken.v6.get(&v6.into())))
+        })
+    }
+}
+
+fn parse(text: Option<&str>) -> Option<IpAddr> {
+    text.and_then(|text| text.parse().ok())
+}
+
+pub(crate) fn step(draft: &mut Draft<'_>) {
+    let new: Vec<Arc<Task>> = draft
+        .cluster()
+        .tasks
+        .values()
+        .filter(|task| task.status.state == TaskState::New && task.is_live())
+        .cloned()
+        .collect();
+    if new.is_empty() {
+        return;
+    }
+    // Fixed addresses before others, so that nobody takes them first; then by slot, for people's eyes.
+    let mut new = new;
+    new.sort_by_key(|task| (!is_fixed(task), task.service, task.slot, task.created, task.id));
+    let mut held = Held::of(draft.cluster());
+    let now = draft.now;
+    for task in new {
+        match endpoints(draft, &mut held, &task) {
+            Ok(endpoints) => draft.edit().edit_task(task.id, |task| {
+                task.endpoints = endpoints;
+                (task.status.state, task.status.since) = (TaskState::Pending, now);
+            }),
+            Err(wait) => draft.wait(task.id, wait),
+        }
+    }
+}
+
+fn is_fixed(task: &Task) -> bool {
+    task.spec.networks.iter().any(|attachment| attachment.ipv4_address.is_some() || attachment.ipv6_address.is_some())
+}
+
+/// Addresses for a task, one per network.
+pub(crate) fn endpoints(draft: &mut Draft<'_>, held: &mut Held, task: &Task) -> Result<Vec<Endpoint>, Wait> {
+    if task.spec.network_mode != NetworkMode::Networks {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for attachment in &task.spec.networks {
+        let Some(network) = draft.cluster().network_named(&attachment.network).cloned() else {
+            return Err(Wait::NoNetwork(attachment.network.clone()));
+        };
+        all.push(endpoint(draft, held, task, attachment, &network)?);
+    }
+    all.iter().for_each(|endpoint| held.take(task.id, endpoint));
+    Ok(all)
+}
+
+fn endpoint(
+    draft: &mut Draft<'_>,
+    held: &Held,
+    task: &Task,
+    attachment: &NetworkAttachment,
+    network: &Network,
+) -> Result<Endpoint, Wait> {
+    let nothing = Taken::default();
+    let taken = held.by_network.get(&network.id).unwrap_or(&nothing);
+    let range = Range::of(network);
+    let used = |address: IpAddr, holder: Option<Option<TaskId>>| match holder.flatten() {
+        Some(holder) if holder != task.id => {
+            let name = draft.cluster().tasks.get(&holder).map_or_else(|| holder.short(), |task| task.name());
+            Err(Wait::Address(address, name))
+        }
+        _ => Ok(()),
+    };
+    let fixed6 = match parse(attachment.ipv6_address.as_deref()) {
+        Some(IpAddr::V6(v6)) => {
+            used(v6.into(), taken.v6.get(&v6.into()).copied())?;
+            Some(v6)
+        }
+        _ => None,
+    };
+    let v4 = match parse(attachment.ipv4_address.as_deref()) {
+        Some(IpAddr::V4(v4)) => {
+            used(v4.into(), taken.v4.get(&v4.into()).copied())?;
+            u32::from(v4)
+        }
+        _ => {
+            let last = draft.cluster().last_address.get(&network.id).copied();
+            let is_free = |candidate: u32| {
+                let derived = address::derived6(network, candidate);
+                !taken.v4.contains_key(&candidate) && derived.is_none_or(|v6| !taken.v6.contains_key(&v6.into()))
+            };
+            let Some(v4) = range.next(last, is_free) else {
+                return Err(Wait::Full { network: network.spec.name.clone(), size: range.size() });
+            };
+            draft.edit().last_address.insert(network.id, v4);
+            v4
+        }
+    };
+    let address6 = fixed6.or_else(|| address::derived6(network, v4));
+    Ok(Endpoint {
+        network: network.id,
+        address: Ipv4Addr::from(v4).into(),
+        address6: address6.map(IpAddr::V6),
+        mac: attachment.mac_address.clone(),
+        aliases: names(task),
+    })
+}
+
+/// The names of one task, beside those of its service.
+fn names(task: &Task) -> Vec<String> {
+    let mut names = BTreeSet::from([task.name(), task.id.to_string(), task.id.short()]);
+    if !task.spec.standalone {
+        let slot = task.slot.max(1);
+        names.insert(format!("{}.{slot}", task.spec.name));
+        if let Some(stack) = &task.spec.stack {
+            names.insert(format!("{stack}-{}-{slot}", task.spec.key));
+        }
+    }
+    // A placeholder is filled in on the node; such a name is known only there.
+    names.extend(task.spec.container.hostname.iter().filter(|name| !name.contains("{{")).cloned());
+    names.into_iter().map(|name| name.to_lowercase()).collect()
+}

@@ -1,0 +1,92 @@
+//! Which tasks that ended are replaced, and when. Restarts in place are the agent's.
+
+use super::slots::{self, Begin};
+use crate::cluster::TaskExt;
+use crate::draft::Draft;
+use model::{Desired, Mode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict};
+use std::sync::Arc;
+
+pub(crate) fn step(draft: &mut Draft<'_>) {
+    for service in slots::standing(draft.cluster()) {
+        if service.spec.standalone {
+            continue;
+        }
+        let ended: Vec<Arc<Task>> = draft
+            .cluster()
+            .tasks_of(service.id)
+            .filter(|task| task.is_live() && task.has_ended() && !task.stopped_by_user)
+            .cloned()
+            .collect();
+        for task in ended {
+            if let Some(begin) = again(draft, &service, &task) {
+                draft.wake_at(begin.not_before);
+                slots::lower(draft, task.id, Desired::Shutdown);
+                slots::create(draft, &service, begin);
+            }
+        }
+    }
+}
+
+/// Should the slot of a task that ended be filled again? `None`: it stays as it is, the slot is done.
+fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
+    let policy = service.spec.restart;
+    let orphaned = task.status.state == TaskState::Orphaned;
+    let changed = super::dirty::is_dirty(service, task)
+        && service.update_status.as_ref().is_some_and(|status| status.state.is_active());
+    if changed {
+        // The update replaces it, in its turn.
+        return None;
+    }
+    if !(orphaned || wants(&policy, service.spec.mode, task)) {
+        return None;
+    }
+    // A lost node is nobody's failure: it is neither counted nor waited for.
+    if orphaned {
+        return Some(Begin {
+            slot: task.slot,
+            node: task.node.filter(|_| task.slot == 0),
+            not_before: draft.now,
+            restarts: task.restarts.clone(),
+        });
+    }
+    let restarts = counted(&policy, task, draft.now);
+    if policy.max_attempts.is_some_and(|most| restarts.len() >= most as usize) {
+        return None;
+    }
+    let mut restarts = restarts;
+    match policy.max_attempts {
+        Some(_) => restarts.push(draft.now),
+        None => restarts.clear(),
+    }
+    let not_before = task.status.since.after(policy.delay).max(draft.now);
+    Some(Begin { slot: task.slot, node: task.node.filter(|_| task.slot == 0), not_before, restarts })
+}
+
+/// Does the policy answer this ending with a new task?
+fn wants(policy: &RestartPolicy, mode: Mode, task: &Task) -> bool {
+    let failed = task.status.state != TaskState::Complete;
+    // A job that completed has done its work, whatever the policy says.
+    if !failed && matches!(mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+        return false;
+    }
+    let by_condition = match policy.condition {
+        RestartCondition::None => false,
+        RestartCondition::OnFailure => failed,
+        RestartCondition::Any | RestartCondition::UnlessStopped => true,
+    };
+    // In place, an ending is told only when the agent has done what the policy asks; but what turned
+    // unhealthy, or could never start, gets a new container.
+    by_condition
+        && (policy.scope == RestartScope::Replace || is_unhealthy(task) || task.status.state == TaskState::Rejected)
+}
+
+fn is_unhealthy(task: &Task) -> bool {
+    let health = task.status.container.as_ref().and_then(|container| container.health.as_ref());
+    task.status.state == TaskState::Failed && health.is_some_and(|health| health.verdict == Verdict::Unhealthy)
+}
+
+/// Earlier restarts of the slot that still count.
+fn counted(policy: &RestartPolicy, task: &Task, now: Time) -> Vec<Time> {
+    let recent = |at: &&Time| policy.window.is_zero() || now.since(**at) < policy.window;
+    task.restarts.iter().filter(recent).copied().collect()
+}

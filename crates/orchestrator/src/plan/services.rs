@@ -1,0 +1,91 @@
+//! How many tasks each service should have, against those that it has.
+
+use super::slots::{self, Begin};
+use super::{jobs, schedule};
+use crate::draft::Draft;
+use model::{Availability, Desired, Mode, Node, NodeId, Service};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub(crate) fn step(draft: &mut Draft<'_>) {
+    for service in slots::standing(draft.cluster()) {
+        match service.spec.mode {
+            Mode::Replicated { replicas } => {
+                leave_drained(draft, &service);
+                replicated(draft, &service, replicas);
+            }
+            Mode::Global => global(draft, &service),
+            Mode::ReplicatedJob { total, concurrent } => jobs::replicated(draft, &service, total, concurrent),
+            Mode::GlobalJob => jobs::global(draft, &service),
+        }
+    }
+}
+
+fn replicated(draft: &mut Draft<'_>, service: &Service, replicas: u32) {
+    let held: BTreeSet<u32> = slots::live(draft.cluster(), service.id).keys().map(|(slot, _)| *slot).collect();
+    for slot in (1..=replicas).filter(|slot| !held.contains(slot)) {
+        slots::create(draft, service, Begin { slot, ..Begin::default() });
+    }
+    beyond(draft, service, replicas);
+}
+
+/// Slots that are too many go, the highest first, with their history.
+pub(super) fn beyond(draft: &mut Draft<'_>, service: &Service, last: u32) {
+    let beyond: Vec<_> = draft
+        .cluster()
+        .tasks_of(service.id)
+        .filter(|task| (task.slot > last || task.slot == 0) && task.desired < Desired::Remove)
+        .map(|task| task.id)
+        .collect();
+    for id in beyond {
+        slots::lower(draft, id, Desired::Remove);
+    }
+}
+
+/// Tasks on drained nodes move.
+fn leave_drained(draft: &mut Draft<'_>, service: &Service) {
+    if service.spec.standalone || draft.cluster().nodes.values().all(|node| node.availability != Availability::Drain) {
+        return;
+    }
+    let drained = |draft: &Draft<'_>, node: Option<NodeId>| {
+        node.and_then(|node| draft.cluster().nodes.get(&node))
+            .is_some_and(|node| node.availability == Availability::Drain)
+    };
+    let moving: Vec<_> = slots::live(draft.cluster(), service.id)
+        .into_values()
+        .flatten()
+        .filter(|task| drained(draft, task.node) && !task.status.state.is_terminal())
+        .collect();
+    for task in moving {
+        slots::lower(draft, task.id, Desired::Shutdown);
+        slots::create(draft, service, Begin { slot: task.slot, restarts: task.restarts.clone(), ..Begin::default() });
+    }
+}
+
+/// Nodes that a global service should be on.
+pub(super) fn eligible(draft: &Draft<'_>, service: &Service) -> Vec<Arc<Node>> {
+    let nodes = draft.cluster().nodes.values();
+    nodes
+        .filter(|node| {
+            node.availability != Availability::Drain
+                && service.spec.placement.constraints.iter().all(|text| schedule::fits(text, node))
+        })
+        .cloned()
+        .collect()
+}
+
+fn global(draft: &mut Draft<'_>, service: &Service) {
+    let nodes = eligible(draft, service);
+    let live = slots::live(draft.cluster(), service.id);
+    let held: BTreeSet<NodeId> = live.keys().filter_map(|(_, node)| *node).collect();
+    for node in nodes.iter().filter(|node| node.ready && node.availability == Availability::Active) {
+        if !held.contains(&node.id) {
+            slots::create(draft, service, Begin { node: Some(node.id), ..Begin::default() });
+        }
+    }
+    for task in live.into_values().flatten() {
+        if task.slot != 0 || !nodes.iter().any(|node| Some(node.id) == task.node) {
+            slots::lower(draft, task.id, Desired::Remove);
+        }
+    }
+}

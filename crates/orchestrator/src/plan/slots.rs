@@ -1,0 +1,73 @@
+//! The slots of a service, and how a task is made.
+
+use crate::cluster::{Cluster, Slot, TaskExt, slot};
+use crate::draft::Draft;
+use model::{Desired, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Live tasks by slot; within a slot the oldest first.
+pub(crate) fn live(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Vec<Arc<Task>>> {
+    let mut slots: BTreeMap<Slot, Vec<Arc<Task>>> = BTreeMap::new();
+    for task in cluster.tasks_of(service).filter(|task| task.is_live()) {
+        slots.entry(slot(task)).or_default().push(task.clone());
+    }
+    for tasks in slots.values_mut() {
+        tasks.sort_by_key(|task| (task.created, task.id));
+    }
+    slots
+}
+
+/// Services that are not being removed.
+pub(crate) fn standing(cluster: &Cluster) -> Vec<Arc<Service>> {
+    cluster.services.values().filter(|service| !service.removing).cloned().collect()
+}
+
+/// What a new task begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Begin {
+    pub(crate) slot: u32,
+    /// Where, if that is decided already.
+    pub(crate) node: Option<NodeId>,
+    pub(crate) not_before: Time,
+    pub(crate) restarts: Vec<Time>,
+}
+
+/// Makes a task of the service as it is now. It is only made ready; [`super::gates`] lets it run.
+pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> TaskId {
+    let id = draft.ids.next(TaskId);
+    let now = draft.now;
+    let task = Task {
+        id,
+        service: service.id,
+        slot: begin.slot,
+        spec: service.spec.clone(),
+        spec_version: service.spec_version,
+        node: begin.node,
+        desired: Desired::Ready,
+        attempt: 1,
+        stopped_by_user: false,
+        stop_signal: None,
+        stop_timeout: None,
+        endpoints: Vec::new(),
+        status: TaskStatus { attempt: 1, state: TaskState::New, since: now, message: String::new(), container: None },
+        created: now,
+        not_before: begin.not_before.max(now),
+        restarts: begin.restarts,
+        remove_volumes: false,
+    };
+    draft.edit().put_task(Arc::new(task));
+    id
+}
+
+/// Wants less of a task. Overrides of how to stop it were for another stop.
+pub(crate) fn lower(draft: &mut Draft<'_>, task: TaskId, desired: Desired) {
+    if draft.cluster().tasks.get(&task).is_some_and(|task| task.desired < desired) {
+        draft.edit().edit_task(task, |task| {
+            if !task.stopped_by_user {
+                (task.stop_signal, task.stop_timeout) = (None, None);
+            }
+            task.desired = desired;
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! Rolling updates and rollbacks: tasks of an earlier spec are replaced, some slots at a time, watched.
+
+use super::dirty::is_dirty;
+use super::slots::{self, Begin};
+use crate::cluster::TaskExt;
+use crate::draft::Draft;
+use model::{
+    Desired, FailureAction, Mode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+};
+use std::sync::Arc;
+
+pub(crate) fn step(draft: &mut Draft<'_>) {
+    for service in slots::standing(draft.cluster()) {
+        let Some(status) = service.update_status.clone().filter(|status| status.state.is_active()) else { continue };
+        if matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+            continue;
+        }
+        Update::new(draft, service, status).step(draft);
+    }
+}
+
+/// One slot, seen by an update.
+#[derive(Debug, Default)]
+struct View {
+    /// Live tasks of the new spec.
+    new: Vec<Arc<Task>>,
+    /// Live tasks of earlier ones.
+    old: Vec<Arc<Task>>,
+}
+
+struct Update {
+    service: Arc<Service>,
+    status: UpdateStatus,
+    config: UpdateConfig,
+    slots: Vec<View>,
+}
+
+impl Update {
+    fn new(draft: &Draft<'_>, service: Arc<Service>, status: UpdateStatus) -> Update {
+        let back = status.state == UpdateState::RollbackStarted;
+        let config = if back { service.spec.rollback } else { service.spec.update };
+        let slots = slots::live(draft.cluster(), service.id)
+            .into_values()
+            .map(|tasks| {
+                let (old, new) = tasks.into_iter().partition(|task| is_dirty(&service, task));
+                View { new, old }
+            })
+            .collect();
+        Update { service, status, config, slots }
+    }
+
+    fn step(mut self, draft: &mut Draft<'_>) {
+        if let Some(why) = self.failed(draft) {
+            match self.config.failure_action {
+                FailureAction::Continue => {}
+                FailureAction::Pause => return self.pause(draft, &why),
+                FailureAction::Rollback => return self.roll_back(draft, &why),
+            }
+        }
+        self.hand_over(draft);
+        let busy = self.slots.iter().filter(|slot| self.is_busy(slot, draft)).count();
+        let most = if self.config.parallelism == 0 { usize::MAX } else { self.config.parallelism as usize };
+        let mut waiting: Vec<&View> =
+            self.slots.iter().filter(|slot| slot.new.is_empty() && !slot.old.is_empty()).collect();
+        if waiting.is_empty() && busy == 0 {
+            return self.complete(draft);
+        }
+        if self.waits_for_another(draft) {
+            return;
+        }
+        // Slots that serve nobody lose nothing.
+        waiting.sort_by_key(|slot| slot.old.iter().any(|task| task.is_serving()));
+        let turn: Vec<Arc<Task>> =
+            waiting.iter().take(most.saturating_sub(busy)).filter_map(|slot| slot.old.last().cloned()).collect();
+        for task in turn {
+            self.replace(draft, &task);
+        }
+    }
+
+    /// With start-first the old task goes when the new one serves.
+    fn hand_over(&mut self, draft: &mut Draft<'_>) {
+        for slot in &mut self.slots {
+            let done = slot.new.iter().any(|task| task.is_serving() || task.has_ended() || task.stopped_by_user);
+            if done {
+                for old in slot.old.drain(..) {
+                    slots::lower(draft, old.id, Desired::Shutdown);
+                }
+            }
+        }
+    }
+
+    fn replace(&self, draft: &mut Draft<'_>, old: &Task) {
+        let start_first = self.config.order == UpdateOrder::StartFirst && !old.has_ended() && !old.stopped_by_user;
+        if !start_first {
+            for task in self.slots.iter().flat_map(|slot| &slot.old) {
+                if crate::cluster::slot(task) == crate::cluster::slot(old) {
+                    slots::lower(draft, task.id, Desired::Shutdown);
+                }
+            }
+        }
+        let node = old.node.filter(|_| old.slot == 0);
+        slots::create(draft, &self.service, Begin { slot: old.slot, node, ..Begin::default() });
+    }
+
+    /// Is the slot one of those that are being replaced, or was it until a moment ago?
+    fn is_busy(&self, slot: &View, draft: &mut Draft<'_>) -> bool {
+        let Some(task) = slot.new.last().filter(|task| task.created >= self.status.started) else { return false };
+        if task.has_ended() || task.stopped_by_user {
+            return false;
+        }
+        if !task.is_serving() {
+            return true;
+        }
+        let free = served_since(task).after(self.config.delay);
+        let more = self.slots.iter().any(|slot| slot.new.is_empty() && !slot.old.is_empty());
+        if more {
+            draft.wake_at(free);
+        }
+        more && free > draft.now
+    }
+
+    /// What this one depends on is updated first.
+    fn waits_for_another(&self, draft: &Draft<'_>) -> bool {
+        let stack = self.service.spec.stack.as_deref();
+        self.service.spec.depends_on.keys().any(|key| {
+            draft.cluster().service_of(stack, key).is_some_and(|other| {
+                let active = other.update_status.as_ref().is_some_and(|status| status.state.is_active());
+                let old =
+                    slots::live(draft.cluster(), other.id).into_values().flatten().any(|task| is_dirty(other, &task));
+                active && old && other.id != self.service.id
+            })
+        })
+    }
+
+    /// Too many of the new tasks failed while they were watched: why, else `None`.
+    fn failed(&self, draft: &Draft<'_>) -> Option<String> {
+        let failed: Vec<&Arc<Task>> = draft
+            .cluster()
+            .tasks_of(self.service.id)
+            .filter(|task| task.spec_version == self.service.spec_version && task.created >= self.status.started)
+            .filter(|task| matches!(task.status.state, TaskState::Failed | TaskState::Rejected))
+            .filter(|task| self.was_watched(task))
+            .collect();
+        let share = failed.len() as f64 / self.slots.len().max(1) as f64;
+        if failed.is_empty() || share <= self.config.max_failure_ratio {
+            return None;
+        }
+        let last = failed.iter().max_by_key(|task| (task.status.since, task.id))?;
+        let name = format!("{}.{}", self.service.spec.key, last.slot.max(1));
+        let code = last.status.container.as_ref().and_then(|container| container.exit_code);
+        Some(match (last.status.message.as_str(), code) {
+            ("", Some(code)) => format!("{name} failed (exit code {code})"),
+            ("", None) => format!("{name} failed"),
+            (message, _) => format!("{name} failed ({message})"),
+        })
+    }
+
+    /// Did it end before its time of watching was over?
+    fn was_watched(&self, task: &Task) -> bool {
+        let started = task.status.container.as_ref().and_then(|container| container.started_at);
+        started.is_none_or(|started| task.status.since.since(started) <= self.config.monitor)
+    }
+
+    fn pause(&self, draft: &mut Draft<'_>, why: &str) {
+        let back = self.status.state == UpdateState::RollbackStarted;
+        let (state, word) = match back {
+            true => (UpdateState::RollbackPaused, "rollback"),
+            false => (UpdateState::Paused, "update"),
+        };
+        self.end(draft, state, format!("{word} paused: {why}"));
+    }
+
+    fn roll_back(&self, draft: &mut Draft<'_>, why: &str) {
+        let previous = self.service.previous.clone();
+        let Some(previous) = previous.filter(|_| self.status.state == UpdateState::Updating) else {
+            return self.pause(draft, why);
+        };
+        let now = draft.now;
+        draft.edit().edit_service(self.service.id, |service| {
+            service.spec = previous;
+            service.previous = None;
+            service.spec_version += 1;
+            service.updated = now;
+            service.update_status = Some(UpdateStatus {
+                state: UpdateState::RollbackStarted,
+                started: now,
+                finished: None,
+                message: format!("rollback: {why}"),
+            });
+        });
+    }
+
+    /// Every slot is of the new spec; the update is over when the last one has been watched long enough.
+    fn complete(&self, draft: &mut Draft<'_>) {
+        let new = self.slots.iter().flat_map(|slot| &slot.new).filter(|task| task.created >= self.status.started);
+        let watched =
+            new.filter(|task| !task.has_ended()).map(|task| served_since(task).after(self.config.monitor)).max();
+        if let Some(watched) = watched.filter(|watched| *watched > draft.now) {
+            return draft.wake_at(watched);
+        }
+        let (state, text) = match self.status.state {
+            UpdateState::RollbackStarted => (UpdateState::RollbackCompleted, "rollback completed"),
+            _ => (UpdateState::Completed, "update completed"),
+        };
+        self.end(draft, state, text.to_owned());
+    }
+
+    fn end(&self, draft: &mut Draft<'_>, state: UpdateState, message: String) {
+        let now = draft.now;
+        let status = UpdateStatus { state, started: self.status.started, finished: Some(now), message };
+        draft.edit().edit_service(self.service.id, |service| service.update_status = Some(status));
+    }
+}
+
+/// Since when a task runs: what it was started at, as far as that is known.
+fn served_since(task: &Task) -> Time {
+    let started = task.status.container.as_ref().and_then(|container| container.started_at);
+    started.unwrap_or(task.status.since).max(task.created)
+}

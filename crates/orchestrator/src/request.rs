@@ -1,0 +1,115 @@
+//! What clients ask for: checked, then made part of the draft, or refused with nothing changed.
+
+mod content;
+mod deploy;
+mod fields;
+mod network;
+mod ports;
+mod power;
+mod service;
+mod stack;
+mod volume;
+
+use crate::draft::Draft;
+use model::diagnostic::Diagnostic;
+use model::{ObjectChange, RefusalKind, Request, Response};
+
+/// What became of a request that was taken.
+#[derive(Debug, Default)]
+struct Done {
+    id: Option<String>,
+    changes: Vec<ObjectChange>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Done {
+    fn one(id: String, change: ObjectChange) -> Done {
+        Done { id: Some(id), changes: vec![change], warnings: Vec::new() }
+    }
+}
+
+/// A request that was not taken.
+#[derive(Debug)]
+struct Refusal {
+    kind: RefusalKind,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Refusal {
+    fn new(kind: RefusalKind, text: impl Into<String>) -> Refusal {
+        let code = match kind {
+            RefusalKind::NotFound => "RS8001",
+            RefusalKind::Conflict => "RS8002",
+            RefusalKind::Invalid => "RS8003",
+        };
+        Refusal { kind, diagnostics: vec![Diagnostic::error(code, text)] }
+    }
+
+    fn not_found(text: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::NotFound, text)
+    }
+
+    fn conflict(text: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Conflict, text)
+    }
+
+    fn invalid(text: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Invalid, text)
+    }
+
+    /// The same with advice.
+    fn hint(mut self, hint: impl Into<String>) -> Refusal {
+        if let Some(last) = self.diagnostics.pop() {
+            self.diagnostics.push(last.hint(hint));
+        }
+        self
+    }
+
+    /// All of them as one; what makes no sense weighs more than what is taken, and that more than what is
+    /// missing.
+    fn all(refusals: Vec<Refusal>) -> Result<(), Refusal> {
+        let weight = |refusal: &Refusal| match refusal.kind {
+            RefusalKind::NotFound => 0,
+            RefusalKind::Conflict => 1,
+            RefusalKind::Invalid => 2,
+        };
+        let Some(kind) = refusals.iter().max_by_key(|refusal| weight(refusal)).map(|refusal| refusal.kind) else {
+            return Ok(());
+        };
+        Err(Refusal { kind, diagnostics: refusals.into_iter().flat_map(|refusal| refusal.diagnostics).collect() })
+    }
+}
+
+fn changed(kind: &str, name: &str, action: &str) -> ObjectChange {
+    ObjectChange { kind: kind.to_owned(), name: name.to_owned(), action: action.to_owned(), fields: Vec::new() }
+}
+
+/// Takes a request into the draft, or leaves the draft as it was. [`Request::Read`] is not for here.
+pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
+    let saved = draft.save();
+    let result = match request {
+        Request::Deploy { stack, remove_orphans, force_recreate } => {
+            deploy::deploy(draft, stack, *remove_orphans, *force_recreate)
+        }
+        Request::RemoveStack { name, volumes } => stack::remove(draft, name, *volumes),
+        Request::PutService { spec, create } => service::put(draft, spec, *create),
+        Request::RemoveService { id, force, volumes } => service::remove(draft, *id, *force, *volumes),
+        Request::Scale { id, replicas } => service::scale(draft, *id, *replicas),
+        Request::Power { task, action } => power::power(draft, *task, action),
+        Request::CreateNetwork(spec) => network::create(draft, spec),
+        Request::RemoveNetwork(id) => network::remove(draft, *id),
+        Request::CreateVolume(spec) => volume::create(draft, spec),
+        Request::RemoveVolume(name) => volume::remove(draft, name),
+        Request::Read => Ok(Done::default()),
+    };
+    match result {
+        Ok(Done { id, changes, warnings }) => {
+            // The entry that holds this becomes the next revision.
+            Response::Done { revision: draft.next_revision(), id, changes, warnings }
+        }
+        Err(Refusal { kind, diagnostics }) => {
+            draft.back_to(saved);
+            Response::Refused { kind, diagnostics }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `network create`, `network rm`, and the blocks that networks get.
+
+use super::{Done, Refusal, changed};
+use crate::address::{self, bounds, free_block, is_v6};
+use crate::draft::Draft;
+use crate::usage;
+use model::{IpamConfig, Network, NetworkId, NetworkSpec, Subnet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// The network of containers that name none (Docker).
+pub(super) const BRIDGE: &str = "bridge";
+
+/// Networks that name no subnet get one of these (Docker's overlay pool).
+const POOL: Subnet = Subnet { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), prefix: 8 };
+const BLOCK: u8 = 24;
+
+/// The same for IPv6: a local block (RFC 4193) of 65,536 networks.
+const POOL6: [u16; 3] = [0xfd72, 0x7377, 0x6172];
+
+/// VXLAN identifiers begin here (libnetwork leaves those below to others).
+const FIRST_VNI: u32 = 4096;
+
+/// Makes a network.
+pub(super) fn create(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<Done, Refusal> {
+    let name = &spec.name;
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(valid) {
+        let text = format!("`{name}` is no name for a network");
+        return Err(Refusal::invalid(text).hint("letters, digits, `_`, `.` and `-`, a letter or digit first"));
+    }
+    if matches!(name.as_str(), "host" | "none" | BRIDGE) || draft.cluster().network_named(name).is_some() {
+        return Err(Refusal::conflict(format!("there is a network {name} already")));
+    }
+    let id = make(draft, spec)?;
+    Ok(Done::one(id.to_string(), changed("network", name, "created")))
+}
+
+/// Removes a network that nobody is on.
+pub(super) fn remove(draft: &mut Draft<'_>, id: NetworkId) -> Result<Done, Refusal> {
+    let Some(network) = draft.cluster().networks.get(&id).cloned() else {
+        return Err(Refusal::not_found(format!("no such network: {id}")));
+    };
+    let name = &network.spec.name;
+    if name == BRIDGE {
+        return Err(Refusal::conflict("network bridge is always there and can't be removed"));
+    }
+    if let Some(user) = usage::of_network(draft.cluster(), &network) {
+        return Err(Refusal::conflict(format!("network {name} is in use by {user}")));
+    }
+    drop_network(draft, id);
+    Ok(Done::one(id.to_string(), changed("network", name, "removed")))
+}
+
+/// Forgets a network.
+pub(super) fn drop_network(draft: &mut Draft<'_>, id: NetworkId) {
+    draft.edit().networks.remove(&id);
+    draft.edit().last_address.remove(&id);
+}
+
+/// Makes the network `bridge`, if it is not there yet.
+pub(super) fn ensure_bridge(draft: &mut Draft<'_>) -> Result<(), Refusal> {
+    if draft.cluster().network_named(BRIDGE).is_none() {
+        make(draft, &NetworkSpec { name: BRIDGE.to_owned(), attachable: true, ..NetworkSpec::default() })?;
+    }
+    Ok(())
+}
+
+/// Decides the blocks of a network and puts it into the draft.
+pub(super) fn make(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<NetworkId, Refusal> {
+    let mut ipam = spec.ipam.iter().filter(|ipam| ipam.subnet.is_some() || ipam.gateway.is_some());
+    let v4 = ipam.find(|ipam| !is_v6(ipam.subnet.as_deref()));
+    let v6 = spec.ipam.iter().find(|ipam| is_v6(ipam.subnet.as_deref()));
+    let (subnet, gateway) = block4(draft, spec, v4)?;
+    let (subnet6, gateway6) = match (v6, spec.ipv6) {
+        (None, false) => (None, None),
+        (Some(ipam), _) => {
+            let (subnet, gateway) = block6(draft, spec, ipam)?;
+            (Some(subnet), Some(gateway))
+        }
+        (None, true) => {
+            let subnet = pool6(draft).ok_or_else(|| {
+                Refusal::conflict(format!("network {}: every IPv6 block of the pool is in use", spec.name))
+            })?;
+            (Some(subnet), Some(second(&subnet)))
+        }
+    };
+    let used: std::collections::BTreeSet<u32> = draft.cluster().networks.values().map(|network| network.vni).collect();
+    let vni = (FIRST_VNI..).find(|vni| !used.contains(vni)).unwrap_or(FIRST_VNI);
+    let id = draft.ids.next(NetworkId);
+    let network = Network { id, spec: spec.clone(), vni, subnet, gateway, subnet6, gateway6 };
+    draft.edit().networks.insert(id, Arc::new(network));
+    Ok(id)
+}
+
+fn block4(draft: &Draft<'_>, spec: &NetworkSpec, ipam: Option<&IpamConfig>) -> Result<(Subnet, IpAddr), Refusal> {
+    let name = &spec.name;
+    let Some((ipam, text)) = ipam.and_then(|ipam| Some((ipam, ipam.subnet.as_deref()?))) else {
+        if ipam.is_some_and(|ipam| ipam.gateway.is_some() || ipam.ip_range.is_some()) {
+            let text = format!("network {name}: a gateway or a range of addresses needs a subnet");
+            return Err(Refusal::invalid(text));
+        }
+        let subnet = pool4(draft).ok_or_else(|| {
+            let text =
+                format!("network {name}: every block of the pool {POOL} is in use by networks and routes of hosts");
+            Refusal::conflict(text).hint("give it a subnet of its own")
+        })?;
+        return Ok((subnet, second(&subnet)));
+    };
+    let subnet =
+        Subnet::parse(text).filter(|subnet| (1..=30).contains(&subnet.prefix) && bounds(subnet).is_some()).ok_or_else(
+            || Refusal::invalid(format!("network {name}: `{text}` is no subnet (such as 10.5.0.0/16, at most /30)")),
+        )?;
+    free(draft, name, &subnet)?;
+    let gateway = gateway(name, ipam, &subnet)?;
+    if let Some(range) = &ipam.ip_range {
+        let inside =
+            Subnet::parse(range).filter(|range| range.prefix >= subnet.prefix && subnet.contains(range.address));
+        if inside.is_none() {
+            return Err(Refusal::invalid(format!(
+                "network {name}: the range {range} is not inside the subnet {subnet}"
+            )));
+        }
+    }
+    for (host, text) in &ipam.aux_addresses {
+        if text.parse().ok().filter(|address| subnet.contains(*address)).is_none() {
+            let text = format!("network {name}: the address {text} of {host} is not inside the subnet {subnet}");
+            return Err(Refusal::invalid(text));
+        }
+    }
+    Ok((subnet, gateway))
+}
+
+fn block6(draft: &Draft<'_>, spec: &NetworkSpec, ipam: &IpamConfig) -> Result<(Subnet, IpAddr), Refusal> {
+    let (name, text) = (&spec.name, ipam.subnet.as_deref().unwrap_or_default());
+    let subnet = Subnet::parse(text)
+        .filter(|subnet| (1..=126).contains(&subnet.prefix) && matches!(subnet.address, IpAddr::V6(_)))
+        .ok_or_else(|| Refusal::invalid(format!("network {name}: `{text}` is no subnet (such as fd00:1::/64)")))?;
+    free(draft, name, &subnet)?;
+    let gateway = gateway(name, ipam, &subnet)?;
+    Ok((subnet, gateway))
+}
+
+fn gateway(name: &str, ipam: &IpamConfig, subnet: &Subnet) -> Result<IpAddr, Refusal> {
+    let Some(text) = &ipam.gateway else { return Ok(second(subnet)) };
+    let address = text.parse().ok().filter(|address| subnet.contains(*address) && *address != subnet.address);
+    address.ok_or_else(|| {
+        Refusal::invalid(format!("network {name}: the gateway {text} is not inside the subnet {subnet}"))
+    })
+}
+
+/// Two networks can't share addresses.
+fn free(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Refusal> {
+    let networks = draft.cluster().networks.values();
+    let other = networks.filter(|network| network.spec.name != name).find(|network| {
+        network.subnet.overlaps(subnet) || network.subnet6.as_ref().is_some_and(|other| other.overlaps(subnet))
+    });
+    match other {
+        None => Ok(()),
+        Some(other) => {
+            let text = format!(
+                "network {name}: the subnet {subnet} overlaps with {} of network {}",
+                other.subnet, other.spec.name
+            );
+            Err(Refusal::conflict(text).hint("choose another subnet, or leave it out to have a free one chosen"))
+        }
+    }
+}
+
+/// The first address after the block's own.
+fn second(subnet: &Subnet) -> IpAddr {
+    match subnet.address {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).saturating_add(1)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).saturating_add(1)).into(),
+    }
+}
+
+fn pool4(draft: &Draft<'_>) -> Option<Subnet> {
+    let cluster = draft.cluster();
+    let routes = cluster.nodes.values().flat_map(|node| &node.host_routes).filter_map(|route| Subnet::parse(route));
+    // A route to everything is no claim on an address.
+    let routes = routes.filter(|route| route.prefix > 0);
+    let taken: Vec<Subnet> = cluster.networks.values().map(|network| network.subnet).chain(routes).collect();
+    free_block(&POOL, BLOCK, &taken)
+}
+
+fn pool6(draft: &Draft<'_>) -> Option<Subnet> {
+    let cluster = draft.cluster();
+    let routes = cluster.nodes.values().flat_map(|node| &node.host_routes).filter_map(|route| Subnet::parse(route));
+    let taken: Vec<Subnet> = cluster.networks.values().filter_map(|network| network.subnet6).chain(routes).collect();
+    let candidate = |number: u16| {
+        let [a, b, c] = POOL6;
+        Subnet { address: Ipv6Addr::new(a, b, c, number, 0, 0, 0, 0).into(), prefix: 64 }
+    };
+    (0..=u16::MAX).map(candidate).find(|subnet| !taken.iter().any(|other| other.prefix > 0 && other.overlaps(subnet)))
+}
+
+/// Checks a fixed address against its network.
+pub(super) fn check_fixed(network: &Network, text: &str) -> Result<(), String> {
+    let name = &network.spec.name;
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(format!("`{text}` is no address"));
+    };
+    let (subnet, gateway) = match address {
+        IpAddr::V4(_) => (Some(network.subnet), Some(network.gateway)),
+        IpAddr::V6(_) => (network.subnet6, network.gateway6),
+    };
+    match subnet {
+        None => Err(format!("address {address}: network {name} has no IPv6")),
+        Some(subnet) if !subnet.contains(address) => {
+            Err(format!("address {address} is not inside {subnet} of network {name}"))
+        }
+        Some(_) if gateway == Some(address) => Err(format!("address {address} is the gateway of network {name}")),
+        Some(subnet) => match (address, address::bounds(&subnet)) {
+            (IpAddr::V4(v4), Some((low, high))) if [low, high].contains(&u32::from(v4)) => {
+                Err(format!("address {address} is not for hosts in {subnet}"))
+            }
+            _ => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,253 @@
+//! One service: made, changed, scaled, removed.
+
+use super::network::{self, BRIDGE, check_fixed};
+use super::{Done, Refusal, changed, content, fields, ports, volume};
+use crate::cluster::TaskExt;
+use crate::draft::Draft;
+use crate::plan::dirty::replaces;
+use crate::usage;
+use model::{
+    Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task, UpdateState,
+    UpdateStatus,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Makes a service, or replaces its spec.
+pub(super) fn put(draft: &mut Draft<'_>, spec: &ServiceSpec, create: bool) -> Result<Done, Refusal> {
+    let mut spec = spec.clone();
+    prepare(draft, &mut spec)?;
+    if let Some(known) = draft.cluster().service_named(&spec.name).cloned() {
+        if known.removing {
+            return Err(being_removed(&known));
+        }
+        if create {
+            return Err(taken(draft, &known));
+        }
+        if known.spec.standalone != spec.standalone {
+            return Err(Refusal::conflict(format!("there is a {} already", usage::describe(&known.spec))));
+        }
+    }
+    Refusal::all(check(draft, &spec))?;
+    volume::ensure(draft, &spec);
+    let (id, change) = store(draft, spec, false);
+    finish(draft, id)?;
+    Ok(Done::one(id.to_string(), change))
+}
+
+/// What is left out is filled in, as it is when a stack is deployed.
+pub(super) fn prepare(draft: &mut Draft<'_>, spec: &mut ServiceSpec) -> Result<(), Refusal> {
+    if spec.network_mode == NetworkMode::Networks && spec.networks.is_empty() {
+        spec.networks.push(NetworkAttachment { network: BRIDGE.to_owned(), ..NetworkAttachment::default() });
+    }
+    if spec.networks.iter().any(|attachment| attachment.network == BRIDGE) {
+        network::ensure_bridge(draft)?;
+    }
+    Refusal::all(content::resolve(draft, spec))
+}
+
+fn being_removed(service: &Service) -> Refusal {
+    Refusal::conflict(format!("{} is being removed", usage::describe(&service.spec))).hint("try again in a moment")
+}
+
+fn taken(draft: &Draft<'_>, known: &Service) -> Refusal {
+    let name = &known.spec.name;
+    if !known.spec.standalone {
+        return Refusal::conflict(format!("the name {name} is taken by a service"));
+    }
+    let holder = draft.cluster().tasks_of(known.id).next().map(|task| task.id.short()).unwrap_or_default();
+    Refusal::conflict(format!("the container name {name} is already in use by container {holder}"))
+        .hint("remove that container, or choose another name")
+}
+
+/// Everything that is wrong with a spec against the cluster as it is.
+pub(super) fn check(draft: &Draft<'_>, spec: &ServiceSpec) -> Vec<Refusal> {
+    let who = usage::describe(spec);
+    let mut refusals = Vec::new();
+    if spec.name.is_empty() {
+        refusals.push(Refusal::invalid("a service needs a name"));
+    }
+    for text in &spec.placement.constraints {
+        if let Some(problem) = crate::plan::constraint_problem(text) {
+            refusals.push(Refusal::invalid(format!("{who}: placement: {problem}")));
+        }
+    }
+    if spec.network_mode == NetworkMode::Networks {
+        refusals.extend(spec.networks.iter().flat_map(|attachment| check_attachment(draft, &who, spec, attachment)));
+    }
+    if let NetworkMode::Container(name) = &spec.network_mode
+        && !draft.cluster().tasks.values().any(|task| is_called(task, name))
+    {
+        refusals.push(Refusal::not_found(format!("{who}: no such container: {name}")));
+    }
+    if let Some(name) = &spec.container.container_name {
+        refusals.extend(check_name(draft, &who, spec, name));
+    } else if spec.standalone {
+        refusals.extend(check_name(draft, &who, spec, &spec.name));
+    }
+    refusals
+}
+
+fn is_called(task: &Task, name: &str) -> bool {
+    task.is_live() && (task.name() == name || name.len() >= 12 && task.id.to_string().starts_with(name))
+}
+
+fn check_attachment(draft: &Draft<'_>, who: &str, spec: &ServiceSpec, attachment: &NetworkAttachment) -> Vec<Refusal> {
+    let name = &attachment.network;
+    let Some(network) = draft.cluster().network_named(name) else {
+        return vec![Refusal::not_found(format!("{who}: there is no network {name}"))];
+    };
+    let fixed: Vec<&String> = attachment.ipv4_address.iter().chain(&attachment.ipv6_address).collect();
+    let mut refusals: Vec<Refusal> = fixed
+        .iter()
+        .filter_map(|text| check_fixed(network, text).err())
+        .map(|why| Refusal::invalid(format!("{who}: {why}")))
+        .collect();
+    let many = matches!(spec.mode, Mode::Replicated { replicas } if replicas > 1);
+    if many && let Some(address) = fixed.first() {
+        refusals.push(Refusal::invalid(format!("{who}: several replicas can't all have the address {address}")));
+    }
+    refusals
+}
+
+/// A container's name is one container's.
+fn check_name(draft: &Draft<'_>, who: &str, spec: &ServiceSpec, name: &str) -> Option<Refusal> {
+    if matches!(spec.mode, Mode::Replicated { replicas } if replicas > 1) {
+        return Some(Refusal::invalid(format!("{who}: several replicas can't all be called {name}")));
+    }
+    let has_it = |other: &ServiceSpec| match &other.container.container_name {
+        Some(other) => other == name,
+        None => other.standalone && other.name == name,
+    };
+    let mut services = draft.cluster().services.values();
+    let other =
+        services.find(|service| service.spec.name != spec.name && !service.removing && has_it(&service.spec))?;
+    let text = format!("{who}: the container name {name} is already in use by {}", usage::describe(&other.spec));
+    Some(Refusal::conflict(text).hint("remove that container, or choose another name"))
+}
+
+/// Puts a spec that was checked into the draft. `force`: replace its tasks in any case.
+pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (ServiceId, ObjectChange) {
+    let now = draft.now;
+    let name = spec.name.clone();
+    let Some(known) = draft.cluster().service_named(&name).cloned() else {
+        let id = draft.ids.next(ServiceId);
+        let service = Service {
+            id,
+            spec: Arc::new(spec),
+            spec_version: 1,
+            force_version: 0,
+            version: 1,
+            previous: None,
+            removing: false,
+            chosen_ports: Vec::new(),
+            created: now,
+            updated: now,
+            update_status: None,
+        };
+        draft.edit().services.insert(id, Arc::new(service));
+        return (id, changed("service", &name, "created"));
+    };
+    let mut differing = fields::differing(&known.spec, &spec);
+    if *known.spec == spec && !force {
+        return (known.id, changed("service", &name, "unchanged"));
+    }
+    let replaced = force || replaces(&known.spec, &spec);
+    if force && differing.is_empty() {
+        differing.push("forced".to_owned());
+    }
+    draft.edit().edit_service(known.id, |service| {
+        let before = std::mem::replace(&mut service.spec, Arc::new(spec));
+        service.updated = now;
+        if replaced {
+            service.previous = Some(before);
+            service.spec_version += 1;
+            service.update_status = Some(begun(now));
+        }
+        if force {
+            service.force_version = service.spec_version;
+        }
+    });
+    (known.id, ObjectChange { fields: differing, ..changed("service", &name, "updated") })
+}
+
+/// The status of an update that begins.
+pub(super) fn begun(now: model::Time) -> UpdateStatus {
+    UpdateStatus {
+        state: UpdateState::Updating,
+        started: now,
+        finished: None,
+        message: "update in progress".to_owned(),
+    }
+}
+
+/// Host ports, once all services of a request are in the draft.
+pub(super) fn finish(draft: &mut Draft<'_>, id: ServiceId) -> Result<(), Refusal> {
+    ports::choose(draft, id)?;
+    let Some(service) = draft.cluster().services.get(&id).cloned() else { return Ok(()) };
+    Refusal::all(ports::check(draft, &service))
+}
+
+/// Changes how many.
+pub(super) fn scale(draft: &mut Draft<'_>, id: ServiceId, replicas: u32) -> Result<Done, Refusal> {
+    let service = find(draft, id)?;
+    let who = usage::describe(&service.spec);
+    if service.removing {
+        return Err(being_removed(&service));
+    }
+    let before = match service.spec.mode {
+        Mode::Replicated { replicas } if !service.spec.standalone => replicas,
+        _ => return Err(Refusal::invalid(format!("{who} can't be scaled: only replicated services can"))),
+    };
+    let spec = ServiceSpec { mode: Mode::Replicated { replicas }, ..(*service.spec).clone() };
+    Refusal::all(check(draft, &spec))?;
+    if before == replicas {
+        return Ok(Done::one(id.to_string(), changed("service", &spec.name, "unchanged")));
+    }
+    let (_, change) = store(draft, spec, false);
+    Ok(Done::one(id.to_string(), change))
+}
+
+fn find(draft: &Draft<'_>, id: ServiceId) -> Result<Arc<Service>, Refusal> {
+    draft.cluster().services.get(&id).cloned().ok_or_else(|| Refusal::not_found(format!("no such service: {id}")))
+}
+
+/// Removes a service with its tasks; it is gone when they are.
+pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId, force: bool, volumes: bool) -> Result<Done, Refusal> {
+    let service = find(draft, id)?;
+    let name = service.spec.name.clone();
+    if service.spec.standalone && !force {
+        let running = draft.cluster().tasks_of(id).any(|task| task.is_running() && !service.removing);
+        if running {
+            return Err(Refusal::conflict(format!("container {name} is running")).hint("stop it first, or use -f"));
+        }
+    }
+    if volumes {
+        let tasks: Vec<_> = draft.cluster().tasks_of(id).map(|task| task.id).collect();
+        tasks.into_iter().for_each(|task| draft.edit().edit_task(task, |task| task.remove_volumes = true));
+    }
+    if !service.removing {
+        draft.edit().edit_service(id, |service| service.removing = true);
+    }
+    Ok(Done::one(id.to_string(), changed("service", &name, "removed")))
+}
+
+/// Keys of a stack's services that some chain of `depends_on` leads back to.
+pub(super) fn cycle(specs: &[&ServiceSpec]) -> Option<Vec<String>> {
+    let mut left: BTreeSet<&str> = specs.iter().map(|spec| spec.key.as_str()).collect();
+    loop {
+        let free: Vec<&str> = specs
+            .iter()
+            .filter(|spec| left.contains(spec.key.as_str()))
+            .filter(|spec| !spec.depends_on.keys().any(|key| left.contains(key.as_str())))
+            .map(|spec| spec.key.as_str())
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        free.iter().for_each(|key| {
+            left.remove(key);
+        });
+    }
+    (!left.is_empty()).then(|| left.into_iter().map(str::to_owned).collect())
+}
