@@ -25,6 +25,8 @@ pub struct Options {
     pub no_image: bool,
     /// Do not start the daemon.
     pub no_daemon: bool,
+    /// Let the daemon log as it does for users; tests want more.
+    pub quiet: bool,
     /// Put the data root on a tmpfs of so many bytes.
     pub disk: Option<u64>,
 }
@@ -215,7 +217,8 @@ impl Host {
     /// It does not come up.
     pub fn start_daemon(&self) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.rswarm_command(["daemon", "--log-level", "info,daemon=debug"]);
+        let level = if self.options.quiet { "info" } else { "info,daemon=debug" };
+        let mut command = self.rswarm_command(["daemon", "--log-level", level]);
         command.args(&self.options.daemon).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut daemon = self.daemon.lock().unwrap();
         assert!(daemon.is_none(), "the daemon runs already");

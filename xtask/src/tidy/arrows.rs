@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["model", "api", "compose", "orchestrator", "daemon", "runtime", "overlay-net"]),
     // tests and chores see the product from outside only
     ("e2e", &[]),
-    ("bench", &[]),
+    ("bench", &["e2e"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,97 @@
+//! Medians, ratios, and the one table of the end.
+
+use std::io::Write;
+use std::time::Duration;
+
+/// What was measured, in the order it was.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    job: String,
+    ours: f64,
+    peer: Option<f64>,
+    unit: &'static str,
+    /// How many times the peer's figure may be ours at least: 8 means eight times faster or smaller.
+    bar: Bar,
+}
+
+/// What the project promises.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bar {
+    /// Peer over ours is at least this.
+    Times(f64),
+    /// Ours is at most this, in the row's unit.
+    AtMost(f64),
+}
+
+impl Table {
+    /// A job by its samples in seconds; prints progress.
+    pub(crate) fn times(&mut self, job: &str, ours: &[Duration], peer: &[Duration], bar: Bar) {
+        let peer = (!peer.is_empty()).then(|| median(peer));
+        self.push(job, median(ours) * 1e3, peer.map(|seconds| seconds * 1e3), "ms", bar);
+    }
+
+    /// A size in MiB.
+    pub(crate) fn sizes(&mut self, job: &str, ours: f64, peer: Option<f64>, bar: Bar) {
+        self.push(job, ours, peer, "MiB", bar);
+    }
+
+    fn push(&mut self, job: &str, ours: f64, peer: Option<f64>, unit: &'static str, bar: Bar) {
+        let row = Row { job: job.to_owned(), ours, peer, unit, bar };
+        say(&row.line());
+        self.rows.push(row);
+    }
+
+    pub(crate) fn print(&self) {
+        let mut out = String::from("\n| job | rswarm | peer | ratio | bar | met |\n|---|---|---|---|---|---|\n");
+        for row in &self.rows {
+            out.push_str(&row.line());
+            out.push('\n');
+        }
+        let _closed = std::io::stdout().write_all(out.as_bytes());
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let figure = |value: f64| format!("{value:.1} {}", self.unit);
+        let ratio = self.peer.map(|peer| peer / self.ours);
+        let (bar, met) = match self.bar {
+            Bar::Times(times) => (format!("≥ {times} times"), ratio.map(|ratio| ratio >= times)),
+            Bar::AtMost(limit) => (format!("≤ {}", figure(limit)), Some(self.ours <= limit)),
+        };
+        let met = met.map_or("–", |met| if met { "yes" } else { "NO" });
+        let peer = self.peer.map_or_else(|| "–".to_owned(), figure);
+        let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.1}"));
+        format!("| {} | {} | {peer} | {ratio} | {bar} | {met} |", self.job, figure(self.ours))
+    }
+}
+
+/// In seconds.
+pub(crate) fn median(samples: &[Duration]) -> f64 {
+    let mut sorted: Vec<_> = samples.iter().map(Duration::as_secs_f64).collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// Progress, on stderr.
+pub(crate) fn say(text: &str) {
+    let _closed = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_verdicts() {
+        assert!((median(&[3, 1, 2].map(Duration::from_secs)) - 2.0).abs() < 1e-9);
+        let row = |bar| Row { job: "j".to_owned(), ours: 10.0, peer: Some(75.0), unit: "ms", bar };
+        assert_eq!(row(Bar::Times(8.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.5 | ≥ 8 times | NO |");
+        assert_eq!(row(Bar::AtMost(10.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.5 | ≤ 10.0 ms | yes |");
+    }
+}
