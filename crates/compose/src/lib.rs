@@ -2,14 +2,37 @@
 //!
 //! Compose files become a [`model::StackSpec`], or diagnostics that say where and what to do.
 //! Nothing here reads a file or the environment: the caller hands in both (see [`Input`]).
+//!
+//! The way of a file: text → [`yaml`] tree with places → [`interpolate`] → [`check`] against the
+//! tables of [`schema`] → [`canon`] form → `include` and `extends` ([`loader`]) → [`merge`] →
+//! [`finish`] and [`normalize`] (what `config` prints) → [`consistency`] → [`lower`].
 
-#![forbid(unsafe_code)]
-
+mod canon;
+mod check;
 pub mod codes;
+mod consistency;
+mod context;
 pub mod discover;
+mod dotenv;
+mod emit;
+mod finish;
 pub mod input;
+mod interpolate;
+mod loader;
+mod lower;
+mod merge;
+mod names;
+mod normalize;
+mod paths;
+mod pipeline;
 pub mod project;
 pub mod render;
+mod scalar;
+mod schema;
+mod short;
+mod tree;
+mod units;
+mod yaml;
 
 pub use input::{FileError, FileErrorKind, Files, Input, Options};
 pub use project::{Loaded, Project};
@@ -18,6 +41,5 @@ pub use render::render;
 /// Loads the project that `input` describes. Never fails: what is wrong is in
 /// [`Loaded::diagnostics`], all of it, and [`Loaded::stack`] is `None` when any of it is an error.
 pub fn load(input: &Input<'_>) -> Loaded {
-    let _ = input;
-    Loaded::default()
+    pipeline::run(input)
 }

@@ -1,7 +1,10 @@
 //! What loading gives: the normalised project, the stack made of it, and what was found wrong.
 
+use crate::emit;
+use crate::tree::{Map, Node, Value};
 use model::diagnostic::{Diagnostic, Severity};
 use model::stack::StackSpec;
+use sha2::{Digest, Sha256};
 
 /// The result of [`crate::load`].
 #[derive(Debug, Clone, Default)]
@@ -32,42 +35,83 @@ pub struct Project {
     pub folder: String,
     /// Every profile that a service names, sorted.
     pub profiles: Vec<String>,
+    /// The normalised tree; only active services.
+    pub(crate) model: Node,
+    /// Dollars in it are literal and print twice, so that the output can be loaded again.
+    pub(crate) filled: bool,
 }
 
 impl Project {
     /// `config`: the normalised model as YAML.
     pub fn to_yaml(&self) -> String {
-        String::new()
+        self.escaped(emit::yaml(&self.model))
     }
 
     /// `config --format json`: the normalised model as JSON, indented by two spaces.
     pub fn to_json(&self) -> String {
-        String::new()
+        let mut model = self.model.clone();
+        for service in
+            model.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut).into_iter().flatten()
+        {
+            // the reference prints these two even when they are not set
+            for key in ["command", "entrypoint"] {
+                service.1.as_map_mut().map(|map| map.entry(key.to_owned()).or_default());
+            }
+        }
+        self.escaped(emit::json(&model)) + "\n"
+    }
+
+    fn escaped(&self, text: String) -> String {
+        if self.filled { text.replace('$', "$$") } else { text }
+    }
+
+    fn section(&self, name: &str) -> impl Iterator<Item = (&String, &Node)> {
+        self.model.entries(name)
     }
 
     /// `config --services`: active services, sorted.
     pub fn services(&self) -> Vec<String> {
-        Vec::new()
+        self.section("services").map(|(name, _)| name.clone()).collect()
     }
 
-    /// `config --images`: the images of active services, sorted by service.
+    /// `config --images`: the images of active services, sorted by service. A service that is only
+    /// built has the name that its image would get.
     pub fn images(&self) -> Vec<String> {
-        Vec::new()
+        let image = |(name, service): (&String, &Node)| match service.get_text("image") {
+            Some(image) => image.to_owned(),
+            None => format!("{}-{name}", self.name),
+        };
+        self.section("services").map(image).collect()
     }
 
     /// `config --networks`: keys, sorted.
     pub fn networks(&self) -> Vec<String> {
-        Vec::new()
+        self.section("networks").map(|(name, _)| name.clone()).collect()
     }
 
     /// `config --volumes`: keys, sorted.
     pub fn volumes(&self) -> Vec<String> {
-        Vec::new()
+        self.section("volumes").map(|(name, _)| name.clone()).collect()
     }
 
-    /// `config --hash`: a digest of one service's configuration, `None` for an unknown service.
+    /// `config --hash`: a digest of one service's configuration, `None` for an unknown service. What
+    /// does not change a container (replicas, dependencies, profiles) does not change it.
     pub fn hash(&self, service: &str) -> Option<String> {
-        let _ = service;
-        None
+        let mut node = self.model.get("services")?.get(service)?.clone();
+        if let Some(map) = node.as_map_mut() {
+            for key in ["build", "depends_on", "profiles", "pull_policy", "scale"] {
+                map.remove(key);
+            }
+            if let Some(deploy) = map.get_mut("deploy").and_then(Node::as_map_mut) {
+                deploy.remove("replicas");
+            }
+        }
+        Some(hex::encode(Sha256::digest(emit::json(&node))))
+    }
+
+    /// A project without services.
+    pub(crate) fn empty(name: String, files: Vec<String>, folder: String) -> Project {
+        let model = Node::new(Value::Map(Map::new()), Default::default());
+        Project { name, files, folder, profiles: Vec::new(), model, filled: true }
     }
 }

@@ -1,0 +1,149 @@
+//! What one loading carries along: the texts for carets, and everything found wrong so far.
+
+use crate::tree::{At, Node};
+use model::diagnostic::{Diagnostic, Severity, Span};
+
+/// More diagnostics than this help nobody.
+const MAX_DIAGNOSTICS: usize = 200;
+
+/// A text that places point into.
+#[derive(Debug, Clone)]
+struct Text {
+    name: String,
+    text: String,
+    /// Byte offset of each line.
+    lines: Vec<usize>,
+}
+
+/// Texts and diagnostics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    texts: Vec<Text>,
+    found: Vec<(At, Diagnostic)>,
+    /// Working folder, to show short names.
+    cwd: String,
+}
+
+impl Context {
+    /// Nothing yet; names are shown relative to the working folder.
+    pub(crate) fn new(cwd: &str) -> Context {
+        Context { cwd: cwd.to_owned(), ..Context::default() }
+    }
+
+    /// Remembers a text under the name that messages show, and gives its number.
+    pub(crate) fn add_text(&mut self, path: &str, text: &str) -> u32 {
+        let folder = format!("{}/", self.cwd.trim_end_matches('/'));
+        let name = path.strip_prefix(folder.as_str()).unwrap_or(path).to_owned();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.texts.push(Text { name, text: text.to_owned(), lines });
+        u32::try_from(self.texts.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The name of a text.
+    pub(crate) fn text_name(&self, file: u32) -> &str {
+        self.texts.get(file as usize).map_or("", |text| text.name.as_str())
+    }
+
+    /// A place as clients see it.
+    pub(crate) fn span(&self, at: At) -> Option<Span> {
+        at.is_known().then(|| Span {
+            file: self.text_name(at.file).to_owned(),
+            line: at.line,
+            column: at.column,
+            length: at.length.max(1),
+        })
+    }
+
+    fn line(&self, at: At) -> Option<String> {
+        let text = self.texts.get(at.file as usize)?;
+        let start = *text.lines.get(at.line.checked_sub(1)? as usize)?;
+        let line = text.text.get(start..)?.lines().next()?;
+        Some(line.trim_end_matches('\r').chars().take(500).collect())
+    }
+
+    fn report(&mut self, mut diagnostic: Diagnostic, at: At) {
+        let errors = self.found.len();
+        if errors >= MAX_DIAGNOSTICS && (diagnostic.severity == Severity::Warning || errors >= 2 * MAX_DIAGNOSTICS) {
+            return;
+        }
+        diagnostic.span = self.span(at);
+        diagnostic.source_line = self.line(at);
+        self.found.push((at, diagnostic));
+    }
+
+    /// An error at a place (or nowhere, when it has none).
+    pub(crate) fn error(&mut self, code: &str, at: At, message: impl Into<String>) {
+        self.report(Diagnostic::error(code, message), at);
+    }
+
+    /// An error with advice.
+    pub(crate) fn error_hint(&mut self, code: &str, at: At, message: impl Into<String>, hint: impl Into<String>) {
+        self.report(Diagnostic::error(code, message).hint(hint), at);
+    }
+
+    /// An error about a value, with the story of how it came there.
+    pub(crate) fn error_on(&mut self, code: &str, node: &Node, message: impl Into<String>, hint: Option<String>) {
+        let mut diagnostic = Diagnostic::error(code, message);
+        diagnostic.hint = hint;
+        diagnostic.chain = self.chain(node);
+        self.report(diagnostic, node.place());
+    }
+
+    /// A warning about a value.
+    pub(crate) fn warn_on(&mut self, code: &str, node: &Node, message: impl Into<String>, hint: Option<String>) {
+        let mut diagnostic = Diagnostic::warning(code, message);
+        diagnostic.hint = hint;
+        diagnostic.chain = self.chain(node);
+        self.report(diagnostic, node.place());
+    }
+
+    /// An error that points at a second place as well.
+    pub(crate) fn error_two(
+        &mut self,
+        code: &str,
+        at: At,
+        message: impl Into<String>,
+        other: (&str, At),
+        hint: Option<String>,
+    ) {
+        let mut diagnostic = Diagnostic::error(code, message);
+        diagnostic.hint = hint;
+        diagnostic.chain = self.span(other.1).map(|span| (other.0.to_owned(), span)).into_iter().collect();
+        self.report(diagnostic, at);
+    }
+
+    fn chain(&self, node: &Node) -> Vec<(String, Span)> {
+        let mut chain = Vec::new();
+        let mut step = node.via.as_deref();
+        while let Some(via) = step {
+            if let Some(span) = self.span(via.at) {
+                chain.push((via.note.clone(), span));
+            }
+            step = via.before.as_deref();
+            if chain.len() == 8 {
+                break;
+            }
+        }
+        chain
+    }
+
+    /// Is there an error among what was found?
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
+    }
+
+    /// Everything found, in the order of the files, each thing once.
+    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        self.found
+            .sort_by(|(a, x), (b, y)| (a.file, a.line, a.column, &x.code).cmp(&(b.file, b.line, b.column, &y.code)));
+        let mut diagnostics: Vec<Diagnostic> = Vec::with_capacity(self.found.len());
+        for (_, diagnostic) in self.found {
+            if diagnostics.last().is_none_or(|last| {
+                last.code != diagnostic.code || last.message != diagnostic.message || last.span != diagnostic.span
+            }) {
+                diagnostics.push(diagnostic);
+            }
+        }
+        diagnostics
+    }
+}

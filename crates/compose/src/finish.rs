@@ -1,0 +1,282 @@
+//! Values as the normalised model holds and prints them: durations, sizes and flags in one
+//! spelling, nothing that is empty unless it means something.
+
+use crate::canon::clean_path;
+use crate::check::values::{flag, octal};
+use crate::context::Context;
+use crate::schema::{self, Done, Field, Form, Kind};
+use crate::tree::{Map, Node, Tag, Value};
+use crate::{short, units};
+
+/// The finished form of a value; `None` when there is nothing to say. Values that failed their
+/// checks are left out.
+pub(crate) fn value(kind: &Kind, node: &Node) -> Option<Node> {
+    let finished = match kind {
+        Kind::Any => node.value.clone(),
+        Kind::Text | Kind::Choice(_) => Value::Text(node.as_text()?.to_owned()),
+        Kind::Flag => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
+        Kind::Whole(..) => Value::Int(whole(node)?),
+        Kind::Number => Value::Float(number(node)?),
+        Kind::Bytes | Kind::TextBytes => match &node.value {
+            Value::Text(text) => Value::Text(units::bytes(text)?.to_string()),
+            _ => Value::Text(whole(node)?.to_string()),
+        },
+        Kind::Duration => Value::Text(units::show_duration(units::duration(node.as_text()?)?)),
+        Kind::FileMode => {
+            let mode = node.as_int().or_else(|| node.as_text().and_then(octal))?;
+            Value::Text(format!("0{mode:o}"))
+        }
+        Kind::Command => command(node)?,
+        Kind::HealthTest => match &node.value {
+            Value::Text(text) => Value::List(vec![node.with_text("CMD-SHELL"), node.with_text(text.as_str())]),
+            Value::List(_) => texts(node)?,
+            _ => return None,
+        },
+        Kind::Env => pairs(node, true)?,
+        Kind::Labels | Kind::Options | Kind::TextMap => pairs(node, false)?,
+        Kind::Texts(_) | Kind::OneOrMore(_) | Kind::Loose(_) => texts(node)?,
+        Kind::Object(fields) | Kind::Strict(fields) => return object(fields, node),
+        Kind::Nullable(fields) => return object(fields, node),
+        Kind::Named(inner) => named(inner, node)?,
+        Kind::List(inner, _) => Value::List(node.as_list()?.iter().filter_map(|item| value(inner, item)).collect()),
+        Kind::Short(form, fields) => return short_form(*form, fields, node),
+        Kind::Names(_, fields) => names(fields, node)?,
+        Kind::Hosts => hosts(node)?,
+        Kind::Ulimits => ulimits(node)?,
+        Kind::External => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
+        Kind::Count => Value::Int(count(node)?),
+        Kind::Gpus => Value::List(node.as_list()?.iter().filter_map(|item| object(schema::DEVICES, item)).collect()),
+        Kind::Ssh => pairs(node, true)?,
+        Kind::TextOrFlag | Kind::TextOrWhole => Value::Text(plain_text(node)?),
+    };
+    Some(node.with(finished))
+}
+
+/// A scalar as Go prints it.
+pub(crate) fn plain_text(node: &Node) -> Option<String> {
+    Some(match &node.value {
+        Value::Null => String::new(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => units::float(*number),
+        Value::Text(text) => text.clone(),
+        Value::List(_) | Value::Map(_) => return None,
+    })
+}
+
+fn whole(node: &Node) -> Option<i64> {
+    match &node.value {
+        Value::Int(number) => Some(*number),
+        // bounds keep the conversion exact
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.0e15 => Some(*number as i64),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Numbers have the precision of 32 bits in the reference, which shows when they print.
+fn number(node: &Node) -> Option<f64> {
+    let exact = match &node.value {
+        Value::Int(number) => *number as f64,
+        Value::Float(number) => *number,
+        Value::Text(text) => text.parse().ok()?,
+        _ => return None,
+    };
+    format!("{}", exact as f32).parse().ok()
+}
+
+fn count(node: &Node) -> Option<i64> {
+    match &node.value {
+        Value::Int(number) => Some(*number),
+        Value::Text(text) if text.eq_ignore_ascii_case("all") => Some(-1),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn command(node: &Node) -> Option<Value> {
+    match &node.value {
+        Value::Null => Some(Value::Null),
+        Value::Text(text) => {
+            let words = short::words(text).ok()?;
+            Some(Value::List(words.into_iter().map(|word| node.with_text(word)).collect()))
+        }
+        Value::List(_) => texts(node),
+        _ => None,
+    }
+}
+
+fn texts(node: &Node) -> Option<Value> {
+    let item = |item: &Node| Some(item.with_text(plain_text(item)?));
+    Some(Value::List(node.as_list()?.iter().filter_map(item).collect()))
+}
+
+fn pairs(node: &Node, nulls: bool) -> Option<Value> {
+    let entry = |(name, entry): (&String, &Node)| {
+        let value = match &entry.value {
+            Value::Null if nulls => Value::Null,
+            _ => Value::Text(plain_text(entry)?),
+        };
+        Some((name.clone(), entry.with(value)))
+    };
+    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+}
+
+fn object(fields: &'static [Field], node: &Node) -> Option<Node> {
+    let entries = node.as_map()?;
+    let mut map = Map::new();
+    for (name, entry) in entries {
+        let Some(field) = schema::find(fields, name) else {
+            let tag = if entry.tag == Tag::Hidden { Tag::Hidden } else { Tag::Extra };
+            map.insert(name.clone(), Node { tag, ..entry.clone() });
+            continue;
+        };
+        let Some(finished) = value(&field.kind, entry) else { continue };
+        let kept = field.keep && finished.value != Value::Null;
+        if kept || !says_nothing(&field.kind, &finished) {
+            map.insert(name.clone(), finished);
+        }
+    }
+    always(fields, &mut map);
+    Some(node.with(Value::Map(map)))
+}
+
+fn says_nothing(kind: &Kind, finished: &Node) -> bool {
+    let zero = match kind {
+        Kind::Duration => "0s",
+        Kind::Bytes | Kind::TextBytes => "0",
+        _ => "",
+    };
+    finished.as_text().map_or_else(|| finished.is_empty(), |text| text == zero)
+}
+
+/// What the reference prints even when nobody wrote it.
+fn always(fields: &'static [Field], map: &mut Map) {
+    let has = |name: &str| schema::find(fields, name).is_some();
+    let empty = || Node::new(Value::Map(Map::new()), Default::default());
+    if has("endpoint_mode") && has("placement") {
+        map.entry("resources".to_owned()).or_insert_with(empty);
+        map.entry("placement".to_owned()).or_insert_with(empty);
+    }
+    if has("ipam") && has("internal") {
+        map.entry("ipam".to_owned()).or_insert_with(empty);
+    }
+    if has("device_ids") && !map.contains_key("device_ids") {
+        map.entry("count".to_owned()).or_insert_with(|| Node::new(Value::Int(-1), Default::default()));
+    }
+}
+
+fn named(inner: &Kind, node: &Node) -> Option<Value> {
+    let entry = |(name, entry): (&String, &Node)| {
+        let finished = match &entry.value {
+            Value::Null => value(inner, &entry.with(Value::Map(Map::new())))?,
+            _ => value(inner, entry)?,
+        };
+        Some((name.clone(), finished))
+    };
+    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+}
+
+fn names(fields: &'static [Field], node: &Node) -> Option<Value> {
+    let entry = |(name, entry): (&String, &Node)| match &entry.value {
+        Value::Null => Some((name.clone(), entry.clone())),
+        _ => Some((name.clone(), object(fields, entry)?)),
+    };
+    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+}
+
+fn hosts(node: &Node) -> Option<Value> {
+    let mut lines = Vec::new();
+    for item in node.as_list()? {
+        let text = item.as_text()?;
+        let (name, addresses) = text.split_once('=').or_else(|| text.split_once(':'))?;
+        for address in addresses.split(',') {
+            let address = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
+            lines.push(item.with_text(format!("{name}={address}")));
+        }
+    }
+    lines.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+    Some(Value::List(lines))
+}
+
+fn ulimits(node: &Node) -> Option<Value> {
+    let entry = |(name, entry): (&String, &Node)| {
+        let value = match &entry.value {
+            Value::Map(sides) => {
+                let side = |name: &str| Some((name.to_owned(), entry.with(Value::Int(whole(sides.get(name)?)?))));
+                Value::Map(["soft", "hard"].into_iter().filter_map(side).collect())
+            }
+            _ => Value::Int(whole(entry)?),
+        };
+        Some((name.clone(), entry.with(value)))
+    };
+    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+}
+
+fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node> {
+    let mut node = object(fields, node)?;
+    let place = node.clone_places();
+    let map = node.as_map_mut()?;
+    let mut default = |name: &str, value: Value| {
+        map.entry(name.to_owned()).or_insert_with(|| place.with(value));
+    };
+    match form {
+        Form::Port => {
+            default("protocol", Value::Text("tcp".to_owned()));
+            default("mode", Value::Text("ingress".to_owned()));
+        }
+        Form::Build => {
+            default("context", Value::Text(".".to_owned()));
+            if !map.contains_key("dockerfile") && !map.contains_key("dockerfile_inline") {
+                map.insert("dockerfile".to_owned(), place.with_text("Dockerfile"));
+            }
+        }
+        Form::Mount => {
+            if let Some(Value::Text(target)) = map.get_mut("target").map(|target| &mut target.value) {
+                *target = clean_path(target);
+            }
+            // missing folders are made unless somebody says no
+            if let Some(bind) = map.get_mut("bind").and_then(Node::as_map_mut) {
+                bind.retain(|name, entry| name != "create_host_path" || entry.as_bool() == Some(false));
+            }
+        }
+        _ => {}
+    }
+    Some(node)
+}
+
+/// Tells of keys that are known but not done, in a finished service or resource.
+pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, path: &str) {
+    match kind {
+        Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) | Kind::Short(_, fields) => {
+            for (name, entry) in node.as_map().into_iter().flatten() {
+                let Some(field) = schema::find(fields, name) else { continue };
+                let path = crate::check::join(path, name);
+                match field.done {
+                    Done::NotYet(instead) => {
+                        let place = Node { at: entry.key, ..entry.clone_places() };
+                        let message = format!("{path} is not done yet: {instead}");
+                        context.warn_on("RS0701", &place, message, None);
+                    }
+                    Done::Yes | Done::Meaningless(_) => tell_not_done(context, &field.kind, entry, &path),
+                }
+            }
+        }
+        Kind::Named(inner) => {
+            for (name, entry) in node.as_map().into_iter().flatten() {
+                tell_not_done(context, inner, entry, &crate::check::join(path, name));
+            }
+        }
+        Kind::Names(_, fields) => {
+            for (name, entry) in node.as_map().into_iter().flatten() {
+                tell_not_done(context, &Kind::Object(fields), entry, &crate::check::join(path, name));
+            }
+        }
+        Kind::List(inner, _) => {
+            for (index, item) in node.as_list().into_iter().flatten().enumerate() {
+                tell_not_done(context, inner, item, &format!("{path}[{index}]"));
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,104 @@
+//! Networks and ports of a service.
+
+use super::{Lower, list};
+use crate::short::port_range;
+use crate::tree::Node;
+use model::spec::{NetworkAttachment, NetworkMode, PortMode, PortSpec, Protocol};
+
+impl Lower<'_> {
+    /// Networks, the most important first.
+    pub(super) fn attachments(&self, node: &Node) -> Vec<NetworkAttachment> {
+        let mut entries: Vec<(&String, &Node)> = node.entries("networks").collect();
+        entries.sort_by_key(|(_, entry)| -entry.get_int("priority").unwrap_or(0));
+        let attachment = |(key, entry): (&String, &Node)| {
+            let text = |name: &str| entry.get_text(name).map(str::to_owned);
+            NetworkAttachment {
+                network: self.full_name("networks", key),
+                aliases: list(entry, "aliases"),
+                ipv4_address: text("ipv4_address"),
+                ipv6_address: text("ipv6_address"),
+                mac_address: text("mac_address"),
+            }
+        };
+        let mut attachments: Vec<NetworkAttachment> = entries.into_iter().map(attachment).collect();
+        if let (Some(mac), Some(first)) = (node.get_text("mac_address"), attachments.first_mut()) {
+            first.mac_address.get_or_insert_with(|| mac.to_owned());
+        }
+        attachments
+    }
+
+    /// `network_mode`.
+    pub(super) fn network_mode(&mut self, key: &str, node: &Node) -> NetworkMode {
+        let Some(mode) = node.get("network_mode") else { return NetworkMode::Networks };
+        let text = mode.as_text().unwrap_or_default();
+        match text.split_once(':') {
+            None if text == "host" => NetworkMode::Host,
+            None if text == "none" => NetworkMode::None,
+            Some(("service", other)) if !other.is_empty() => NetworkMode::Service(other.to_owned()),
+            Some(("container", other)) if !other.is_empty() => NetworkMode::Container(other.to_owned()),
+            _ => {
+                let message = format!("services.{key}.network_mode can't be `{text}`");
+                let hint = "one of: host, none, service:NAME, container:NAME; for networks of your own use `networks:`";
+                self.context.error_on("RS0303", mode, message, Some(hint.to_owned()));
+                NetworkMode::None
+            }
+        }
+    }
+
+    /// Published ports.
+    pub(super) fn ports(&mut self, key: &str, node: &Node) -> Vec<PortSpec> {
+        let mut ports = Vec::new();
+        for (index, item) in node.items("ports").iter().enumerate() {
+            let path = format!("services.{key}.ports[{index}]");
+            if let Some(port) = self.port(&path, item) {
+                ports.push(port);
+            }
+        }
+        ports
+    }
+
+    fn port(&mut self, path: &str, item: &Node) -> Option<PortSpec> {
+        let target = item.get_int("target").and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let Some(target) = target else {
+            self.context.error_on(
+                "RS0309",
+                item,
+                format!("{path}: the target is no port"),
+                Some("1 to 65535".to_owned()),
+            );
+            return None;
+        };
+        let protocol = match item.get_text("protocol") {
+            None | Some("tcp") => Protocol::Tcp,
+            Some("udp") => Protocol::Udp,
+            Some(other) => {
+                let message = format!("{path}: the protocol `{other}` is not done yet");
+                self.context.error_on("RS0702", item, message, Some("use tcp or udp".to_owned()));
+                return None;
+            }
+        };
+        let mode = match item.get_text("mode") {
+            None | Some("ingress") => PortMode::Ingress,
+            Some("host") => PortMode::Host,
+            Some(other) => {
+                let message = format!("{path}.mode can't be `{other}`");
+                self.context.error_on("RS0303", item, message, Some("one of: ingress, host".to_owned()));
+                return None;
+            }
+        };
+        let published = item.get_text("published").and_then(|text| port_range(text).ok());
+        if let Some((low, high)) = published
+            && low != high
+        {
+            let message = format!("{path}: a range for one port is not done yet: port {low} is published");
+            self.context.warn_on("RS0701", item, message, None);
+        }
+        Some(PortSpec {
+            target,
+            published: published.map(|(low, _)| low).filter(|port| *port > 0),
+            host_ip: item.get_text("host_ip").map(str::to_owned),
+            protocol,
+            mode,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! One file on top of another, and a service on top of the one that it extends.
+
+use crate::schema::{self, Field, Kind, SERVICE, Unique};
+use crate::tree::{Map, Node, Tag, Value};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// `over` on top of `base`; both in their one form (see [`crate::canon`]).
+pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
+    if over.tag != Tag::None {
+        return over;
+    }
+    match kind {
+        Kind::Command => over,
+        _ if over.value == Value::Null => base,
+        Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) | Kind::Short(_, fields) => {
+            object(fields, base, over)
+        }
+        Kind::Named(inner) => map(base, over, |_, base, over| value(inner, base, over)),
+        Kind::Names(_, fields) => map(base, over, |_, base, over| match over.value {
+            Value::Null => base,
+            _ => object(fields, base, over),
+        }),
+        Kind::Env | Kind::Labels | Kind::Options | Kind::TextMap | Kind::Ulimits | Kind::Ssh => {
+            map(base, over, |_, _, over| over)
+        }
+        Kind::List(_, rule) | Kind::Texts(rule) | Kind::OneOrMore(rule) | Kind::Loose(rule) => {
+            append(*rule, base, over)
+        }
+        Kind::Hosts => append(Unique::Value, base, over),
+        Kind::Gpus => append(Unique::No, base, over),
+        Kind::Any => anything(base, over),
+        _ => over,
+    }
+}
+
+/// A service on top of the one that it extends.
+pub(crate) fn extend(mut base: Node, over: Node) -> Node {
+    settle(&mut base);
+    object(SERVICE, base, over)
+}
+
+/// Takes away what `!reset` marks, and the marks.
+pub(crate) fn settle(node: &mut Node) {
+    if node.tag != Tag::Hidden {
+        node.tag = Tag::None;
+    }
+    match &mut node.value {
+        Value::List(items) => {
+            items.retain(|item| item.tag != Tag::Reset);
+            items.iter_mut().for_each(settle);
+        }
+        Value::Map(map) => {
+            map.retain(|_, entry| entry.tag != Tag::Reset);
+            map.values_mut().for_each(settle);
+        }
+        _ => {}
+    }
+}
+
+fn map(mut base: Node, over: Node, mut both: impl FnMut(&str, Node, Node) -> Node) -> Node {
+    match (&mut base.value, over.value) {
+        (Value::Map(entries), Value::Map(others)) => {
+            for (name, other) in others {
+                match entries.entry(name) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(other);
+                    }
+                    Entry::Occupied(mut entry) => {
+                        let old = std::mem::take(entry.get_mut());
+                        let merged = both(entry.key().as_str(), old, other);
+                        entry.insert(merged);
+                    }
+                }
+            }
+            base
+        }
+        (_, value) => Node { value, at: over.at, key: over.key, via: over.via, tag: over.tag },
+    }
+}
+
+fn object(fields: &'static [Field], base: Node, over: Node) -> Node {
+    map(base, over, |name, base, over| match schema::find(fields, name) {
+        // options belong to a driver; another driver starts afresh
+        Some(_) if name == "logging" && other_driver(&base, &over) => over,
+        Some(field) => value(&field.kind, base, over),
+        None => anything(base, over),
+    })
+}
+
+fn other_driver(base: &Node, over: &Node) -> bool {
+    match (base.get_text("driver"), over.get_text("driver")) {
+        (Some(base), Some(over)) => base != over,
+        _ => false,
+    }
+}
+
+fn anything(base: Node, over: Node) -> Node {
+    match (&base.value, &over.value) {
+        (_, Value::Null) => base,
+        (Value::Map(_), Value::Map(_)) => map(base, over, |_, base, over| anything(base, over)),
+        (Value::List(_), Value::List(_)) => append(Unique::No, base, over),
+        _ => over,
+    }
+}
+
+fn append(rule: Unique, mut base: Node, over: Node) -> Node {
+    match (&mut base.value, over.value) {
+        (Value::List(items), Value::List(others)) => {
+            items.extend(others);
+            unique(rule, &mut base);
+            base
+        }
+        (_, value) => Node { value, at: over.at, key: over.key, via: over.via, tag: over.tag },
+    }
+}
+
+/// Of items that are the same by the rule, the last one stays, at the place of the first.
+pub(crate) fn unique(rule: Unique, node: &mut Node) {
+    let Value::List(items) = &mut node.value else { return };
+    if rule == Unique::No || items.len() < 2 {
+        return;
+    }
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut kept: Vec<Node> = Vec::with_capacity(items.len());
+    for item in std::mem::take(items) {
+        match identity(rule, &item).map(|key| places.entry(key)) {
+            Some(Entry::Occupied(entry)) => {
+                let place = *entry.get();
+                kept[place] =
+                    if rule == Unique::Subnet { merge_pool(std::mem::take(&mut kept[place]), item) } else { item };
+            }
+            Some(Entry::Vacant(entry)) => {
+                entry.insert(kept.len());
+                kept.push(item);
+            }
+            None => kept.push(item),
+        }
+    }
+    *items = kept;
+}
+
+fn merge_pool(base: Node, over: Node) -> Node {
+    map(base, over, |_, base, over| anything(base, over))
+}
+
+fn identity(rule: Unique, item: &Node) -> Option<String> {
+    let part = |name: &str| match item.get(name).map(|node| &node.value) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(Value::Int(number)) => number.to_string(),
+        _ => String::new(),
+    };
+    match rule {
+        Unique::No => None,
+        Unique::Key => item.as_text().map(|text| text.split_once('=').map_or(text, |(key, _)| key).to_owned()),
+        Unique::Value => match &item.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(number) => Some(number.to_string()),
+            _ => None,
+        },
+        Unique::Target => item.get_text("target").map(crate::canon::clean_path),
+        Unique::Path => item.get_text("path").map(str::to_owned),
+        Unique::Subnet => item.get_text("subnet").map(str::to_owned),
+        Unique::Mount => {
+            let target = item.get_text("target").or_else(|| item.get_text("source"))?;
+            Some(target.trim_start_matches("/run/secrets/").trim_start_matches('/').to_owned())
+        }
+        Unique::Port => {
+            item.as_map()?;
+            let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+            Some(format!(
+                "{}:{}:{}/{}",
+                or(part("host_ip"), "0.0.0.0"),
+                part("published"),
+                part("target"),
+                or(part("protocol"), "tcp")
+            ))
+        }
+    }
+}
+
+/// The entries of a mapping, if it is one, taken out.
+pub(crate) fn take_map(node: &mut Node) -> Map {
+    node.as_map_mut().map(std::mem::take).unwrap_or_default()
+}

@@ -1,0 +1,169 @@
+//! What everybody leaves unsaid: default networks, full names, dependencies that links imply,
+//! variables and labels from files.
+
+use crate::context::Context;
+use crate::dotenv;
+use crate::input::{FileErrorKind, Files};
+use crate::loader::Env;
+use crate::tree::{At, Map, Node, Value};
+use std::collections::BTreeMap;
+
+/// Says what was left unsaid in the services.
+pub(crate) fn services(services: &mut Map) {
+    for service in services.values_mut() {
+        let Some(service) = service.as_map_mut() else { continue };
+        default_network(service);
+        imply_dependencies(service);
+        if let Some(policy) = service.get_mut("pull_policy")
+            && policy.as_text() == Some("if_not_present")
+        {
+            policy.value = Value::Text("missing".to_owned());
+        }
+        inherit_image(service);
+    }
+}
+
+fn default_network(service: &mut Map) {
+    if service.contains_key("provider") || service.contains_key("network_mode") {
+        return;
+    }
+    let empty = service.get("networks").and_then(Node::as_map).is_none_or(Map::is_empty);
+    if empty {
+        let networks = Map::from([("default".to_owned(), Node::default())]);
+        service.insert("networks".to_owned(), Node::new(Value::Map(networks), At::default()));
+    }
+}
+
+/// `links`, shared namespaces and `volumes_from` need the other service.
+fn imply_dependencies(service: &mut Map) {
+    let mut implied: Vec<(String, bool, Node)> = Vec::new();
+    let texts = |name: &str| service.get(name).and_then(Node::as_list).into_iter().flatten();
+    for link in texts("links") {
+        let name = link.as_text().unwrap_or_default().split(':').next().unwrap_or_default();
+        implied.push((name.to_owned(), true, link.clone_places()));
+    }
+    for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+        if let Some(node) = service.get(key)
+            && let Some(name) = node.as_text().and_then(|text| text.strip_prefix("service:"))
+        {
+            implied.push((name.to_owned(), true, node.clone_places()));
+        }
+    }
+    for source in texts("volumes_from") {
+        let text = source.as_text().unwrap_or_default();
+        if !text.starts_with("container:") {
+            let name = text.split(':').next().unwrap_or_default();
+            implied.push((name.to_owned(), false, source.clone_places()));
+        }
+    }
+    if implied.is_empty() {
+        return;
+    }
+    let empty = || Node::new(Value::Map(Map::new()), At::default());
+    let Some(map) = service.entry("depends_on".to_owned()).or_insert_with(empty).as_map_mut() else { return };
+    for (name, restart, place) in implied {
+        let entry = || {
+            let mut entry = Map::from([
+                ("condition".to_owned(), place.with_text("service_started")),
+                ("required".to_owned(), place.with(Value::Bool(true))),
+            ]);
+            if restart {
+                entry.insert("restart".to_owned(), place.with(Value::Bool(true)));
+            }
+            place.with(Value::Map(entry))
+        };
+        map.entry(name).or_insert_with(entry);
+    }
+}
+
+fn inherit_image(service: &mut Map) {
+    let Some(image) = service.get("image").cloned() else { return };
+    let Some(Value::List(hooks)) = service.get_mut("pre_start").map(|hooks| &mut hooks.value) else { return };
+    for hook in hooks.iter_mut().filter_map(Node::as_map_mut) {
+        hook.entry("image".to_owned()).or_insert_with(|| image.clone());
+    }
+}
+
+/// The default network where it is used, and full names.
+pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
+    if uses_default {
+        let empty = || Node::new(Value::Map(Map::new()), At::default());
+        if let Some(networks) = top.entry("networks".to_owned()).or_insert_with(empty).as_map_mut() {
+            networks.entry("default".to_owned()).or_insert_with(|| {
+                let ipam = Map::from([("ipam".to_owned(), empty())]);
+                Node::new(Value::Map(ipam), At::default())
+            });
+        }
+    }
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        for (key, resource) in top.get_mut(section).and_then(Node::as_map_mut).into_iter().flatten() {
+            let external = resource.flag("external");
+            let place = resource.clone_places();
+            let Some(map) = resource.as_map_mut() else { continue };
+            let name = if external { key.clone() } else { format!("{project}_{key}") };
+            map.entry("name".to_owned()).or_insert_with(|| place.with_text(name));
+        }
+    }
+}
+
+/// `env_file` and `label_file` of a service become part of its `environment` and `labels`.
+pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source: &dyn Files) {
+    let own: BTreeMap<String, Option<String>> =
+        service.entries("environment").map(|(name, node)| (name.clone(), node.as_text().map(str::to_owned))).collect();
+    let mut found: BTreeMap<String, String> =
+        own.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    let lookup = |name: &str| env.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
+    let mut place = Node::default();
+    for file in service.items("env_file") {
+        let Some(path) = file.get("path") else { continue };
+        let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
+        if read_into(context, path, required, &mut found, &lookup, source) {
+            place = path.clone_places();
+        }
+    }
+    let mut labels = BTreeMap::new();
+    for file in service.items("label_file") {
+        let before = labels.clone();
+        let lookup = |name: &str| BTreeMap::get(&before, name).cloned();
+        read_into(context, file, true, &mut labels, &lookup, source);
+    }
+    add_texts(service, "environment", found, &place);
+    add_texts(service, "labels", labels, &place);
+}
+
+fn add_texts(service: &mut Node, section: &str, texts: BTreeMap<String, String>, place: &Node) {
+    let Some(map) = service.as_map_mut().filter(|_| !texts.is_empty()) else { return };
+    let empty = || Node::new(Value::Map(Map::new()), At::default());
+    let Some(entries) = map.entry(section.to_owned()).or_insert_with(empty).as_map_mut() else { return };
+    for (name, text) in texts {
+        entries.entry(name).or_insert_with(|| place.with_text(text));
+    }
+}
+
+fn read_into(
+    context: &mut Context,
+    node: &Node,
+    required: bool,
+    found: &mut BTreeMap<String, String>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    source: &dyn Files,
+) -> bool {
+    let Some(path) = node.as_text() else { return false };
+    let bytes = match source.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind == FileErrorKind::NotFound && !required => return false,
+        Err(error) => {
+            let message = format!("`{path}`: {}", crate::loader::explain(&error));
+            let hint = "write `required: false` beside `path:` if it may be missing".to_owned();
+            context.error_on("RS0205", node, message, Some(hint));
+            return false;
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    if let Err(error) = dotenv::parse(&text, found, lookup) {
+        let file = context.add_text(path, &text);
+        context.error("RS0204", At { file, line: error.line, column: 1, length: 1 }, error.message);
+        return false;
+    }
+    true
+}

@@ -1,0 +1,136 @@
+//! From the request to the result, step by step.
+
+use crate::consistency::{self, Checked};
+use crate::context::Context;
+use crate::finish;
+use crate::input::Input;
+use crate::loader::{Env, Loader, Scope, Setup, setup};
+use crate::lower::Lower;
+use crate::normalize;
+use crate::project::{Loaded, Project};
+use crate::schema::{Kind, SERVICE, TOP};
+use crate::tree::{Map, Node, Tag, Value};
+use std::collections::BTreeSet;
+
+/// Loads a project.
+pub(crate) fn run(input: &Input<'_>) -> Loaded {
+    let mut loader = Loader::new(input);
+    let Some(setup) = setup(&mut loader) else {
+        return Loaded { diagnostics: loader.context.into_diagnostics(), ..Loaded::default() };
+    };
+    let scope = Scope { folder: setup.folder.clone(), env: setup.env.clone() };
+    let mut top = loader.model(&setup.files, &scope, &[]);
+    let mut context = loader.context;
+    if top.is_empty() && !context.has_errors() {
+        let hint = "start with `services:`".to_owned();
+        context.error_hint("RS0109", Default::default(), "the Compose file is empty", hint);
+    }
+    top.insert("name".to_owned(), Node::text(setup.name.clone(), Default::default()));
+    let mut project = Project::empty(setup.name.clone(), setup.files.clone(), setup.folder.clone());
+    project.filled = input.options.interpolate;
+    project.profiles = all_profiles(&top);
+    let (active, inactive) = choose(input, &setup, &mut top, &mut context);
+    project.model = normalized(input, &setup, active, &inactive, &mut top, &mut context);
+    let mut stack = None;
+    if input.options.interpolate && input.options.normalize && !context.has_errors() {
+        let mut lower = Lower {
+            context: &mut context,
+            source: input.source,
+            top: &project.model,
+            project: &setup.name,
+            folder: &setup.folder,
+        };
+        let made = lower.stack();
+        stack = Some(made).filter(|_| !context.has_errors());
+    }
+    Loaded { project: Some(project), stack, diagnostics: context.into_diagnostics() }
+}
+
+fn all_profiles(top: &Map) -> Vec<String> {
+    let services = top.get("services").and_then(Node::as_map).into_iter().flatten();
+    let names: BTreeSet<String> = services
+        .flat_map(|(_, service)| service.items("profiles"))
+        .filter_map(|node| node.as_text().map(str::to_owned))
+        .collect();
+    names.into_iter().collect()
+}
+
+/// Splits the services into the active ones and the names of the others.
+fn choose(input: &Input<'_>, setup: &Setup, top: &mut Map, context: &mut Context) -> (Map, BTreeSet<String>) {
+    let services = top.remove("services").map(|mut node| crate::merge::take_map(&mut node)).unwrap_or_default();
+    let mut profiles: BTreeSet<String> = setup.profiles.iter().cloned().collect();
+    for name in &input.options.services {
+        match services.get(name) {
+            Some(service) => {
+                profiles.extend(service.items("profiles").iter().filter_map(|node| node.as_text().map(str::to_owned)));
+            }
+            None => {
+                let hint = crate::names::did_you_mean(name, services.keys().map(String::as_str)).unwrap_or_default();
+                context.error_hint("RS0506", Default::default(), format!("there is no service `{name}`"), hint);
+            }
+        }
+    }
+    let active = |service: &Node| {
+        let own = service.items("profiles");
+        own.is_empty()
+            || profiles.contains("*")
+            || own.iter().any(|node| node.as_text().is_some_and(|name| profiles.contains(name)))
+    };
+    let (active, inactive): (Map, Map) = services.into_iter().partition(|(_, service)| active(service));
+    (active, inactive.into_keys().collect())
+}
+
+/// The normalised tree of the active services and everything beside them.
+fn normalized(
+    input: &Input<'_>,
+    setup: &Setup,
+    active: Map,
+    inactive: &BTreeSet<String>,
+    top: &mut Map,
+    context: &mut Context,
+) -> Node {
+    let mut services = Map::new();
+    for (name, service) in active {
+        if let Some(mut finished) = finish::value(&Kind::Object(SERVICE), &service) {
+            resolve(input, &setup.env, &mut finished, context);
+            finish::tell_not_done(context, &Kind::Object(SERVICE), &finished, &format!("services.{name}"));
+            services.insert(name, finished);
+        }
+    }
+    let mut finished =
+        finish::value(&Kind::Object(TOP), &Node::new(Value::Map(std::mem::take(top)), Default::default()))
+            .map(|mut node| crate::merge::take_map(&mut node))
+            .unwrap_or_default();
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        if let (Some(field), Some(node)) = (crate::schema::find(TOP, section), finished.get(section)) {
+            finish::tell_not_done(context, &field.kind, node, section);
+        }
+    }
+    if input.options.normalize {
+        normalize::services(&mut services);
+        let uses_default = services.values().any(|service| {
+            service.get("networks").and_then(Node::as_map).is_some_and(|networks| networks.contains_key("default"))
+        });
+        normalize::resources(&mut finished, &setup.name, uses_default);
+    }
+    if input.options.interpolate && input.options.normalize {
+        let checked = Checked { services: &services, inactive, top: &finished };
+        consistency::check(context, &checked);
+    }
+    // extensions of the whole file are part of its JSON, unlike others
+    finished.values_mut().filter(|node| node.tag == Tag::Extra).for_each(|node| node.tag = Tag::None);
+    finished.insert("services".to_owned(), Node::new(Value::Map(services), Default::default()));
+    Node::new(Value::Map(finished), Default::default())
+}
+
+fn resolve(input: &Input<'_>, env: &Env, service: &mut Node, context: &mut Context) {
+    if !input.options.interpolate {
+        return;
+    }
+    normalize::files(context, service, env, input.source);
+    if let Some(map) = service.as_map_mut() {
+        map.remove("env_file");
+        map.remove("label_file");
+        map.remove("extends");
+    }
+}

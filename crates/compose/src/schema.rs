@@ -1,0 +1,187 @@
+//! Every key of a Compose file: what it may hold, how it prints, and whether it is done here.
+//! Checking, merging, printing and `docs/compose.md` all read these tables.
+
+mod deploy;
+mod resources;
+mod service;
+
+pub(crate) use deploy::DEVICES;
+pub(crate) use resources::TOP;
+pub(crate) use service::SERVICE;
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Anything at all.
+    Any,
+    /// Text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`, perhaps as text after interpolation.
+    Flag,
+    /// A whole number within bounds, perhaps as text.
+    Whole(i64, i64),
+    /// A number, perhaps as text.
+    Number,
+    /// A size in bytes: a number or text with a unit.
+    Bytes,
+    /// The same, but text only.
+    TextBytes,
+    /// Text such as `1m30s`.
+    Duration,
+    /// Permission bits: text or number, octal.
+    FileMode,
+    /// A command line: text, or a list of words.
+    Command,
+    /// The command of a health check: text, or a list.
+    HealthTest,
+    /// `KEY=value` list or mapping; null takes the value of the environment.
+    Env,
+    /// `KEY=value` list or mapping; null is empty.
+    Labels,
+    /// A mapping of text or numbers.
+    Options,
+    /// A mapping of texts.
+    TextMap,
+    /// A list of texts; equal ones by the given rule are one.
+    Texts(Unique),
+    /// One text or a list of them.
+    OneOrMore(Unique),
+    /// A list of texts or numbers.
+    Loose(Unique),
+    /// A mapping with known keys.
+    Object(&'static [Field]),
+    /// The same without `x-` keys.
+    Strict(&'static [Field]),
+    /// The same, but null is allowed.
+    Nullable(&'static [Field]),
+    /// A mapping with names as keys.
+    Named(&'static Kind),
+    /// A list.
+    List(&'static Kind, Unique),
+    /// A mapping with a short syntax.
+    Short(Form, &'static [Field]),
+    /// A list of names, or a mapping of names to options.
+    Names(Form, &'static [Field]),
+    /// `hostname=address` list or mapping.
+    Hosts,
+    /// Limits by name: a number or soft and hard.
+    Ulimits,
+    /// `true`, or the old mapping with a name.
+    External,
+    /// `all` or a number of devices.
+    Count,
+    /// `all`, or a list of device requests.
+    Gpus,
+    /// `default`, or `ID=PATH` entries.
+    Ssh,
+    /// Text or `true`/`false`, printed as text.
+    TextOrFlag,
+    /// Text or a whole number, printed as text.
+    TextOrWhole,
+}
+
+/// The short syntaxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `8080:80/tcp`
+    Port,
+    /// `name:/target:ro`
+    Mount,
+    /// `/dev/x:/dev/y:rwm`
+    Device,
+    /// The name of a config or secret.
+    FileMount,
+    /// A path.
+    EnvFile,
+    /// A service.
+    Extends,
+    /// A path.
+    Include,
+    /// A folder.
+    Build,
+    /// Services.
+    DependsOn,
+    /// Networks.
+    Networks,
+    /// Models.
+    Models,
+}
+
+/// When two items of a list are the same, so that the later replaces the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unique {
+    /// Never.
+    No,
+    /// Equal up to the first `=`.
+    Key,
+    /// Equal text or number.
+    Value,
+    /// Same target, address and protocol.
+    Port,
+    /// Same `target`.
+    Target,
+    /// Same `target`, which defaults to the source.
+    Mount,
+    /// Same `path`.
+    Path,
+    /// Same `subnet`.
+    Subnet,
+}
+
+/// What rswarm does about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Does it.
+    Yes,
+    /// Not yet; the text says what happens instead.
+    NotYet(&'static str),
+    /// Means nothing here; the text says why.
+    Meaningless(&'static str),
+}
+
+/// A key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it holds.
+    pub(crate) kind: Kind,
+    /// Printed even when zero, false or empty.
+    pub(crate) keep: bool,
+    /// Must be there.
+    pub(crate) required: bool,
+    /// Done or not.
+    pub(crate) done: Done,
+}
+
+const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, keep: false, required: false, done: Done::Yes }
+}
+
+impl Field {
+    const fn keep(self) -> Field {
+        Field { keep: true, ..self }
+    }
+
+    const fn required(self) -> Field {
+        Field { required: true, ..self }
+    }
+
+    const fn not_yet(self, instead: &'static str) -> Field {
+        Field { done: Done::NotYet(instead), ..self }
+    }
+
+    const fn meaningless(self, why: &'static str) -> Field {
+        Field { done: Done::Meaningless(why), ..self }
+    }
+}
+
+/// The entry of a key.
+pub(crate) fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
+    fields.iter().find(|field| field.name == name)
+}
+
+const ANY_WHOLE: Kind = Kind::Whole(i64::MIN, i64::MAX);
+const COUNT: Kind = Kind::Whole(0, u32::MAX as i64);

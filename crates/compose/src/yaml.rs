@@ -1,0 +1,358 @@
+//! YAML text to trees. Anchors, aliases and merge keys are resolved here; sizes and depth are
+//! bounded, because files come from anywhere.
+
+use crate::scalar;
+use crate::tree::{At, Map, Node, Tag, Value, Via};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+/// Deepest nesting; real files stay below 20.
+const MAX_DEPTH: usize = 100;
+/// Most nodes that aliases may add. A node takes about 150 bytes.
+const MAX_ALIASED: usize = 400_000;
+/// Largest text, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+
+/// What is wrong with a text, with a code for `explain`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem {
+    /// Such as `RS0101`.
+    pub(crate) code: &'static str,
+    /// Where.
+    pub(crate) at: At,
+    /// What.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// Another place that matters.
+    pub(crate) other: Option<(String, At)>,
+}
+
+impl Problem {
+    fn new(code: &'static str, at: At, message: impl Into<String>) -> Problem {
+        Problem { code, at, message: message.into(), hint: None, other: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// The documents of a text, and everything that is wrong with it. A syntax error ends the reading;
+/// the other problems do not.
+pub(crate) fn parse(text: &str, file: u32) -> (Vec<Node>, Vec<Problem>) {
+    let mut builder = Builder { file, ..Builder::default() };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_TEXT {
+        let message = format!("the file has {} bytes, more than the {MAX_TEXT} that are read", text.len());
+        return (Vec::new(), vec![Problem::new("RS0103", At { file, line: 1, column: 1, length: 1 }, message)]);
+    }
+    for event in Parser::new_from_str(text) {
+        let result = match event {
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => Err(builder.syntax(text, &error)),
+        };
+        if let Err(problem) = result {
+            builder.problems.push(problem);
+            break;
+        }
+    }
+    (builder.documents, builder.problems)
+}
+
+/// A list or mapping that is being read.
+struct Frame {
+    node: Node,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map { map: Map, key: Option<(String, At)>, merged: Option<(At, Node)>, skip: bool },
+}
+
+#[derive(Default)]
+struct Builder {
+    file: u32,
+    stack: Vec<Frame>,
+    anchors: BTreeMap<usize, (Node, usize)>,
+    aliased: usize,
+    documents: Vec<Node>,
+    problems: Vec<Problem>,
+}
+
+impl Builder {
+    fn at(&self, span: Span) -> At {
+        let (start, end) = (span.start, span.end);
+        let length = if start.line() == end.line() { end.col().saturating_sub(start.col()).max(1) } else { 1 };
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        At { file: self.file, line: number(start.line()), column: number(start.col() + 1), length: number(length) }
+    }
+
+    fn syntax(&self, text: &str, error: &saphyr_parser::ScanError) -> Problem {
+        let mark = error.marker();
+        let at = self.at(Span::new(*mark, *mark));
+        let line = text.lines().nth(mark.line().saturating_sub(1)).unwrap_or("");
+        let problem = Problem::new("RS0101", at, format!("this is not YAML: {}", error.info()));
+        if line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
+            return problem.hint("indent with spaces; YAML does not allow tabs there");
+        }
+        problem
+    }
+
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), span),
+            Event::SequenceStart(anchor, tag) => self.open(Content::List(Vec::new()), anchor, tag.as_deref(), span),
+            Event::MappingStart(anchor, tag) => {
+                let content = Content::Map { map: Map::new(), key: None, merged: None, skip: false };
+                self.open(content, anchor, tag.as_deref(), span)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => self.alias(anchor, span),
+            Event::DocumentStart(_) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&saphyr_parser::Tag>,
+        span: Span,
+    ) -> Result<(), Problem> {
+        let at = self.at(span);
+        let plain = style == ScalarStyle::Plain;
+        if plain && text == "<<" && self.wants_key() {
+            return self.key("<<".to_owned(), at, true);
+        }
+        let steer = steering(tag);
+        let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+        let value = match core {
+            Some("str") => Value::Text(text.to_owned()),
+            Some("null") => Value::Null,
+            Some(_) => scalar::resolve(text),
+            None if plain && (tag.is_none() || steer != Tag::None) => scalar::resolve(text),
+            None => Value::Text(text.to_owned()),
+        };
+        let node = Node { tag: steer, ..Node::new(value, at) };
+        if anchor > 0 {
+            self.anchors.insert(anchor, (Node { tag: Tag::None, ..node.clone() }, 1));
+        }
+        self.put(node)
+    }
+
+    fn open(
+        &mut self,
+        content: Content,
+        anchor: usize,
+        tag: Option<&saphyr_parser::Tag>,
+        span: Span,
+    ) -> Result<(), Problem> {
+        let at = self.at(span);
+        if self.stack.len() >= MAX_DEPTH {
+            let message = format!("nested more than {MAX_DEPTH} levels deep");
+            return Err(Problem::new("RS0103", at, message).hint("no Compose file needs more than a few levels"));
+        }
+        if self.wants_key() {
+            return Err(Problem::new("RS0104", at, "a list or mapping can't be a key"));
+        }
+        let node = Node { tag: steering(tag), ..Node::new(Value::Null, at) };
+        self.stack.push(Frame { node, anchor, content });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Problem> {
+        let Some(mut frame) = self.stack.pop() else { return Ok(()) };
+        frame.node.value = match frame.content {
+            Content::List(items) => Value::List(items),
+            Content::Map { mut map, merged, .. } => {
+                if let Some((at, source)) = merged {
+                    self.merge_key(&mut map, at, source);
+                }
+                Value::Map(map)
+            }
+        };
+        if frame.anchor > 0 {
+            let size = frame.node.size();
+            self.anchors.insert(frame.anchor, (frame.node.clone(), size));
+        }
+        self.put(frame.node)
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Problem> {
+        let at = self.at(span);
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            return Err(Problem::new("RS0105", at, "this alias refers to the value that it is part of"));
+        };
+        self.aliased += size;
+        if self.aliased > MAX_ALIASED {
+            let message = format!("the aliases of this file repeat more than {MAX_ALIASED} values");
+            return Err(Problem::new("RS0103", at, message)
+                .hint("anchors that contain aliases of each other multiply; write the values out"));
+        }
+        let mut node = node.clone();
+        let step = Via { note: "used through the alias".to_owned(), at, before: None };
+        node.came_via(&Arc::new(step));
+        self.put(node)
+    }
+
+    fn wants_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { content: Content::Map { key: None, .. }, .. }))
+    }
+
+    /// A finished value goes into what is open; a scalar may be a key.
+    fn put(&mut self, mut node: Node) -> Result<(), Problem> {
+        if self.wants_key() {
+            return match node.value {
+                Value::Text(text) => self.key(text, node.at, false),
+                _ => {
+                    let message = format!("keys are text, this one is {}", node.describe());
+                    let problem = Problem::new("RS0104", node.at, message).hint("put it in quotes");
+                    self.problems.push(problem);
+                    self.key(String::new(), node.at, true)
+                }
+            };
+        }
+        match self.stack.last_mut().map(|frame| &mut frame.content) {
+            None => self.documents.push(node),
+            Some(Content::List(items)) => items.push(node),
+            Some(Content::Map { map, key, merged, skip }) => {
+                let Some((name, at)) = key.take() else { return Ok(()) };
+                if std::mem::take(skip) {
+                    if name == "<<" {
+                        *merged = Some((at, node));
+                    }
+                    return Ok(());
+                }
+                node.key = at;
+                match map.entry(name) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(node);
+                    }
+                    Entry::Occupied(entry) => {
+                        let message = format!("the key `{}` is already there", entry.key());
+                        let mut problem = Problem::new("RS0102", at, message).hint("remove one of the two");
+                        problem.other = Some(("first defined".to_owned(), entry.get().key));
+                        self.problems.push(problem);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, name: String, at: At, special: bool) -> Result<(), Problem> {
+        if let Some(Frame { content: Content::Map { key, skip, merged, .. }, .. }) = self.stack.last_mut() {
+            if special && name == "<<" && merged.is_some() {
+                let problem = Problem::new("RS0102", at, "the key `<<` is already there")
+                    .hint("give one `<<` a list: `<<: [*a, *b]`");
+                self.problems.push(problem);
+            }
+            *key = Some((name, at));
+            *skip = special;
+        }
+        Ok(())
+    }
+
+    /// `<<`: entries that the mapping does not have itself; of several sources the first wins.
+    fn merge_key(&mut self, map: &mut Map, at: At, source: Node) {
+        let sources = match source.value {
+            Value::Map(_) => vec![source],
+            Value::List(items) => items,
+            _ => vec![source],
+        };
+        for source in sources {
+            let place = source.place();
+            let Value::Map(entries) = source.value else {
+                let problem = Problem::new("RS0106", place, "`<<` takes a mapping or a list of mappings");
+                self.problems.push(problem.hint("write `<<: *anchor` where the anchor is on a mapping"));
+                continue;
+            };
+            let step = Arc::new(Via { note: "merged by `<<`".to_owned(), at, before: None });
+            for (name, mut node) in entries {
+                if let Entry::Vacant(entry) = map.entry(name) {
+                    if node.via.is_none() {
+                        node.came_via(&step);
+                    }
+                    entry.insert(node);
+                }
+            }
+        }
+    }
+}
+
+fn steering(tag: Option<&saphyr_parser::Tag>) -> Tag {
+    match tag.map(|tag| (tag.handle.as_str(), tag.suffix.as_str())) {
+        Some(("!", "reset")) => Tag::Reset,
+        Some(("!", "override")) => Tag::Override,
+        _ => Tag::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Node {
+        let (mut documents, problems) = parse(text, 0);
+        assert_eq!(problems, []);
+        documents.remove(0)
+    }
+
+    fn codes(text: &str) -> Vec<&'static str> {
+        parse(text, 0).1.into_iter().map(|problem| problem.code).collect()
+    }
+
+    #[test]
+    fn values_know_their_places() {
+        let node = one("a:\n  b: [1, two]\n");
+        let list = node.get("a").and_then(|a| a.get("b")).unwrap();
+        assert_eq!(list.key, At { file: 0, line: 2, column: 3, length: 1 });
+        assert_eq!(list.items_at(1), At { file: 0, line: 2, column: 10, length: 3 });
+    }
+
+    impl Node {
+        fn items_at(&self, index: usize) -> At {
+            self.as_list().unwrap()[index].at
+        }
+    }
+
+    #[test]
+    fn merge_keys_give_way_to_written_ones_and_tell_where_they_come_from() {
+        let node = one("x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz: {<<: [*x, *y], a: 3}\n");
+        let z = node.get("z").unwrap();
+        assert_eq!((z.get_int("a"), z.get_int("b"), z.get_int("c")), (Some(3), Some(1), Some(2)));
+        assert_eq!(z.get("b").unwrap().via.as_ref().unwrap().at.line, 3);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_a_code() {
+        assert_eq!(codes("a: [1"), ["RS0101"]);
+        assert_eq!(codes("a: 1\na: 2\n"), ["RS0102"]);
+        assert_eq!(codes("1: a\n"), ["RS0104"]);
+        assert_eq!(codes("a: &a [*a]\n"), ["RS0105"]);
+        assert_eq!(codes("a: {<<: 1}\n"), ["RS0106"]);
+    }
+
+    #[test]
+    fn bombs_and_deep_nests_end_early() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..9 {
+            let items = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        assert_eq!(codes(&bomb), ["RS0103"]);
+        assert_eq!(codes(&"[".repeat(10_000)).len(), 1);
+        assert_eq!(codes(&(0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>()).len(), 1);
+    }
+}
