@@ -7,6 +7,8 @@
 //! tables of [`schema`] → [`canon`] form → `include` and `extends` ([`loader`]) → [`merge`] →
 //! [`finish`] and [`normalize`] (what `config` prints) → [`consistency`] → [`lower`].
 
+#![forbid(unsafe_code)]
+
 mod canon;
 mod check;
 pub mod codes;

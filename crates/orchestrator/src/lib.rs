@@ -7,6 +7,8 @@
 //! follows from it, the difference to the state is proposed as one [`Entry`], and when that is committed
 //! it becomes the state of every member, from which each node gets its assignment.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod apply;
 mod assign;
