@@ -1,6 +1,12 @@
 //! Layer: edge.
 //!
-//! Images: a store of what they consist of, and the ways in and out.
+//! Images: a [`Store`] of what they consist of, and the ways in and out. Registries ([`Store::pull`]),
+//! archives ([`Store::load`], [`Store::save`]) and root file systems ([`Store::import`]) end in the
+//! same place: each layer unpacked once into a folder that overlayfs takes as a lower one, shared by
+//! all images that have it, and a table that names only what is whole.
+//!
+//! Everything that comes in is hostile until its digest is checked, and its archive even then: see
+//! `layer` for how it is unpacked, `archive` for how it is read, [`Limits`] for how much it may ask.
 
 mod archive;
 mod digest;
@@ -8,17 +14,20 @@ mod error;
 mod import;
 mod layer;
 mod limits;
+mod load;
 mod platform;
 mod pull;
 mod pulls;
 mod registry;
 mod remove;
+mod save;
 mod schema;
 mod store;
 mod view;
 
 pub use error::{Error, Result};
 pub use limits::Limits;
+pub use load::Loaded;
 pub use pulls::{Progress, Pull, Pulled};
 pub use remove::{Removed, Use, Uses};
 pub use schema::{Config, Health, History, RootFs, RunConfig};
