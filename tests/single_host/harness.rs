@@ -14,6 +14,7 @@ fn every_kind_of_leak_is_seen_and_swept() {
     let before = host.census();
     let dir = host.run_root().join("netns");
     std::fs::create_dir(&dir).unwrap();
+    std::fs::create_dir_all(host.data().join("containers/left")).unwrap();
     run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&dir)).ok();
     run(host.command("ip").args(["link", "add", "left", "type", "bridge"])).ok();
     run(host.command("nft").args(["add", "table", "ip", "left"])).ok();

@@ -14,7 +14,8 @@ impl Census {
     /// Counts what belongs to the host of this name (network namespace and cgroup parent) and folder.
     pub(crate) fn take(name: &str, dir: &Path) -> Census {
         let mut found = BTreeSet::new();
-        found.extend(processes(name, dir).into_iter().map(|(_, words)| format!("process {words}")));
+        let others = processes(name, dir).into_iter().filter(|(_, words)| !lasting(words));
+        found.extend(others.map(|(_, words)| format!("process {words}")));
         found.extend(mounts(dir).into_iter().map(|path| format!("mount {}", path.display())));
         found.extend(cgroups(name).into_iter().map(|path| format!("cgroup {}", path.display())));
         found.extend(lines(name, "ip", &["-o", "link"]).into_iter().map(|line| format!("link {}", link(&line))));
@@ -57,8 +58,12 @@ impl Census {
     }
 }
 
-/// Processes that name the host's folder, and those in its cgroups. Without the numbers, which differ, and without the
-/// daemon and netd, which may be exchanged.
+/// The daemon and netd come when they are needed and stay.
+fn lasting(words: &str) -> bool {
+    words.split(' ').any(|word| word == "daemon" || word == "netd")
+}
+
+/// Processes that name the host's folder, and those in its cgroups.
 fn processes(name: &str, dir: &Path) -> Vec<(Pid, String)> {
     let (dir, ours) = (dir.to_str().unwrap(), std::process::id().to_string());
     let mut found = Vec::new();
@@ -129,8 +134,8 @@ fn link(line: &str) -> String {
     name.split('@').next().unwrap_or(name).to_owned()
 }
 
-/// Files of tasks: whatever has a task's id in its name, and everything in the folders of volumes and namespaces.
-/// Images, the replicated log and the daemon's own files may grow.
+/// Files of tasks, volumes and namespaces. Images and the replicated log may grow, and so may what lies directly in a
+/// root: that is the daemon's own.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for top in ["data", "run"] {
@@ -146,10 +151,12 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
-        if depth == 0 && ["images", "image", "log", "store", "raft"].iter().any(|grows| name == *grows) {
+        if depth == 0 && ["images", "raft", "agent-ledger"].iter().any(|grows| name == *grows) {
             continue;
         }
-        found.push(path.clone());
+        if depth > 0 {
+            found.push(path.clone());
+        }
         if depth < DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&path, depth + 1, found);
         }
