@@ -1,15 +1,176 @@
-//! Archives of images in and out; comes with the image store.
+//! Archives of images in and out: bodies of requests and answers ↔ the blocking readers and writers
+//! of the store.
 
 use crate::api_server::Body;
-use crate::images::absent;
+use crate::images::blocking;
 use crate::shared::Daemon;
-use api::{ApiError, DownloadCall, UploadCall};
+use crate::{failure, images, streams};
+use api::{ApiError, DownloadCall, StreamItem, UploadCall};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use std::io::{self, Read, Write};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
 
-pub(crate) async fn upload(_: Arc<Daemon>, _: UploadCall, _: hyper::body::Incoming) -> Result<Body, ApiError> {
-    absent()
+/// Chunks that may wait between the two sides.
+const WAITING: usize = 16;
+/// Bytes that are sent at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Takes an archive: images of it, or a root file system. Answers when all of it is done.
+///
+/// # Errors
+/// The archive is refused, or the disk fails.
+pub(crate) async fn upload(daemon: Arc<Daemon>, call: UploadCall, mut incoming: Incoming) -> Result<Body, ApiError> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let working = take(&daemon, call, Source { receiver, chunk: Bytes::new(), over: false });
+    // Read to its end even when nobody wants more of it: a client that can't send on gets to see no
+    // answer.
+    let feeding = async {
+        while let Some(frame) = incoming.frame().await {
+            let chunk = frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(io::Error::other);
+            let broken = chunk.is_err();
+            let _nobody_wants_more = sender.send(chunk).await;
+            if broken {
+                break;
+            }
+        }
+        drop(sender);
+    };
+    let (lines, ()) = tokio::join!(working, feeding);
+    let (sender, body) = streams::channel(&daemon);
+    let lines = lines?;
+    tokio::spawn(async move {
+        for line in lines {
+            let _left = sender.send(StreamItem::Message(line)).await;
+        }
+    });
+    Ok(body)
 }
 
-pub(crate) async fn download(_: Arc<Daemon>, _: DownloadCall) -> Result<Body, ApiError> {
-    absent()
+async fn take(daemon: &Daemon, call: UploadCall, mut source: Source) -> Result<Vec<String>, ApiError> {
+    match call {
+        UploadCall::Load => {
+            let loaded = blocking(daemon, move |store| store.load(&mut source)).await?;
+            let mut lines = Vec::new();
+            for image in loaded {
+                daemon.events.emit("image", "load", image.id.as_str(), &[("name", image.id.as_str())]);
+                match image.names.is_empty() {
+                    true => lines.push(format!("Loaded image ID: {}", image.id)),
+                    false => lines.extend(image.names.iter().map(|name| format!("Loaded image: {name}"))),
+                }
+            }
+            Ok(lines)
+        }
+        UploadCall::Import { reference, changes, message } => {
+            let name = reference.clone();
+            let import =
+                move |store: &image::Store| store.import(&mut source, &reference, &changes, message.as_deref());
+            let id = blocking(daemon, import).await?;
+            daemon.events.emit("image", "import", id.as_str(), &[("name", &name)]);
+            Ok(vec![id.to_string()])
+        }
+    }
+}
+
+/// Sends an archive. What is known to be wrong beforehand is told as an error; what goes wrong later
+/// cuts the body off.
+///
+/// # Errors
+/// There is no such image.
+pub(crate) async fn download(daemon: Arc<Daemon>, call: DownloadCall) -> Result<Body, ApiError> {
+    let DownloadCall::Save(references) = call;
+    let (sender, mut receiver) = mpsc::channel::<Result<Bytes, image::Error>>(WAITING);
+    let store = daemon.images.store().clone();
+    tokio::task::spawn_blocking(move || {
+        let mut sink = Sink { sender: sender.clone(), buffer: BytesMut::with_capacity(CHUNK) };
+        if let Err(error) = store.save(&references, &mut sink) {
+            let _left = sender.blocking_send(Err(error));
+        }
+    });
+    let first = match receiver.recv().await {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Err(images::failed(&error)),
+        None => return Err(failure::failed("nothing was written")),
+    };
+    Ok(StreamBody::new(Chunks { first: Some(first), receiver }).boxed())
+}
+
+/// An answer's body as it is written.
+struct Chunks {
+    first: Option<Bytes>,
+    receiver: mpsc::Receiver<Result<Bytes, image::Error>>,
+}
+
+impl Stream for Chunks {
+    type Item = io::Result<Frame<Bytes>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        self.receiver.poll_recv(context).map(|chunk| {
+            chunk.map(|chunk| match chunk {
+                Ok(chunk) => Ok(Frame::data(chunk)),
+                Err(error) => {
+                    tracing::warn!("save images: {}", failure::chain(&error));
+                    Err(io::Error::other(error))
+                }
+            })
+        })
+    }
+}
+
+/// A request's body as a blocking reader.
+struct Source {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+    over: bool,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            if self.over {
+                return Ok(0);
+            }
+            match self.receiver.blocking_recv() {
+                Some(chunk) => self.chunk = chunk?,
+                None => self.over = true,
+            }
+        }
+        let length = self.chunk.len().min(buffer.len());
+        if let Some(to) = buffer.get_mut(..length) {
+            to.copy_from_slice(&self.chunk.split_to(length));
+        }
+        Ok(length)
+    }
+}
+
+/// An answer's body as a blocking writer.
+struct Sink {
+    sender: mpsc::Sender<Result<Bytes, image::Error>>,
+    buffer: BytesMut,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = self.buffer.split().freeze();
+        self.sender.blocking_send(Ok(chunk)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
 }

@@ -1,50 +1,242 @@
-//! Images, for the rest of the daemon; comes with the image store, until then every call says so.
+//! Images, for the rest of the daemon: the store, with errors, progress and events as clients see
+//! them, and what containers use.
 
+mod convert;
+mod uses;
+
+pub(crate) use convert::failed;
+
+use crate::failure;
 use crate::shared::Daemon;
 use crate::streams::Sender;
-use api::{ApiError, HistoryRow, ImageRow, PruneReport};
+use api::{ApiError, HistoryRow, ImageRow, PruneReport, PullProgress, StreamItem};
+use image::{Options, Progress, Pull, Pulled, Store};
 use model::PullPolicy;
+use model::image::Reference;
+use runtime::engine::ImageInfo;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// Shortest time between two reports of a pull: layers move thousands of times a second.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The images of this host.
 #[derive(Debug)]
-pub(crate) struct Images;
-pub(crate) fn absent<T>() -> Result<T, ApiError> {
-    Err(crate::failure::failed("this build has no image store yet"))
+pub(crate) struct Images {
+    store: Store,
 }
+
 impl Images {
-    pub(crate) async fn open(_: &std::path::Path, _: &[String]) -> anyhow::Result<Images> {
-        Ok(Images)
+    /// Opens the store below the data root.
+    ///
+    /// # Errors
+    /// The disk; a damaged table.
+    pub(crate) async fn open(data_root: &Path, insecure_registries: &[String]) -> anyhow::Result<Images> {
+        let options = Options::new(data_root.join("images"), insecure_registries.to_vec());
+        let store = tokio::task::spawn_blocking(move || Store::open(options)).await??;
+        Ok(Images { store })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 }
-pub(crate) async fn ensure(_: &Arc<Daemon>, _: &str, _: PullPolicy) -> Result<String, ApiError> {
-    absent()
+
+/// Does something with the store that blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    daemon: &Daemon,
+    work: impl FnOnce(&Store) -> image::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let store = daemon.images.store.clone();
+    let done = tokio::task::spawn_blocking(move || work(&store)).await.map_err(failure::joined)?;
+    done.map_err(|error| failed(&error))
 }
-pub(crate) async fn pull(_: &Daemon, _: &str, _: Option<&Sender>) -> Result<String, ApiError> {
-    absent()
+
+/// The digest to pin an image to; fetches it if the policy says so.
+///
+/// # Errors
+/// It is not to be had.
+pub(crate) async fn ensure(daemon: &Arc<Daemon>, reference: &str, policy: PullPolicy) -> Result<String, ApiError> {
+    match policy {
+        PullPolicy::Always => pull(daemon, reference, None).await,
+        PullPolicy::Missing | PullPolicy::Never => match daemon.images.store.pin(reference) {
+            Ok(digest) => Ok(digest.to_string()),
+            Err(image::Error::NotFound(_)) if policy == PullPolicy::Missing => pull(daemon, reference, None).await,
+            Err(error) => Err(failed(&error)),
+        },
+    }
 }
-pub(crate) async fn inspect(_: &Daemon, _: &str) -> Result<serde_json::Value, ApiError> {
-    absent()
+
+/// Fetches an image and tells of its progress; returns the registry's digest of it.
+///
+/// # Errors
+/// It is not to be had.
+pub(crate) async fn pull(daemon: &Daemon, reference: &str, sender: Option<&Sender>) -> Result<String, ApiError> {
+    let pull = daemon.images.store.pull(reference).map_err(|error| failed(&error))?;
+    let result = match sender {
+        None => pull.wait().await,
+        Some(sender) => {
+            let told = tell(&pull, sender);
+            tokio::select! {
+                biased;
+                result = async {
+                    let result = pull.wait().await;
+                    // The last report, whatever the pause says.
+                    let last = pull.progress().borrow().clone();
+                    report(&last, &mut Vec::new(), sender).await;
+                    result
+                } => result,
+                () = told => Err(Arc::new(image::Error::Cancelled)),
+            }
+        }
+    };
+    let Pulled { id, digest, is_new } = result.map_err(|error| failed(&error))?;
+    let name = reference.parse::<Reference>().map_or_else(|_| reference.to_owned(), |it| shown(&it));
+    daemon.events.emit("image", "pull", name.as_str(), &[("name", &name)]);
+    if let Some(sender) = sender {
+        let status = match is_new {
+            true => format!("Status: Downloaded newer image for {name}"),
+            false => format!("Status: Image is up to date for {name}"),
+        };
+        for line in [format!("Digest: {digest}"), status] {
+            let _left = sender.send(StreamItem::Message(line)).await;
+        }
+    }
+    tracing::info!(image = %name, id = id.short(), %digest, is_new, "pulled");
+    Ok(digest.to_string())
 }
-pub(crate) async fn history(_: &Daemon, _: &str) -> Result<Vec<HistoryRow>, ApiError> {
-    absent()
+
+fn shown(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(_) => reference.to_string(),
+        None => reference.familiar(),
+    }
 }
-pub(crate) async fn list(_: &Daemon, _: bool) -> Result<Vec<ImageRow>, ApiError> {
-    absent()
+
+/// Reports until the client has left.
+async fn tell(pull: &Pull, sender: &Sender) {
+    let mut progress = pull.progress();
+    let mut last = Vec::new();
+    loop {
+        let now = progress.borrow_and_update().clone();
+        report(&now, &mut last, sender).await;
+        tokio::select! {
+            () = sender.closed() => return,
+            changed = async {
+                tokio::time::sleep(REPORT_PAUSE).await;
+                progress.changed().await
+            } => if changed.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
 }
-pub(crate) async fn tag(_: &Daemon, _: &str, _: &str) -> Result<(), ApiError> {
-    absent()
+
+/// Reports the layers that have moved since the last report.
+async fn report(now: &[Progress], last: &mut Vec<Progress>, sender: &Sender) {
+    for (index, layer) in now.iter().enumerate() {
+        if last.get(index) != Some(layer) {
+            let item = PullProgress {
+                id: layer.id.clone(),
+                status: layer.status.to_owned(),
+                current: layer.current,
+                total: layer.total,
+            };
+            let _left = sender.send(StreamItem::Pull(item)).await;
+        }
+    }
+    last.clear();
+    last.extend_from_slice(now);
 }
-pub(crate) async fn remove(_: &Daemon, _: &str, _: bool) -> Result<Vec<String>, ApiError> {
-    absent()
-}
-pub(crate) async fn prune(_: &Daemon, _: bool) -> Result<PruneReport, ApiError> {
-    absent()
-}
+
 /// The local image that a container is pinned to.
-pub(crate) async fn pinned(_: &Daemon, _: &model::ContainerSpec) -> Result<runtime::engine::ImageInfo, ApiError> {
-    absent()
+///
+/// # Errors
+/// [`api::ErrorKind::NotFound`]: it is not here.
+pub(crate) async fn pinned(daemon: &Daemon, container: &model::ContainerSpec) -> Result<ImageInfo, ApiError> {
+    let image = daemon.images.store.pinned(&container.image, container.image_digest.as_deref());
+    image.map(|image| convert::info(&image)).map_err(|error| failed(&error))
 }
-/// Fetches the image that a container is pinned to.
-pub(crate) async fn pull_pinned(_: &Daemon, _: &model::ContainerSpec) -> Result<(), ApiError> {
-    absent()
+
+/// Fetches the image that a container is pinned to, by that digest from its repository.
+///
+/// # Errors
+/// It is not to be had.
+pub(crate) async fn pull_pinned(daemon: &Daemon, container: &model::ContainerSpec) -> Result<(), ApiError> {
+    let Some(digest) = &container.image_digest else {
+        return pull(daemon, &container.image, None).await.map(drop);
+    };
+    let digest = digest.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
+    let reference: Reference = container.image.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
+    pull(daemon, &reference.at(digest).to_string(), None).await.map(drop)
+}
+
+/// `image inspect`, Docker's shape.
+pub(crate) async fn inspect(daemon: &Daemon, name: &str) -> Result<serde_json::Value, ApiError> {
+    let name = name.to_owned();
+    blocking(daemon, move |store| store.inspect(&name)).await
+}
+
+/// `image history`.
+pub(crate) async fn history(daemon: &Daemon, name: &str) -> Result<Vec<HistoryRow>, ApiError> {
+    let (id, steps) = daemon.images.store.history(name).map_err(|error| failed(&error))?;
+    let rows = steps.into_iter().enumerate().map(|(index, step)| HistoryRow {
+        id: if index == 0 { id.to_string() } else { "<missing>".to_owned() },
+        created: step.created,
+        created_by: step.created_by,
+        size: step.size,
+        comment: step.comment,
+    });
+    Ok(rows.collect())
+}
+
+/// `image ls`.
+pub(crate) async fn list(daemon: &Daemon, all: bool) -> Result<Vec<ImageRow>, ApiError> {
+    const NONE: &str = "<none>";
+    let rows = daemon.images.store.list(all).into_iter().map(|row| ImageRow {
+        id: row.id.to_string(),
+        repository: row.repository.unwrap_or_else(|| NONE.to_owned()),
+        tag: row.tag.unwrap_or_else(|| NONE.to_owned()),
+        digest: row.digest.map(|digest| digest.to_string()),
+        created: row.created,
+        size: row.size,
+    });
+    Ok(rows.collect())
+}
+
+/// `image tag`.
+pub(crate) async fn tag(daemon: &Daemon, source: &str, target: &str) -> Result<(), ApiError> {
+    let (from, to) = (source.to_owned(), target.to_owned());
+    blocking(daemon, move |store| store.tag(&from, &to)).await?;
+    daemon.events.emit("image", "tag", source, &[("name", target)]);
+    Ok(())
+}
+
+/// `image rm`: what became of it, a line each.
+pub(crate) async fn remove(daemon: &Daemon, name: &str, force: bool) -> Result<Vec<String>, ApiError> {
+    let uses = uses::all(daemon).await?;
+    let name = name.to_owned();
+    let removed = blocking(daemon, move |store| store.remove(&name, force, &uses)).await?;
+    tell_removed(daemon, &removed);
+    Ok(removed.lines())
+}
+
+/// `image prune`.
+pub(crate) async fn prune(daemon: &Daemon, all: bool) -> Result<PruneReport, ApiError> {
+    let uses = uses::all(daemon).await?;
+    let removed = blocking(daemon, move |store| store.prune(all, &uses)).await?;
+    tell_removed(daemon, &removed);
+    let lines = removed.untagged.iter().map(|name| format!("untagged: {name}"));
+    let lines = lines.chain(removed.deleted.iter().map(|id| format!("deleted: {id}")));
+    Ok(PruneReport { removed: lines.collect(), reclaimed: removed.reclaimed })
+}
+
+fn tell_removed(daemon: &Daemon, removed: &image::Removed) {
+    for name in &removed.untagged {
+        daemon.events.emit("image", "untag", name.as_str(), &[("name", name)]);
+    }
+    for id in &removed.deleted {
+        daemon.events.emit("image", "delete", id.as_str(), &[]);
+    }
 }
