@@ -15,11 +15,32 @@
 //! (`/proc/self/exe`): the calling process should have been executed from a read-only clone of the
 //! binary, see [`exe`]. [`create`] and [`exec`] refuse to go on otherwise.
 
+mod capability;
 pub mod cgroup;
+mod channel;
+mod copy_up;
+mod create;
+mod devices;
 pub mod error;
+mod exec;
 pub mod exe;
+pub mod hooks;
+mod idmap;
+mod init;
+mod kernel;
+mod mounts;
+mod namespaces;
+mod options;
+mod paths;
+mod prepare;
+mod process;
+mod seccomp;
+mod sys;
+mod terminal;
+mod user;
 
 pub use cgroup::Cgroup;
+pub use create::start_at;
 pub use error::Error;
 
 use oci_spec::runtime::{Process, Spec};
@@ -123,17 +144,27 @@ pub struct Created {
     pub cgroup: Cgroup,
     /// Things that the spec asks for and this kernel or runtime cannot give, in a sentence each.
     pub warnings: Vec<String>,
-    /// Init's end of the protocol.
-    gate: OwnedFd,
+    socket: OwnedFd,
+    released_by: bool,
+    after: Option<Box<create::After>>,
 }
 
 impl Created {
     /// Lets init execute its program; returns once it has (or why it could not, with the exit code
     /// that Docker gives: 127 not found, 126 not executable). After an error init is gone, and has
-    /// still to be reaped.
-    pub fn start(&self) -> Result<(), Error> {
-        let _ = &self.gate;
-        Err(Error::new("start", "not there yet"))
+    /// still to be reaped. Poststart hooks have run when it returns; one that failed is in the
+    /// text that it gives.
+    pub fn start(&self) -> Result<Option<String>, Error> {
+        if self.released_by {
+            return Err(Error::text("it waits at its socket, see start_at"));
+        }
+        create::start(&self.socket)?;
+        Ok(self.after.as_ref().and_then(|after| after.run(self.pid)))
+    }
+
+    /// For [`Gate::Listener`]: lets init outlive this process, once its state is on disk.
+    pub fn release(self) -> Result<(), Error> {
+        create::tell(&self.socket, channel::ToInit::Keep)
     }
 }
 
@@ -159,18 +190,22 @@ pub struct Execed {
     pub console: Option<OwnedFd>,
 }
 
+/// Does ahead what containers with this seccomp profile will need; for a process that forks the
+/// creators of many containers, which then share it.
+pub fn warm_up(profile: &oci_spec::runtime::LinuxSeccomp) {
+    seccomp::warm_up(profile);
+}
+
 /// Sets up everything of a container and leaves init waiting.
 ///
 /// On an error nothing is left behind: init is reaped, the cgroup deleted.
 pub fn create(options: CreateOptions<'_>) -> Result<Created, Error> {
-    let _ = options;
-    Err(Error::new("create", "not there yet"))
+    create::create(options)
 }
 
 /// Runs `process` inside a running container: all of its namespaces and its cgroup, with the
 /// capabilities, user, rlimits that `process` says and the seccomp filter of the spec. Returns once
 /// its execve succeeded.
 pub fn exec(target: &Running<'_>, process: &Process, stdio: Stdio) -> Result<Execed, Error> {
-    let _ = (target, process, stdio);
-    Err(Error::new("exec", "not there yet"))
+    exec::exec(target, process, stdio, 0)
 }

@@ -40,6 +40,16 @@ impl Error {
         self.exit_code
     }
 
+    /// The text without the error of the kernel.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The number of the kernel's error.
+    pub(crate) fn raw_os_error(&self) -> Option<i32> {
+        self.source.as_ref().and_then(io::Error::raw_os_error)
+    }
+
     /// The error of the kernel beneath it.
     pub fn io_error(&self) -> Option<&io::Error> {
         self.source.as_ref()
