@@ -57,7 +57,7 @@ fn volumes() {
 fn networks() {
     let Some(host) = Host::new() else { return };
     up(&host, "networks.yaml");
-    let ask = |from: &str, url: &str| host.rswarm(["exec", from, "wget", "-q", "-T", "2", "-O", "-", url]);
+    let ask = |from: &str, url: &str| host.rswarm(["exec", from, "timeout", "2", "wget", "-q", "-O", "-", url]);
     ask("networks-proxy-1", "http://backend:8000/hostname").ok();
     ask("networks-app-1", "http://db:5432/hostname").ok();
     ask("networks-proxy-1", "http://db:5432/hostname").fails();

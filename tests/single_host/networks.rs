@@ -32,9 +32,9 @@ fn services_find_each_other_by_every_name() {
     );
     host.up("shop", &text).ok();
     for name in ["web", "shop_web", "other-name", "tasks.web", "shop-web-1"] {
-        inside(&host, "shop", "client", &format!("wget -q -T 3 -O - http://{name}/")).ok().prints("web-host");
+        inside(&host, "shop", "client", &format!("timeout 3 wget -q -O - http://{name}/")).ok().prints("web-host");
     }
-    inside(&host, "shop", "client", "wget -q -T 3 -O - http://nobody/").fails();
+    inside(&host, "shop", "client", "timeout 3 wget -q -O - http://nobody/").fails();
     inside(&host, "shop", "client", "cat /etc/resolv.conf").ok().says("127.0.0.11");
 }
 
@@ -43,7 +43,7 @@ fn one_name_spreads_over_all_replicas() {
     let Some(host) = Host::new() else { return };
     let text = format!("services:\n  web: {}\n  client: {}\n", server(", deploy: {replicas: 3}"), sleeper(""));
     host.up("shop", &text).ok();
-    let script = "for i in $(seq 30); do wget -q -T 3 -O - http://web/; done | sort -u | wc -l";
+    let script = "for i in $(seq 30); do timeout 3 wget -q -O - http://web/; done | sort -u | wc -l";
     inside(&host, "shop", "client", script).ok().prints("3");
     let addresses =
         inside(&host, "shop", "client", "nslookup tasks.web | grep -c '^Address.*10\\|^Address.*172\\|^Address.*192'")
@@ -58,10 +58,10 @@ fn stacks_do_not_reach_each_other() {
     let Some(host) = Host::new() else { return };
     host.up("one", &format!("services:\n  web: {}\n", server(""))).ok();
     host.up("two", &format!("services:\n  client: {}\n", sleeper(""))).ok();
-    inside(&host, "two", "client", "wget -q -T 2 -O - http://web/").fails();
+    inside(&host, "two", "client", "timeout 2 wget -q -O - http://web/").fails();
     let address = inside(&host, "one", "web", "hostname -i").ok().text();
-    inside(&host, "two", "client", &format!("wget -q -T 2 -O - http://{address}/")).fails();
-    inside(&host, "one", "web", &format!("wget -q -T 2 -O - http://{address}/")).ok();
+    inside(&host, "two", "client", &format!("timeout 2 wget -q -O - http://{address}/")).fails();
+    inside(&host, "one", "web", &format!("timeout 2 wget -q -O - http://{address}/")).ok();
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn several_networks_and_internal_ones() {
         server(", networks: [back]"),
     );
     host.up("tiers", &text).ok();
-    inside(&host, "tiers", "proxy", "wget -q -T 3 -O - http://app/").ok();
-    inside(&host, "tiers", "app", "wget -q -T 3 -O - http://db/").ok();
-    inside(&host, "tiers", "proxy", "wget -q -T 2 -O - http://db/").fails();
+    inside(&host, "tiers", "proxy", "timeout 3 wget -q -O - http://app/").ok();
+    inside(&host, "tiers", "app", "timeout 3 wget -q -O - http://db/").ok();
+    inside(&host, "tiers", "proxy", "timeout 2 wget -q -O - http://db/").fails();
     inside(&host, "tiers", "db", "ip route | grep -c default").prints("0");
     inside(&host, "tiers", "proxy", "ip route | grep -c default").ok().prints("1");
     host.sh("network ls --format {{.Name}}").ok().says("tiers_front").says("tiers_back");
@@ -90,7 +90,7 @@ fn host_none_and_anothers_network() {
     host.rswarm(["run", "--rm", "--network", "host", BUSYBOX, "ip", "-o", "link"]).ok().says("marker");
     e2e::run(host.command("ip").args(["link", "del", "marker"])).ok();
     host.rswarm(["run", "-d", "--name", "web", BUSYBOX, "httpd", "-f", "-p", "80", "-h", "/etc"]).ok();
-    let words = ["run", "--rm", "--network", "container:web", BUSYBOX, "wget", "-q", "-T", "3", "-O", "-"];
+    let words = ["run", "--rm", "--network", "container:web", BUSYBOX, "timeout", "3", "wget", "-q", "-O", "-"];
     host.rswarm(words.into_iter().chain(["http://127.0.0.1/hostname"])).ok();
 }
 
@@ -133,7 +133,7 @@ fn an_external_network_is_shared_between_stacks() {
     host.sh("network create shared").ok();
     host.up("one", &web).ok();
     host.up("two", &format!("services:\n  client: {}\n{networks}", sleeper(""))).ok();
-    inside(&host, "two", "client", "wget -q -T 3 -O - http://one_web/").ok();
+    inside(&host, "two", "client", "timeout 3 wget -q -O - http://one_web/").ok();
     host.down("one").ok();
     host.down("two").ok();
     host.sh("network inspect shared").ok();
@@ -185,6 +185,6 @@ fn a_dead_netd_comes_back_and_cuts_nothing() {
     e2e::run(std::process::Command::new("kill").args(["-9", &pid])).ok();
     eventually("another netd runs", Duration::from_secs(10), || netd().is_some_and(|now| now != pid));
     eventually("names resolve again", Duration::from_secs(10), || {
-        inside(&host, "shop", "client", "wget -q -T 2 -O - http://web/").succeeded()
+        inside(&host, "shop", "client", "timeout 2 wget -q -O - http://web/").succeeded()
     });
 }

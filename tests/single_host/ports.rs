@@ -150,7 +150,7 @@ fn containers_reach_a_published_port_through_the_hosts_address() {
     let port = host.free_port();
     web(&host, "web", &[&format!("{port}:80")]).ok();
     let url = format!("http://10.66.0.1:{port}/");
-    host.rswarm(["run", "--rm", BUSYBOX, "wget", "-q", "-T", "3", "-O", "-", &url]).ok().prints("web");
+    host.rswarm(["run", "--rm", BUSYBOX, "timeout", "3", "wget", "-q", "-O", "-", &url]).ok().prints("web");
     // and its own, which needs a hairpin
-    host.rswarm(["exec", "web", "wget", "-q", "-T", "3", "-O", "-", &url]).ok().prints("web");
+    host.rswarm(["exec", "web", "timeout", "3", "wget", "-q", "-O", "-", &url]).ok().prints("web");
 }

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,6 +48,12 @@ pub(crate) fn folder() -> PathBuf {
     PathBuf::from(format!("/var/tmp/rswarm-e2e-{}", std::process::id()))
 }
 
+/// How many hosts there are; whoever holds it may make or remove what they share.
+pub(crate) fn live() -> MutexGuard<'static, usize> {
+    static LIVE: Mutex<usize> = Mutex::new(0);
+    LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Host {
     /// A host with a running daemon and the busybox image; `None`, loudly, where we are not root.
     ///
@@ -69,6 +75,7 @@ impl Host {
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        *live() += 1;
         let name = format!("rse{}-{number}", std::process::id());
         let dir = folder().join(number.to_string());
         for sub in ["data", "run", "work"] {
@@ -205,9 +212,9 @@ impl Host {
     /// Gets a page from inside the host, but outside any container; `None` if nobody answers within two seconds.
     ///
     /// # Panics
-    /// There is no busybox.
+    /// There is no curl.
     pub fn get(&self, url: &str) -> Option<String> {
-        let output = run(self.command("busybox").args(["wget", "-T", "2", "-q", "-O", "-", url]));
+        let output = run(self.command("curl").args(["-s", "-f", "-m", "2", url]));
         output.succeeded().then_some(output.stdout)
     }
 
@@ -324,8 +331,12 @@ impl Host {
         drop(Command::new("ip").args(["netns", "del", &self.name]).output());
         if std::env::var_os("RSWARM_TEST_KEEP").is_none() {
             drop(std::fs::remove_dir_all(&self.dir));
-            // the last host of this run takes the common folder along
-            drop(std::fs::remove_dir(folder()));
+        }
+        // the last host of this run takes the common folder along
+        let mut live = live();
+        *live -= 1;
+        if *live == 0 && std::env::var_os("RSWARM_TEST_KEEP").is_none() {
+            drop(std::fs::remove_dir_all(folder()));
         }
     }
 }
