@@ -2,7 +2,7 @@
 //! that merging need not know how somebody wrote it. What does not fit is left for the checks.
 
 use crate::merge;
-use crate::schema::{self, Field, Form, Kind};
+use crate::schema::{self, Field, Form, Kind, Unique};
 use crate::short;
 use crate::tree::{At, Map, Node, Value};
 
@@ -22,18 +22,21 @@ pub(crate) fn value(kind: &Kind, node: &mut Node) {
         Kind::Short(form, fields) => short_form(*form, fields, node),
         Kind::Names(form, fields) => names(*form, fields, node),
         Kind::Env | Kind::Labels => pairs(kind, node),
-        Kind::OneOrMore(unique) => {
-            if matches!(node.value, Value::Text(_)) {
-                node.value = Value::List(vec![Node { tag: Default::default(), ..node.clone() }]);
-            }
-            merge::unique(*unique, node);
-        }
+        Kind::OneOrMore(unique) => one_or_more(*unique, node),
+        Kind::Addresses => one_or_more(Unique::Key, node),
         Kind::Texts(unique) | Kind::Loose(unique) => merge::unique(*unique, node),
         Kind::Hosts => hosts(node),
         Kind::Gpus => gpus(node),
         Kind::Ssh => ssh(node),
         _ => {}
     }
+}
+
+fn one_or_more(unique: Unique, node: &mut Node) {
+    if matches!(node.value, Value::Text(_)) {
+        node.value = Value::List(vec![Node { tag: Default::default(), ..node.clone() }]);
+    }
+    merge::unique(unique, node);
 }
 
 fn object(fields: &'static [Field], node: &mut Node) {
@@ -119,7 +122,7 @@ fn short_form(form: Form, fields: &'static [Field], node: &mut Node) {
             ],
             Err(_) => return,
         },
-        Form::FileMount => vec![("source", Value::Text(text.clone()))],
+        Form::FileMount | Form::Secret => vec![("source", Value::Text(text.clone()))],
         Form::EnvFile => vec![("path", Value::Text(text.clone())), ("required", Value::Bool(true))],
         Form::Extends => vec![("service", Value::Text(text.clone()))],
         Form::Include => {
@@ -190,18 +193,20 @@ fn names(form: Form, fields: &'static [Field], node: &mut Node) {
         let mut map = Map::new();
         for item in items {
             let Some(name) = item.as_text() else { return };
-            let empty = if form == Form::DependsOn { Value::Map(Map::new()) } else { Value::Null };
-            map.insert(name.to_owned(), Node { key: item.at, ..item.with(empty) });
+            let mut entry = Node { key: item.at, ..item.with(Value::Null) };
+            if form == Form::DependsOn {
+                // a list says it all; a mapping may be one part of what several files say
+                entry.value = Value::Map(Map::new());
+                default(&mut entry, "condition", Value::Text("service_started".to_owned()));
+                default(&mut entry, "required", Value::Bool(true));
+            }
+            map.insert(name.to_owned(), entry);
         }
         node.value = Value::Map(map);
     }
     let Some(map) = node.as_map_mut() else { return };
     for entry in map.values_mut() {
         object(fields, entry);
-        if form == Form::DependsOn && entry.as_map().is_some() {
-            default(entry, "condition", Value::Text("service_started".to_owned()));
-            default(entry, "required", Value::Bool(true));
-        }
     }
 }
 

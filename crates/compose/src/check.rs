@@ -24,7 +24,6 @@ impl Check<'_> {
             return;
         }
         match kind {
-            Kind::Any => {}
             Kind::Object(fields) => self.object(fields, true, false, node, path),
             Kind::Strict(fields) => self.object(fields, false, false, node, path),
             Kind::Nullable(fields) => self.object(fields, true, true, node, path),

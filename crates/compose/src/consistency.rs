@@ -67,12 +67,17 @@ fn external(context: &mut Context, section: &str, key: &str, resource: &Node) {
     for (name, entry) in resource.as_map().into_iter().flatten() {
         let allowed = matches!(name.as_str(), "name" | "external") || name.starts_with("x-");
         // an empty `ipam` is printed for every network, nobody wrote it
-        if allowed || name == "ipam" && entry.is_empty() || section != "volumes" && entry.is_empty() {
+        if allowed || name == "ipam" && entry.is_empty() {
             continue;
         }
         let message = format!("{section}.{key} is `external`, so `{name}` can't be said about it");
         let place = Node { at: entry.key, ..entry.clone_places() };
-        context.error_on("RS0515", &place, message, Some(format!("remove `external` or `{name}`")));
+        let hint = Some(format!("remove `external` or `{name}`"));
+        // the reference refuses this for volumes only, and real files rely on that
+        match section {
+            "volumes" => context.error_on("RS0515", &place, message, hint),
+            _ => context.warn_on("RS0515", &place, message, hint),
+        }
     }
 }
 
@@ -80,7 +85,7 @@ fn content(context: &mut Context, section: &str, key: &str, resource: &Node, sou
     let given: Vec<&&str> = sources.iter().filter(|source| resource.get(source).is_some()).collect();
     let place = Node { at: resource.key, ..resource.clone_places() };
     let list = sources.iter().map(|source| format!("`{source}`")).collect::<Vec<_>>().join(" or ");
-    if given.is_empty() && resource.get("driver").is_none() {
+    if given.is_empty() {
         let message = format!("{section}.{key} says nowhere what is in it");
         context.error_on("RS0516", &place, message, Some(format!("add {list}, or `external: true`")));
     } else if given.len() > 1 {

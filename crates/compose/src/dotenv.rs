@@ -35,6 +35,12 @@ pub(crate) fn parse(
     Ok(())
 }
 
+/// The variables of a text in the `raw` format: everything after the first `=` is the value.
+pub(crate) fn raw(text: &str) -> impl Iterator<Item = (String, String)> {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
 struct Reader<'a> {
     rest: &'a str,
     line: u32,

@@ -24,7 +24,7 @@ const FIRST: [&str; 12] = [
 const SECTIONS: [&str; 6] = ["name", "services", "networks", "volumes", "secrets", "configs"];
 
 fn sorted<'a>(map: &'a Map, first: &[&str], yaml: bool) -> Vec<(&'a String, &'a Node)> {
-    let shown = |tag| tag != Tag::Hidden && (yaml || tag != Tag::Extra);
+    let shown = |tag| tag != Tag::Hidden && tag != if yaml { Tag::Json } else { Tag::Extra };
     let mut entries: Vec<_> = map.iter().filter(|(_, node)| shown(node.tag)).collect();
     entries.sort_by_key(|(name, _)| first.iter().position(|first| first == name).unwrap_or(usize::MAX));
     entries
@@ -113,7 +113,7 @@ fn yaml_after(node: &Node, depth: usize, out: &mut String) {
                 yaml_item(item, depth + 1, out);
             }
         }
-        Value::Map(map) if map.values().any(|entry| entry.tag != Tag::Hidden) => {
+        Value::Map(map) if !sorted(map, &FIRST, true).is_empty() => {
             out.push('\n');
             for (name, entry) in sorted(map, &FIRST, true) {
                 yaml_entry(name, entry, depth + 1, out);
@@ -128,7 +128,7 @@ fn yaml_after(node: &Node, depth: usize, out: &mut String) {
 fn yaml_item(item: &Node, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     match &item.value {
-        Value::Map(map) if !map.is_empty() => {
+        Value::Map(map) if !sorted(map, &FIRST, true).is_empty() => {
             for (index, (name, entry)) in sorted(map, &FIRST, true).into_iter().enumerate() {
                 let mut text = String::new();
                 yaml_entry(name, entry, depth + 1, &mut text);

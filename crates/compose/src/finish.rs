@@ -12,7 +12,6 @@ use crate::{short, units};
 /// checks are left out.
 pub(crate) fn value(kind: &Kind, node: &Node) -> Option<Node> {
     let finished = match kind {
-        Kind::Any => node.value.clone(),
         Kind::Text | Kind::Choice(_) => Value::Text(node.as_text()?.to_owned()),
         Kind::Flag => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
         Kind::Whole(..) => Value::Int(whole(node)?),
@@ -34,19 +33,21 @@ pub(crate) fn value(kind: &Kind, node: &Node) -> Option<Node> {
         },
         Kind::Env => pairs(node, true)?,
         Kind::Labels | Kind::Options | Kind::TextMap => pairs(node, false)?,
+        Kind::MultiOptions => multi(node)?,
         Kind::Texts(_) | Kind::OneOrMore(_) | Kind::Loose(_) => texts(node)?,
+        Kind::Addresses => Value::List(node.as_list()?.iter().filter(|item| !item.is_empty()).cloned().collect()),
         Kind::Object(fields) | Kind::Strict(fields) => return object(fields, node),
         Kind::Nullable(fields) => return object(fields, node),
         Kind::Named(inner) => named(inner, node)?,
         Kind::List(inner, _) => Value::List(node.as_list()?.iter().filter_map(|item| value(inner, item)).collect()),
         Kind::Short(form, fields) => return short_form(*form, fields, node),
-        Kind::Names(_, fields) => names(fields, node)?,
+        Kind::Names(form, fields) => names(*form, fields, node)?,
         Kind::Hosts => hosts(node)?,
         Kind::Ulimits => ulimits(node)?,
         Kind::External => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
         Kind::Count => Value::Int(count(node)?),
         Kind::Gpus => Value::List(node.as_list()?.iter().filter_map(|item| object(schema::DEVICES, item)).collect()),
-        Kind::Ssh => pairs(node, true)?,
+        Kind::Ssh => ssh(node)?,
         Kind::TextOrFlag | Kind::TextOrWhole => Value::Text(plain_text(node)?),
     };
     Some(node.with(finished))
@@ -111,6 +112,25 @@ fn texts(node: &Node) -> Option<Value> {
     Some(Value::List(node.as_list()?.iter().filter_map(item).collect()))
 }
 
+fn multi(node: &Node) -> Option<Value> {
+    let entry = |(name, entry): (&String, &Node)| {
+        let list = match &entry.value {
+            Value::List(_) => texts(entry)?,
+            _ => Value::List(vec![entry.with_text(plain_text(entry)?)]),
+        };
+        Some((name.clone(), entry.with(list)))
+    };
+    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+}
+
+fn ssh(node: &Node) -> Option<Value> {
+    let line = |(id, path): (&String, &Node)| match path.as_text() {
+        Some(path_text) => path.with_text(format!("{id}={path_text}")),
+        None => path.with_text(id.as_str()),
+    };
+    Some(Value::List(node.as_map()?.iter().map(line).collect()))
+}
+
 fn pairs(node: &Node, nulls: bool) -> Option<Value> {
     let entry = |(name, entry): (&String, &Node)| {
         let value = match &entry.value {
@@ -161,6 +181,17 @@ fn always(fields: &'static [Field], map: &mut Map) {
     if has("ipam") && has("internal") {
         map.entry("ipam".to_owned()).or_insert_with(empty);
     }
+    let no_command = || Node { tag: Tag::Json, ..Node::default() };
+    if has("exec") && has("initial_sync") {
+        let exec = Map::from([("command".to_owned(), no_command())]);
+        map.entry("exec".to_owned())
+            .or_insert_with(|| Node { tag: Tag::Json, ..Node::new(Value::Map(exec), Default::default()) });
+    }
+    for key in ["command", "entrypoint"] {
+        if has(key) {
+            map.entry(key.to_owned()).or_insert_with(no_command);
+        }
+    }
     if has("device_ids") && !map.contains_key("device_ids") {
         map.entry("count".to_owned()).or_insert_with(|| Node::new(Value::Int(-1), Default::default()));
     }
@@ -177,10 +208,20 @@ fn named(inner: &Kind, node: &Node) -> Option<Value> {
     Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
 }
 
-fn names(fields: &'static [Field], node: &Node) -> Option<Value> {
+fn names(form: Form, fields: &'static [Field], node: &Node) -> Option<Value> {
     let entry = |(name, entry): (&String, &Node)| match &entry.value {
         Value::Null => Some((name.clone(), entry.clone())),
-        _ => Some((name.clone(), object(fields, entry)?)),
+        _ => {
+            let mut finished = object(fields, entry)?;
+            if form == Form::DependsOn {
+                let place = finished.clone_places();
+                let map = finished.as_map_mut()?;
+                let started = || place.with_text("service_started");
+                map.entry("condition".to_owned()).or_insert_with(started);
+                map.entry("required".to_owned()).or_insert_with(|| place.with(Value::Bool(true)));
+            }
+            Some((name.clone(), finished))
+        }
     };
     Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
 }
@@ -214,9 +255,12 @@ fn ulimits(node: &Node) -> Option<Value> {
 }
 
 fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node> {
+    let written = |name: &str| node.as_map().is_some_and(|map| map.contains_key(name));
+    let has_file = written("dockerfile") || written("dockerfile_inline");
     let mut node = object(fields, node)?;
     let place = node.clone_places();
     let map = node.as_map_mut()?;
+    let source = map.get("source").and_then(Node::as_text).unwrap_or_default().to_owned();
     let mut default = |name: &str, value: Value| {
         map.entry(name.to_owned()).or_insert_with(|| place.with(value));
     };
@@ -227,10 +271,11 @@ fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node>
         }
         Form::Build => {
             default("context", Value::Text(".".to_owned()));
-            if !map.contains_key("dockerfile") && !map.contains_key("dockerfile_inline") {
-                map.insert("dockerfile".to_owned(), place.with_text("Dockerfile"));
+            if !has_file {
+                default("dockerfile", Value::Text("Dockerfile".to_owned()));
             }
         }
+        Form::Secret => default("target", Value::Text(format!("/run/secrets/{source}"))),
         Form::Mount => {
             if let Some(Value::Text(target)) = map.get_mut("target").map(|target| &mut target.value) {
                 *target = clean_path(target);

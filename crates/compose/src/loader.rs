@@ -157,6 +157,7 @@ impl<'a> Loader<'a> {
     fn absolute_paths(&self, model: &mut Map, folder: &str) {
         let base = Base { folder, home: self.home() };
         for service in model.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut) {
+            default_context(service);
             base.service(service);
         }
         base.resources(model);
@@ -169,6 +170,14 @@ impl<'a> Loader<'a> {
     /// A path as written in a file or on the command line, absolute.
     fn absolute(&self, path: &str, folder: &str) -> String {
         Base { folder, home: self.home() }.absolute(path)
+    }
+}
+
+/// A build without a context builds the project folder.
+fn default_context(service: &mut Node) {
+    let build = service.as_map_mut().and_then(|service| service.get_mut("build"));
+    if let Some(build) = build.and_then(Node::as_map_mut) {
+        build.entry("context".to_owned()).or_insert_with(|| Node::text(".", Default::default()));
     }
 }
 

@@ -10,8 +10,8 @@ mod security;
 use crate::context::Context;
 use crate::input::Files;
 use crate::tree::{Map, Node};
-use model::spec::{Dependency, DependencyCondition, Mode, NetworkMode, ServiceSpec};
-use model::stack::StackSpec;
+use model::spec::{Dependency, DependencyCondition, Mode, NetworkAttachment, NetworkMode, ServiceSpec};
+use model::stack::{NetworkSpec, StackSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What lowering needs to know.
@@ -41,9 +41,21 @@ impl Lower<'_> {
         self.volumes_from(&mut stack);
         let used = Used::by(&services);
         self.networks(&used, &mut stack);
+        self.bridged(&mut stack);
         self.volumes(&used, &mut stack);
         self.contents(&used, &mut stack);
         stack
+    }
+
+    /// The default network for services with `network_mode: bridge`, if nothing else made it.
+    fn bridged(&self, stack: &mut StackSpec) {
+        let name = format!("{}_default", self.project);
+        let used = stack.services.values().any(|spec| spec.networks.iter().any(|network| network.network == name));
+        if used && !stack.external_networks.contains(&name) {
+            let spec =
+                NetworkSpec { name: name.clone(), stack: Some(self.project.to_owned()), ..NetworkSpec::default() };
+            stack.networks.entry(name).or_insert(spec);
+        }
     }
 
     fn services(&self) -> Map {
@@ -84,6 +96,10 @@ impl Lower<'_> {
         };
         if matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
             spec.ports.clear();
+        }
+        if node.get("network_mode").is_some() && spec.network_mode == NetworkMode::Networks {
+            let network = format!("{}_default", self.project);
+            spec.networks = vec![NetworkAttachment { network, ..NetworkAttachment::default() }];
         }
         settle_network(&mut spec);
         spec

@@ -28,8 +28,8 @@ pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
             append(*rule, base, over)
         }
         Kind::Hosts => append(Unique::Value, base, over),
+        Kind::Addresses => append(Unique::Key, base, over),
         Kind::Gpus => append(Unique::No, base, over),
-        Kind::Any => anything(base, over),
         _ => over,
     }
 }

@@ -5,8 +5,8 @@ use crate::context::Context;
 use crate::dotenv;
 use crate::input::{FileErrorKind, Files};
 use crate::loader::Env;
-use crate::tree::{At, Map, Node, Value};
-use std::collections::BTreeMap;
+use crate::tree::{At, Map, Node, Tag, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Says what was left unsaid in the services.
 pub(crate) fn services(services: &mut Map) {
@@ -102,7 +102,40 @@ pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
             let Some(map) = resource.as_map_mut() else { continue };
             let name = if external { key.clone() } else { format!("{project}_{key}") };
             map.entry("name".to_owned()).or_insert_with(|| place.with_text(name));
+            // an empty one, such as that of a variable that is not set, is as good as none
+            map.retain(|key, node| key != "name" || !node.is_empty());
         }
+    }
+}
+
+/// Takes out what no active service uses.
+pub(crate) fn prune(top: &mut Map, services: &Map) {
+    let sources = |items: &[Node]| -> Vec<String> {
+        items.iter().filter_map(|item| item.get_text("source").map(str::to_owned)).collect()
+    };
+    let mut used: BTreeSet<(&str, String)> = BTreeSet::new();
+    for service in services.values() {
+        for section in ["networks", "models"] {
+            used.extend(service.entries(section).map(|(name, _)| (section, name.clone())));
+        }
+        for section in ["configs", "secrets"] {
+            used.extend(sources(service.items(section)).into_iter().map(|name| (section, name)));
+        }
+        let build = service.get("build").map(|build| build.items("secrets")).unwrap_or_default();
+        used.extend(sources(build).into_iter().map(|name| ("secrets", name)));
+        let volumes = service.items("volumes").iter().filter(|mount| mount.get_text("type") == Some("volume"));
+        used.extend(volumes.filter_map(|mount| Some(("volumes", mount.get_text("source")?.to_owned()))));
+    }
+    for section in ["networks", "volumes", "configs", "secrets", "models"] {
+        let Some(entries) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
+        entries.retain(|name, _| used.contains(&(section, name.clone())));
+        if entries.is_empty() {
+            top.remove(section);
+        }
+    }
+    // the reference's JSON has no models
+    if let Some(models) = top.get_mut("models") {
+        models.tag = Tag::Extra;
     }
 }
 
@@ -117,7 +150,8 @@ pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source
     for file in service.items("env_file") {
         let Some(path) = file.get("path") else { continue };
         let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
-        if read_into(context, path, required, &mut found, &lookup, source) {
+        let raw = file.get_text("format") == Some("raw");
+        if read_into(context, path, Style { required, raw }, &mut found, &lookup, source) {
             place = path.clone_places();
         }
     }
@@ -125,7 +159,7 @@ pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source
     for file in service.items("label_file") {
         let before = labels.clone();
         let lookup = |name: &str| BTreeMap::get(&before, name).cloned();
-        read_into(context, file, true, &mut labels, &lookup, source);
+        read_into(context, file, Style { required: true, raw: false }, &mut labels, &lookup, source);
     }
     add_texts(service, "environment", found, &place);
     add_texts(service, "labels", labels, &place);
@@ -140,10 +174,19 @@ fn add_texts(service: &mut Node, section: &str, texts: BTreeMap<String, String>,
     }
 }
 
+/// How to read a file of variables.
+#[derive(Clone, Copy)]
+struct Style {
+    /// It must be there.
+    required: bool,
+    /// Values are taken as they are.
+    raw: bool,
+}
+
 fn read_into(
     context: &mut Context,
     node: &Node,
-    required: bool,
+    style: Style,
     found: &mut BTreeMap<String, String>,
     lookup: &dyn Fn(&str) -> Option<String>,
     source: &dyn Files,
@@ -151,7 +194,7 @@ fn read_into(
     let Some(path) = node.as_text() else { return false };
     let bytes = match source.read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind == FileErrorKind::NotFound && !required => return false,
+        Err(error) if error.kind == FileErrorKind::NotFound && !style.required => return false,
         Err(error) => {
             let message = format!("`{path}`: {}", crate::loader::explain(&error));
             let hint = "write `required: false` beside `path:` if it may be missing".to_owned();
@@ -160,7 +203,9 @@ fn read_into(
         }
     };
     let text = String::from_utf8_lossy(&bytes);
-    if let Err(error) = dotenv::parse(&text, found, lookup) {
+    if style.raw {
+        found.extend(dotenv::raw(&text));
+    } else if let Err(error) = dotenv::parse(&text, found, lookup) {
         let file = context.add_text(path, &text);
         context.error("RS0204", At { file, line: error.line, column: 1, length: 1 }, error.message);
         return false;

@@ -33,6 +33,15 @@ impl Base<'_> {
         }
     }
 
+    /// As [`Base::text`], but an empty path is the folder itself.
+    fn source(&self, node: Option<&mut Node>) {
+        let empty = node.as_ref().is_some_and(|node| node.as_text() == Some(""));
+        match node {
+            Some(node) if empty => node.value = Value::Text(self.folder.to_owned()),
+            node => self.text(node),
+        }
+    }
+
     fn context(&self, node: Option<&mut Node>) {
         const REMOTE: [&str; 3] = ["github.com/", "git@", "service:"];
         if let Some(node) = node
@@ -53,7 +62,7 @@ impl Base<'_> {
                 self.context(Some(context));
             }
             for key in entry(build, "ssh").into_iter().flat_map(Map::values_mut) {
-                self.text(Some(key));
+                self.source(Some(key));
             }
         }
         for file in items(service, "env_file") {
@@ -67,7 +76,7 @@ impl Base<'_> {
         }
         for mount in items(service, "volumes") {
             if mount.get_text("type") == Some("bind") {
-                self.text(mount.as_map_mut().and_then(|mount| mount.get_mut("source")));
+                self.source(mount.as_map_mut().and_then(|mount| mount.get_mut("source")));
             }
         }
     }
@@ -76,14 +85,14 @@ impl Base<'_> {
     pub(crate) fn resources(&self, top: &mut Map) {
         for section in ["configs", "secrets"] {
             for object in entry(top, section).into_iter().flat_map(Map::values_mut) {
-                self.text(object.as_map_mut().and_then(|object| object.get_mut("file")));
+                self.source(object.as_map_mut().and_then(|object| object.get_mut("file")));
             }
         }
         for volume in entry(top, "volumes").into_iter().flat_map(Map::values_mut) {
             let local = volume.get_text("driver") == Some("local");
             let Some(options) = volume.as_map_mut().and_then(|volume| entry(volume, "driver_opts")) else { continue };
             if local && options.get("o").and_then(Node::as_text) == Some("bind") {
-                self.text(options.get_mut("device"));
+                self.source(options.get_mut("device"));
             }
         }
     }

@@ -117,8 +117,13 @@ fn normalized(
         let checked = Checked { services: &services, inactive, top: &finished };
         consistency::check(context, &checked);
     }
+    if input.options.normalize {
+        normalize::prune(&mut finished, &services);
+    }
     // extensions of the whole file are part of its JSON, unlike others
-    finished.values_mut().filter(|node| node.tag == Tag::Extra).for_each(|node| node.tag = Tag::None);
+    for node in finished.iter_mut().filter(|(name, _)| name.starts_with("x-")).map(|(_, node)| node) {
+        node.tag = Tag::None;
+    }
     finished.insert("services".to_owned(), Node::new(Value::Map(services), Default::default()));
     Node::new(Value::Map(finished), Default::default())
 }

@@ -49,16 +49,7 @@ impl Project {
 
     /// `config --format json`: the normalised model as JSON, indented by two spaces.
     pub fn to_json(&self) -> String {
-        let mut model = self.model.clone();
-        for service in
-            model.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut).into_iter().flatten()
-        {
-            // the reference prints these two even when they are not set
-            for key in ["command", "entrypoint"] {
-                service.1.as_map_mut().map(|map| map.entry(key.to_owned()).or_default());
-            }
-        }
-        self.escaped(emit::json(&model)) + "\n"
+        self.escaped(emit::json(&self.model)) + "\n"
     }
 
     fn escaped(&self, text: String) -> String {

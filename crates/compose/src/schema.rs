@@ -12,8 +12,6 @@ pub(crate) use service::SERVICE;
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// Anything at all.
-    Any,
     /// Text.
     Text,
     /// One of these words.
@@ -44,10 +42,14 @@ pub(crate) enum Kind {
     Options,
     /// A mapping of texts.
     TextMap,
+    /// A mapping of scalars, or lists of them.
+    MultiOptions,
     /// A list of texts; equal ones by the given rule are one.
     Texts(Unique),
     /// One text or a list of them.
     OneOrMore(Unique),
+    /// One text or a list of them; empty ones say nothing.
+    Addresses,
     /// A list of texts or numbers.
     Loose(Unique),
     /// A mapping with known keys.
@@ -91,8 +93,10 @@ pub(crate) enum Form {
     Mount,
     /// `/dev/x:/dev/y:rwm`
     Device,
-    /// The name of a config or secret.
+    /// The name of a config.
     FileMount,
+    /// The name of a secret, which has a usual place.
+    Secret,
     /// A path.
     EnvFile,
     /// A service.

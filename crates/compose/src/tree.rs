@@ -46,6 +46,8 @@ pub(crate) enum Tag {
     Override,
     /// An `x-` key inside of something: kept, printed as YAML only.
     Extra,
+    /// Printed as JSON only.
+    Json,
     /// Known to the loader only; never printed.
     Hidden,
 }

@@ -3,7 +3,8 @@
 
 use crate::scalar;
 use crate::tree::{At, Map, Node, Tag, Value, Via};
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -12,6 +13,10 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 100;
 /// Most nodes that aliases may add. A node takes about 150 bytes.
 const MAX_ALIASED: usize = 400_000;
+/// How far lines are moved that stand too far left inside of brackets; deeper than any nesting.
+const DEEPER: usize = 200;
+/// Most bytes that are read again because of such lines.
+const MAX_REREAD: usize = 32 << 20;
 /// Largest text, in bytes.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
 
@@ -44,23 +49,46 @@ impl Problem {
 /// The documents of a text, and everything that is wrong with it. A syntax error ends the reading;
 /// the other problems do not.
 pub(crate) fn parse(text: &str, file: u32) -> (Vec<Node>, Vec<Problem>) {
-    let mut builder = Builder { file, ..Builder::default() };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_TEXT {
         let message = format!("the file has {} bytes, more than the {MAX_TEXT} that are read", text.len());
         return (Vec::new(), vec![Problem::new("RS0103", At { file, line: 1, column: 1, length: 1 }, message)]);
     }
-    for event in Parser::new_from_str(text) {
-        let result = match event {
-            Ok((event, span)) => builder.event(event, span),
-            Err(error) => Err(builder.syntax(text, &error)),
+    let mut moved: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut current = Cow::Borrowed(text);
+    let mut read = 0;
+    loop {
+        let builder = Builder { file, moved, ..Builder::default() };
+        let (builder, error) = builder.read(&current);
+        let Some(error) = error else { return (builder.documents, builder.problems) };
+        read += current.len();
+        let line = error.marker().line();
+        let shallow = error.info().starts_with("invalid indentation") && !builder.moved.contains_key(&line);
+        let deeper = if shallow && read < MAX_REREAD { indent_line(&current, line) } else { None };
+        let Some(deeper) = deeper else {
+            let problem = syntax(&builder.file_place(error.marker()), text, &error);
+            return (builder.documents, builder.problems.into_iter().chain([problem]).collect());
         };
-        if let Err(problem) = result {
-            builder.problems.push(problem);
-            break;
-        }
+        moved = builder.moved;
+        moved.insert(line, DEEPER);
+        current = Cow::Owned(deeper);
     }
-    (builder.documents, builder.problems)
+}
+
+/// The text with one line further to the right. Brackets and braces may stand further left than
+/// their key in real files; our parser is stricter there than those that people are used to.
+fn indent_line(text: &str, line: usize) -> Option<String> {
+    let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum::<usize>();
+    (start <= text.len()).then(|| format!("{}{}{}", &text[..start], " ".repeat(DEEPER), &text[start..]))
+}
+
+fn syntax(at: &At, text: &str, error: &ScanError) -> Problem {
+    let line = text.lines().nth((at.line as usize).saturating_sub(1)).unwrap_or("");
+    let problem = Problem::new("RS0101", *at, format!("this is not YAML: {}", error.info()));
+    if line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
+        return problem.hint("indent with spaces; YAML does not allow tabs there");
+    }
+    problem
 }
 
 /// A list or mapping that is being read.
@@ -78,6 +106,8 @@ enum Content {
 #[derive(Default)]
 struct Builder {
     file: u32,
+    /// Lines that were moved to the right, and how far.
+    moved: BTreeMap<usize, usize>,
     stack: Vec<Frame>,
     anchors: BTreeMap<usize, (Node, usize)>,
     aliased: usize,
@@ -90,18 +120,28 @@ impl Builder {
         let (start, end) = (span.start, span.end);
         let length = if start.line() == end.line() { end.col().saturating_sub(start.col()).max(1) } else { 1 };
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        At { file: self.file, line: number(start.line()), column: number(start.col() + 1), length: number(length) }
+        let start_column = start.col().saturating_sub(self.moved.get(&start.line()).copied().unwrap_or(0));
+        At { file: self.file, line: number(start.line()), column: number(start_column + 1), length: number(length) }
     }
 
-    fn syntax(&self, text: &str, error: &saphyr_parser::ScanError) -> Problem {
-        let mark = error.marker();
-        let at = self.at(Span::new(*mark, *mark));
-        let line = text.lines().nth(mark.line().saturating_sub(1)).unwrap_or("");
-        let problem = Problem::new("RS0101", at, format!("this is not YAML: {}", error.info()));
-        if line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
-            return problem.hint("indent with spaces; YAML does not allow tabs there");
+    fn file_place(&self, mark: &Marker) -> At {
+        self.at(Span::new(*mark, *mark))
+    }
+
+    /// Takes in a text, to its end or to the first thing that makes no sense.
+    fn read(mut self, text: &str) -> (Builder, Option<ScanError>) {
+        for event in Parser::new_from_str(text) {
+            match event {
+                Ok((event, span)) => {
+                    if let Err(problem) = self.event(event, span) {
+                        self.problems.push(problem);
+                        break;
+                    }
+                }
+                Err(error) => return (self, Some(error)),
+            }
         }
-        problem
+        (self, None)
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
@@ -146,7 +186,7 @@ impl Builder {
         };
         let node = Node { tag: steer, ..Node::new(value, at) };
         if anchor > 0 {
-            self.anchors.insert(anchor, (Node { tag: Tag::None, ..node.clone() }, 1));
+            self.anchors.insert(anchor, (node.clone(), 1));
         }
         self.put(node)
     }

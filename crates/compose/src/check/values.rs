@@ -38,12 +38,10 @@ pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path
         Kind::Command | Kind::HealthTest => command(context, kind, node, path),
         Kind::Env | Kind::Labels => pairs(context, node, path),
         Kind::Options | Kind::TextMap => options(context, kind, node, path),
+        Kind::MultiOptions => need(context, node, path, "a mapping", node.as_map().is_some()),
         Kind::Texts(_) => texts(context, node, path, false),
-        Kind::OneOrMore(_) => {
-            if node.as_text().is_none() {
-                texts(context, node, path, false);
-            }
-        }
+        Kind::OneOrMore(_) | Kind::Addresses if node.as_text().is_some() => {}
+        Kind::OneOrMore(_) | Kind::Addresses => texts(context, node, path, false),
         Kind::Loose(_) => texts(context, node, path, true),
         Kind::Hosts => hosts(context, node, path),
         Kind::Ulimits => ulimits(context, node, path),
@@ -240,10 +238,10 @@ fn options(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
         return wrong_type(context, node, path, "a mapping");
     };
     for (name, entry) in map {
-        let fits = match (&entry.value, kind) {
-            (Value::Text(_), _) => true,
-            (Value::Int(_) | Value::Float(_) | Value::Null | Value::Bool(_), Kind::Options) => true,
-            _ => false,
+        let fits = match &entry.value {
+            Value::Text(_) => true,
+            Value::Int(_) | Value::Float(_) | Value::Null | Value::Bool(_) => matches!(kind, Kind::Options),
+            Value::List(_) | Value::Map(_) => false,
         };
         need(context, entry, &super::join(path, name), "a text or a number", fits);
     }

@@ -15,6 +15,7 @@ pub(super) fn check(context: &mut Context, project: &Checked<'_>, name: &str, se
     health(context, name, service);
     amounts(context, name, service);
     mounts(context, name, service);
+    device_requests(context, name, service);
 }
 
 fn key_place(node: &Node) -> Node {
@@ -53,7 +54,7 @@ fn network(context: &mut Context, project: &Checked<'_>, name: &str, service: &N
     if let Some(mode) = mode
         && let Some(other) = mode.as_text().and_then(|text| text.strip_prefix("service:"))
         && !project.services.contains_key(other)
-        && !service.get("depends_on").is_some_and(|on| on.get(other).is_some())
+        && service.get("depends_on").is_none_or(|on| on.get(other).is_none())
     {
         no_service(context, project, name, other, mode);
     }
@@ -227,6 +228,18 @@ fn one_name_many_replicas(context: &mut Context, name: &str, service: &Node) {
         let message =
             format!("service `{name}` has {} replicas, but only one can have its `container_name`", replicas(service));
         context.error_on("RS0510", fixed, message, Some("remove `container_name`, or run one replica".to_owned()));
+    }
+}
+
+/// Devices are asked for by number or by id.
+fn device_requests(context: &mut Context, name: &str, service: &Node) {
+    let reserved = service.get("deploy").and_then(|deploy| deploy.get("resources")?.get("reservations"));
+    let devices = reserved.map(|reserved| reserved.items("devices")).unwrap_or_default();
+    for request in devices.iter().chain(service.items("gpus")) {
+        if let (Some(count), Some(_)) = (request.get("count"), request.get("device_ids")) {
+            let message = format!("service `{name}` asks for devices both by `count` and by `device_ids`");
+            context.error_on("RS0508", count, message, Some("keep one of them".to_owned()));
+        }
     }
 }
 

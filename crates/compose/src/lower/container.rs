@@ -27,7 +27,7 @@ impl Lower<'_> {
             labels: self.container_labels(key, node),
             extra_hosts: extra_hosts(node),
             dns: list(node, "dns"),
-            dns_search: list(node, "dns_search"),
+            dns_search: list(node, "dns_search").into_iter().filter(|domain| !domain.is_empty()).collect(),
             dns_opt: list(node, "dns_opt"),
             mounts: self.mounts(key, node),
             configs: self.file_refs(key, node, "configs"),
@@ -92,7 +92,7 @@ impl Lower<'_> {
             text => {
                 let message = format!("services.{key}.pull_policy can't be `{text}`");
                 let hint = "one of: always, missing, if_not_present, never, build, daily, weekly, every_<duration>";
-                self.context.error_on("RS0303", policy, message, Some(hint.to_owned()));
+                self.context.error_on("RS0601", policy, message, Some(hint.to_owned()));
                 PullPolicy::Missing
             }
         }
@@ -112,7 +112,7 @@ impl Lower<'_> {
             let permissions = item.get_text("permissions").unwrap_or("rwm");
             if permissions.is_empty() || !permissions.chars().all(|c| "rwm".contains(c)) {
                 let message = format!("services.{key}.devices[{index}]: `{permissions}` are no permissions");
-                self.context.error_on("RS0311", item, message, Some("some of the letters r, w and m".to_owned()));
+                self.context.error_on("RS0603", item, message, Some("some of the letters r, w and m".to_owned()));
             }
             devices.push(Device {
                 source: source.to_owned(),

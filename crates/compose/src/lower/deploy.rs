@@ -38,7 +38,7 @@ pub(super) fn placement(node: &Node) -> Placement {
 impl Lower<'_> {
     fn no_word(&mut self, path: &str, node: &Node, words: &str) {
         let message = format!("{path} can't be `{}`", node.as_text().unwrap_or_default());
-        self.context.error_on("RS0303", node, message, Some(format!("one of: {words}")));
+        self.context.error_on("RS0601", node, message, Some(format!("one of: {words}")));
     }
 
     /// `deploy.mode` with its replicas.
@@ -150,7 +150,7 @@ impl Lower<'_> {
             Some((_, node)) => {
                 let path = format!("services.{key}.deploy.{section}.max_failure_ratio");
                 self.context.error_on(
-                    "RS0304",
+                    "RS0601",
                     node,
                     format!("{path} is no share"),
                     Some("it must be from 0 to 1".to_owned()),

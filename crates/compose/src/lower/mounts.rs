@@ -30,7 +30,7 @@ impl Lower<'_> {
     fn absolute_target(&mut self, path: &str, item: &Node, target: &str) {
         if !target.starts_with('/') {
             let message = format!("{path}: the target `{target}` is no absolute path");
-            self.context.error_on("RS0310", item, message, Some("start it with `/`".to_owned()));
+            self.context.error_on("RS0602", item, message, Some("start it with `/`".to_owned()));
         }
     }
 
@@ -66,7 +66,7 @@ impl Lower<'_> {
             }
             other => {
                 let message = format!("{path}: mounts of type `{other}` are not done yet");
-                self.context.error_on("RS0702", item, message, Some("use bind, volume or tmpfs".to_owned()));
+                self.context.error_on("RS0605", item, message, Some("use bind, volume or tmpfs".to_owned()));
                 return None;
             }
         })
@@ -130,7 +130,7 @@ impl Lower<'_> {
         text.parse().unwrap_or_else(|_| {
             let message = format!("{path}.{key}: `{text}` is no number");
             self.context.error_on(
-                "RS0302",
+                "RS0609",
                 node,
                 message,
                 Some("names are not looked up here; write the number".to_owned()),

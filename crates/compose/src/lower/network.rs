@@ -34,12 +34,20 @@ impl Lower<'_> {
         match text.split_once(':') {
             None if text == "host" => NetworkMode::Host,
             None if text == "none" => NetworkMode::None,
+            None if matches!(text, "bridge" | "default") => {
+                let message = format!(
+                    "services.{key}.network_mode `{text}` is not done yet: the container joins `{}_default`",
+                    self.project
+                );
+                self.context.warn_on("RS0701", mode, message, None);
+                NetworkMode::Networks
+            }
             Some(("service", other)) if !other.is_empty() => NetworkMode::Service(other.to_owned()),
             Some(("container", other)) if !other.is_empty() => NetworkMode::Container(other.to_owned()),
             _ => {
                 let message = format!("services.{key}.network_mode can't be `{text}`");
                 let hint = "one of: host, none, service:NAME, container:NAME; for networks of your own use `networks:`";
-                self.context.error_on("RS0303", mode, message, Some(hint.to_owned()));
+                self.context.error_on("RS0601", mode, message, Some(hint.to_owned()));
                 NetworkMode::None
             }
         }
@@ -61,7 +69,7 @@ impl Lower<'_> {
         let target = item.get_int("target").and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let Some(target) = target else {
             self.context.error_on(
-                "RS0309",
+                "RS0604",
                 item,
                 format!("{path}: the target is no port"),
                 Some("1 to 65535".to_owned()),
@@ -73,7 +81,7 @@ impl Lower<'_> {
             Some("udp") => Protocol::Udp,
             Some(other) => {
                 let message = format!("{path}: the protocol `{other}` is not done yet");
-                self.context.error_on("RS0702", item, message, Some("use tcp or udp".to_owned()));
+                self.context.error_on("RS0605", item, message, Some("use tcp or udp".to_owned()));
                 return None;
             }
         };
@@ -82,7 +90,7 @@ impl Lower<'_> {
             Some("host") => PortMode::Host,
             Some(other) => {
                 let message = format!("{path}.mode can't be `{other}`");
-                self.context.error_on("RS0303", item, message, Some("one of: ingress, host".to_owned()));
+                self.context.error_on("RS0601", item, message, Some("one of: ingress, host".to_owned()));
                 return None;
             }
         };

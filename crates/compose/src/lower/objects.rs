@@ -121,7 +121,7 @@ impl Lower<'_> {
                 Ok(data) => data,
                 Err(error) => {
                     let message = format!("{section}.{key}: the file `{path}`: {}", explain(&error));
-                    self.context.error_on("RS0520", file, message, None);
+                    self.context.error_on("RS0606", file, message, None);
                     return None;
                 }
             }
@@ -130,7 +130,7 @@ impl Lower<'_> {
                 let name = variable.as_text().unwrap_or_default();
                 let message = format!("{section}.{key}: the variable `{name}` is not set");
                 let hint = format!("set it in the environment or in an env file: `{name}=...`");
-                self.context.error_on("RS0521", variable, message, Some(hint));
+                self.context.error_on("RS0607", variable, message, Some(hint));
                 return None;
             };
             value.as_bytes().to_vec()
@@ -140,7 +140,7 @@ impl Lower<'_> {
         if data.len() > MAX_CONTENT {
             let message =
                 format!("{section}.{key} has {} bytes, more than the {MAX_CONTENT} that are allowed", data.len());
-            self.context.error_on("RS0522", node, message, Some("mount large files as a volume or bind".to_owned()));
+            self.context.error_on("RS0608", node, message, Some("mount large files as a volume or bind".to_owned()));
             return None;
         }
         Some(data)

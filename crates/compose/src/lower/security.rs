@@ -31,7 +31,7 @@ impl Lower<'_> {
                 _ => {
                     let message = format!("{path} can't be `{text}`");
                     let hint = "such as `no-new-privileges:true` or `seccomp=unconfined`".to_owned();
-                    self.context.error_on("RS0303", item, message, Some(hint));
+                    self.context.error_on("RS0601", item, message, Some(hint));
                 }
             }
         }
@@ -49,7 +49,7 @@ impl Lower<'_> {
             },
             Err(error) => explain(&error),
         };
-        self.context.error_on("RS0520", item, format!("{path}: the seccomp profile `{file}`: {wrong}"), None);
+        self.context.error_on("RS0606", item, format!("{path}: the seccomp profile `{file}`: {wrong}"), None);
         None
     }
 }

@@ -4,7 +4,7 @@ use super::{COUNT, Field, Form, Kind, SERVICE, Unique, field};
 
 /// A network.
 const NETWORK: &[Field] = &[
-    field("name", Kind::Text),
+    field("name", Kind::Text).keep(),
     field("driver", Kind::Text),
     field("driver_opts", Kind::Options),
     field("ipam", Kind::Object(IPAM)).keep(),
@@ -31,7 +31,7 @@ const POOL: &[Field] = &[
 
 /// A volume.
 const VOLUME: &[Field] = &[
-    field("name", Kind::Text),
+    field("name", Kind::Text).keep(),
     field("driver", Kind::Text),
     field("driver_opts", Kind::Options),
     field("external", Kind::External),
@@ -40,7 +40,7 @@ const VOLUME: &[Field] = &[
 
 /// A config.
 const CONFIG: &[Field] = &[
-    field("name", Kind::Text),
+    field("name", Kind::Text).keep(),
     field("content", Kind::Text),
     field("environment", Kind::Text),
     field("file", Kind::Text),
@@ -51,7 +51,7 @@ const CONFIG: &[Field] = &[
 
 /// A secret.
 const SECRET: &[Field] = &[
-    field("name", Kind::Text),
+    field("name", Kind::Text).keep(),
     field("environment", Kind::Text),
     field("file", Kind::Text),
     field("external", Kind::External),

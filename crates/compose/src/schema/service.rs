@@ -61,7 +61,7 @@ const DEVICE: &[Field] =
 
 const ENV_FILE: &[Field] = &[
     field("path", Kind::Text).required(),
-    field("format", Kind::Text).not_yet("the file is read as a `.env` file"),
+    field("format", Kind::Choice(&["raw"])),
     field("required", Kind::Flag).keep(),
 ];
 
@@ -129,7 +129,7 @@ const PORT: &[Field] = &[
     field("app_protocol", Kind::Text).meaningless("only tools read it"),
 ];
 
-const PROVIDER: &[Field] = &[field("type", Kind::Text).required(), field("options", Kind::Any)];
+const PROVIDER: &[Field] = &[field("type", Kind::Text).required(), field("options", Kind::MultiOptions)];
 
 const MOUNT_BIND: &[Field] = &[
     field("propagation", Kind::Text),
@@ -195,7 +195,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("develop", Kind::Nullable(DEVELOP)).keep().not_yet("nothing is watched"),
     field("device_cgroup_rules", Kind::Texts(Unique::No)),
     field("devices", Kind::List(&Kind::Short(Form::Device, DEVICE), Unique::Target)),
-    field("dns", Kind::OneOrMore(Unique::Key)),
+    field("dns", Kind::Addresses),
     field("dns_opt", Kind::Texts(Unique::Key)),
     field("dns_search", Kind::OneOrMore(Unique::Key)),
     field("domainname", Kind::Text),
@@ -244,7 +244,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("restart", Kind::Text),
     field("runtime", Kind::Text).not_yet("the daemon's runtime is used"),
     field("scale", COUNT).keep(),
-    field("secrets", Kind::List(&Kind::Short(Form::FileMount, FILE_MOUNT), Unique::Mount)),
+    field("secrets", Kind::List(&Kind::Short(Form::Secret, FILE_MOUNT), Unique::Mount)),
     field("security_opt", Kind::Texts(Unique::No)),
     field("shm_size", Kind::Bytes),
     field("stdin_open", Kind::Flag),
