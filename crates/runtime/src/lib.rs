@@ -6,10 +6,17 @@
 
 pub mod container;
 pub mod engine;
+mod layout;
 pub mod logs;
 pub mod oci;
+mod record;
+mod rootfs;
 pub mod shim;
 pub mod signal;
+mod spec;
+mod sys;
+mod users;
 pub mod volume;
+mod wire;
 
 pub use engine::Engine;

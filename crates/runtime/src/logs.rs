@@ -1,5 +1,14 @@
 //! Container logs in Docker's json-file form: `{"log":"…\n","stream":"stdout","time":"…"}` a line.
 
+mod line;
+mod options;
+mod read;
+mod write;
+
+pub(crate) use options::{LogOptions, Policy};
+pub(crate) use read::Cursor;
+pub(crate) use write::LogWriter;
+
 /// Which of the two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogStream {

@@ -1,0 +1,179 @@
+//! A running container behind either runtime: the built-in one, or a program.
+
+use super::external::External;
+use super::job::Streams;
+use super::launch::refused;
+use crate::container::{self, Cgroup, CreateOptions, Rootfs, Stdio};
+use crate::engine::{CreateContainer, ExecCommand};
+use crate::layout::Folder;
+use crate::spec::{self, Host};
+use crate::users::{Accounts, User};
+use crate::wire::{Reply, Start};
+use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// What has to be known of it to run more in it and to end it.
+pub(super) struct Running {
+    create: CreateContainer,
+    spec: Spec,
+    host: Host,
+    pid: i32,
+    cgroup: Cgroup,
+    external: Option<External>,
+}
+
+/// Pipes for a process, and the shim's ends of them. Without `stdin` it reads end-of-file; without
+/// `output` what it says goes nowhere.
+pub(super) fn pipes(stdin: bool, output: bool) -> io::Result<(Stdio, Streams)> {
+    let null = || rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let mut ours = Streams::default();
+    let input = match stdin {
+        true => {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+            ours.stdin = Some(write);
+            read
+        }
+        false => null()?,
+    };
+    let mut one = |slot: fn(&mut Streams) -> &mut Option<OwnedFd>| -> io::Result<OwnedFd> {
+        if !output {
+            return Ok(null()?);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        *slot(&mut ours) = Some(read);
+        Ok(write)
+    };
+    let stdout = one(|streams| &mut streams.stdout)?;
+    let stderr = one(|streams| &mut streams.stderr)?;
+    Ok((Stdio::Pipes { stdin: input, stdout, stderr }, ours))
+}
+
+/// What the engine is told of a failure: some of the kernel's refusals pass.
+pub(super) fn why(error: &container::Error) -> Reply {
+    let passing = [libc::EAGAIN, libc::ENOMEM, libc::ENOSPC, libc::EMFILE, libc::ENFILE, libc::EINTR, libc::EIO];
+    let code = error.io_error().and_then(io::Error::raw_os_error);
+    if error.exit_code() == 125 && code.is_some_and(|code| passing.contains(&code)) {
+        return Reply::Failed { message: error.to_string() };
+    }
+    Reply::Refused { exit_code: error.exit_code(), message: error.to_string() }
+}
+
+/// Creates and starts; gives the terminal's master if there is one.
+pub(super) fn begin(
+    start: &Start,
+    folder: &Folder,
+    create: CreateContainer,
+    spec: Spec,
+    host: Host,
+    root: OwnedFd,
+    stdio: Stdio,
+) -> Result<(Running, Option<OwnedFd>), Reply> {
+    if let Some(program) = &start.oci_runtime {
+        let id = start.task.to_string();
+        let (external, pid, console) = External::begin(program, folder, &id, &spec, &root, stdio)?;
+        let cgroup = Cgroup::open(&start.cgroup).map_err(|error| why(&error))?;
+        return Ok((Running { create, spec, host, pid, cgroup, external: Some(external) }, console));
+    }
+    let id = start.task.to_string();
+    let options = CreateOptions::new(&id, &folder.run, &spec, Rootfs::Mount(root), stdio);
+    let mut created = container::create(options).map_err(|error| why(&error))?;
+    for warning in &created.warnings {
+        super::complain(warning);
+    }
+    if let Err(error) = created.start() {
+        let reply = why(&error);
+        let cgroup = created.cgroup.clone();
+        drop(created);
+        // What was begun must not be left, whatever `start` has cleared up itself.
+        if let Err(error) = cgroup.kill_all().and_then(|()| cgroup.delete()) {
+            super::complain(&error.to_string());
+        }
+        return Err(reply);
+    }
+    let pid = created.pid.as_raw_nonzero().get();
+    let console = created.console.take();
+    let cgroup = created.cgroup.clone();
+    Ok((Running { create, spec, host, pid, cgroup, external: None }, console))
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// A cgroup for one probe, so that all that it starts can be found. Without one (a container
+    /// that may not have any, say) only its first process is.
+    pub(super) fn probe_cgroup(&self, number: u64) -> Option<Cgroup> {
+        if self.external.is_some() {
+            return None;
+        }
+        let path = format!("{}/probe-{number}", self.cgroup.path());
+        match Cgroup::create(&path, None) {
+            Ok(cgroup) => Some(cgroup),
+            Err(error) => {
+                super::complain(&format!("cgroup of a probe: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Runs a command in it.
+    pub(super) fn exec(&self, command: &ExecCommand, cgroup: Option<&Cgroup>) -> Result<(i32, Streams), Reply> {
+        let process = self.process(command)?;
+        let broken = |error: io::Error| Reply::Failed { message: format!("make pipes: {error}") };
+        let (stdio, mut streams) = match command.tty {
+            true => (Stdio::Terminal { size: command.size }, Streams::default()),
+            false => pipes(command.stdin, !command.detach).map_err(broken)?,
+        };
+        if let Some(external) = &self.external {
+            let (pid, console) = external.exec(&process, stdio)?;
+            streams.console = console;
+            return Ok((pid, streams));
+        }
+        let pid = Pid::from_raw(self.pid).ok_or_else(|| refused("the container has no process"))?;
+        let target = container::Running { pid, spec: &self.spec, cgroup: cgroup.unwrap_or(&self.cgroup) };
+        let execed = container::exec(&target, &process, stdio).map_err(|error| why(&error))?;
+        streams.console = execed.console;
+        Ok((execed.pid.as_raw_nonzero().get(), streams))
+    }
+
+    fn process(&self, command: &ExecCommand) -> Result<Process, Reply> {
+        let other = match command.user.as_deref().filter(|user| !user.is_empty()) {
+            Some(user) => Some(self.find_user(user)?),
+            None => None,
+        };
+        spec::exec_process(&self.create, &self.spec, &self.host, other.as_ref(), command).map_err(refused)
+    }
+
+    fn find_user(&self, user: &str) -> Result<User, Reply> {
+        let root = format!("/proc/{}/root", self.pid);
+        let root = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Reply::Failed { message: format!("open the container's root: {error}") })?;
+        Accounts::read(&root).find(user, &self.create.spec.container.group_add).map_err(refused)
+    }
+
+    /// Kills whatever is left in it.
+    pub(super) fn end(&self) {
+        if let Err(error) = self.cgroup.kill_all() {
+            super::complain(&error.to_string());
+        }
+    }
+
+    /// Removes what the runtime has made on the host.
+    pub(super) fn clear(&self) {
+        if let Some(external) = &self.external {
+            external.delete();
+        }
+        if let Err(error) = self.cgroup.delete() {
+            super::complain(&error.to_string());
+        }
+    }
+}

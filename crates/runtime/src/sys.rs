@@ -1,0 +1,136 @@
+//! The few system calls that no safe wrapper offers, for processes of one thread.
+#![expect(unsafe_code, reason = "raw system calls; each says why it is sound")]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fork {
+    /// The one that called; with the child's pid.
+    Parent(i32),
+    /// The copy.
+    Child,
+}
+
+/// Copies this process. Only for processes that never had a second thread: the copy goes on running
+/// ordinary code.
+///
+/// # Errors
+/// The kernel has no room, or this process has other threads.
+pub(crate) fn fork() -> io::Result<Fork> {
+    let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
+    if threads > 1 {
+        return Err(io::Error::other("fork: this process has more than one thread"));
+    }
+    // SAFETY: there is one thread (just counted), so no lock can be held by a thread that the copy
+    // does not have.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// Blocks SIGCHLD and gives a descriptor that becomes readable when a child has changed.
+///
+/// # Errors
+/// No descriptor left.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before it is used, all pointers are to locals.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Lets the kernel reap children of this process by itself (true), or leaves them to `waitpid`.
+pub(crate) fn ignore_children(ignore: bool) {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: SIG_IGN and SIG_DFL run no code of ours.
+    unsafe {
+        libc::signal(libc::SIGCHLD, action);
+    }
+}
+
+/// Gives free heap pages back to the kernel.
+pub(crate) fn trim_heap() {
+    // SAFETY: malloc_trim may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Takes a descriptor that this process was started with, by number.
+///
+/// # Errors
+/// It is not open.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC makes a descriptor of our own; the original stays open as it was.
+    unsafe {
+        match libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Sends a signal, real-time ones too, to a child that was not reaped yet (so that its number can't
+/// be another process's).
+///
+/// # Errors
+/// No such process, no such signal.
+pub(crate) fn kill(pid: i32, number: i32) -> io::Result<()> {
+    if pid <= 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: kill(2) touches no memory of ours; pid is one process, not a group.
+    match unsafe { libc::kill(pid, number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives this process a copy of its mount namespace.
+///
+/// # Errors
+/// Not allowed.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: a mount namespace changes what paths mean, not memory.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives this thread its own working folder and root, which a thread needs before it may change
+/// namespaces.
+///
+/// # Errors
+/// Not allowed.
+#[cfg(test)]
+pub(crate) fn unshare_fs() -> io::Result<()> {
+    // SAFETY: as above.
+    match unsafe { libc::unshare(libc::CLONE_FS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets tokio wait for a descriptor.
+///
+/// # Errors
+/// The runtime can't wait for it.
+pub(crate) fn wait_on(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd keeps its descriptor open and the same for its whole life.
+    unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
+}

@@ -1,0 +1,5 @@
+//! The engine with real containers. Needs root and busybox-static.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod life;
+mod support;
