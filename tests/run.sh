@@ -10,7 +10,8 @@ need "${build_packages[@]}" "${host_packages[@]}" "${test_packages[@]}"
 need_cargo
 target=${CARGO_TARGET_DIR:-$PWD/target}
 if [[ -z ${RSWARM_BIN:-} ]]; then
-    cargo build --locked -p cli
+    # everything at once: what `cargo test` then needs is the same, so nothing is built twice with other features
+    cargo build --workspace --all-targets --locked
     export RSWARM_BIN=$target/debug/rswarm
 fi
 # containers need root: cargo builds as who we are and only runs the test programs through sudo
