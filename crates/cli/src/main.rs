@@ -1,2 +1,79 @@
 //! Layer: edge.
-fn main() {}
+//!
+//! `rswarm`: the command line, and the one file that is daemon, shim and network process too. The
+//! way of a command: words ([`args`]) → what they mean ([`settings`]) → [`commands`] → data → text
+//! ([`render`]).
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod follow;
+mod names;
+mod parse;
+mod printer;
+mod project;
+mod render;
+mod session;
+mod settings;
+mod spec;
+mod start;
+mod template;
+mod terminal;
+
+use clap::Parser as _;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = helper(&words) {
+        return code;
+    }
+    let cli = args::Cli::parse_from(words);
+    let printer = printer::Printer::detect();
+    let host = std::env::var(settings::HOST_VARIABLE).ok();
+    let result = settings::Settings::new(&cli.global, host).and_then(|settings| match cli.command {
+        args::Command::Daemon(args) => commands::daemon::run(&settings, args),
+        command => client(context::Context::new(settings, printer), command),
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(failure::tell(printer, &error)),
+    }
+}
+
+/// The processes that the daemon starts beside itself, before anything that costs time or threads.
+fn helper(words: &[OsString]) -> Option<ExitCode> {
+    let rest = words.get(1..)?;
+    match rest.first()?.to_str()? {
+        "shim" => Some(runtime::shim::main(rest.get(1..)?)),
+        _ => netd(rest),
+    }
+}
+
+/// `--run-root R --data-root D netd`, and nothing else.
+fn netd(words: &[OsString]) -> Option<ExitCode> {
+    let (last, options) = words.split_last()?;
+    if last != "netd" {
+        return None;
+    }
+    let mut args =
+        overlay_net::netd::NetdArgs { run_root: settings::RUN_ROOT.into(), data_root: settings::DATA_ROOT.into() };
+    for pair in options.chunks(2) {
+        match pair {
+            [name, value] if name == "--run-root" => args.run_root = value.into(),
+            [name, value] if name == "--data-root" => args.data_root = value.into(),
+            _ => return None,
+        }
+    }
+    Some(overlay_net::netd::main(args))
+}
+
+fn client(context: context::Context, command: args::Command) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(commands::run(&context, command));
+    // A thread that waits for standard input must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,189 @@
+//! What was typed, and nothing more: what it means is decided in [`crate::settings`] and by the
+//! commands.
+
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod object;
+pub(crate) mod run;
+pub(crate) mod stack;
+pub(crate) mod system;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs containers and stacks of them, on one machine or many.
+#[derive(Debug, Parser)]
+#[command(name = "rswarm", version, disable_version_flag = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// Print the version
+    #[arg(short = 'v', long = "version", action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where a daemon keeps what outlives a boot [default: /var/lib/rswarm]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_root: Option<PathBuf>,
+    /// Where a daemon keeps its sockets [default: /run/rswarm]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) run_root: Option<PathBuf>,
+    /// The cgroup below which containers get theirs [default: rswarm]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// The daemon to talk to: unix://PATH [env: RSWARM_HOST] [default: unix://RUN-ROOT/rswarm.sock]
+    #[arg(short = 'H', long, global = true, value_name = "unix://PATH")]
+    pub(crate) host: Option<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a stack from a Compose file, or change it
+    Up(stack::Up),
+    /// Stop a stack and remove it
+    Down(stack::Down),
+    /// List stacks
+    Ls(stack::Ls),
+    /// Check a Compose file and print what it means
+    Config(stack::Config),
+    /// Explain an error code such as RS0104
+    Explain(stack::Explain),
+    /// List containers
+    Ps(container::Ps),
+    /// Show the logs of containers or of a stack
+    Logs(container::Logs),
+    /// Run a new container
+    Run(Box<run::Run>),
+    /// Run a command in a running container
+    Exec(container::Exec),
+    /// Attach to a running container
+    Attach(container::Attach),
+    /// Start stopped containers
+    Start(container::Start),
+    /// Stop running containers
+    Stop(container::Stop),
+    /// Restart containers
+    Restart(container::Restart),
+    /// Send a signal to containers
+    Kill(container::Kill),
+    /// Freeze the processes of containers
+    Pause(container::Names),
+    /// Thaw the processes of containers
+    Unpause(container::Names),
+    /// Wait until containers end, then print their exit codes
+    Wait(container::Names),
+    /// Remove containers
+    Rm(container::Rm),
+    /// Show everything about containers, images, networks or volumes as JSON
+    Inspect(container::Inspect),
+    /// Show the processes of a container
+    Top(container::Top),
+    /// Show what containers use
+    Stats(container::Stats),
+    /// Show what happens as it happens
+    Events(container::Events),
+    /// Show the published ports of a container
+    Port(container::Port),
+    /// Download an image
+    Pull(image::Pull),
+    /// List images
+    Images(image::Ls),
+    /// Remove images
+    Rmi(image::Rm),
+    /// Load images from an archive
+    Load(image::Load),
+    /// Write images to an archive
+    Save(image::Save),
+    /// Make an image from the archive of a root file system
+    Import(image::Import),
+    /// Give an image one more name
+    Tag(image::Tag),
+    /// Show how an image was made
+    History(image::History),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(Container),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(object::Volume),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(object::Network),
+    /// Look after the whole
+    #[command(subcommand)]
+    System(system::System),
+    /// Show the versions of this program and of the daemon
+    Version(system::Version),
+    /// Show what the daemon is and has
+    Info(system::Info),
+    /// Run the daemon in the foreground
+    Daemon(system::Daemon),
+}
+
+/// `container …`: the same verbs under the name that Docker gives them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(container::Ps),
+    /// Show the logs of containers
+    Logs(container::Logs),
+    /// Run a new container
+    Run(Box<run::Run>),
+    /// Run a command in a running container
+    Exec(container::Exec),
+    /// Attach to a running container
+    Attach(container::Attach),
+    /// Start stopped containers
+    Start(container::Start),
+    /// Stop running containers
+    Stop(container::Stop),
+    /// Restart containers
+    Restart(container::Restart),
+    /// Send a signal to containers
+    Kill(container::Kill),
+    /// Freeze the processes of containers
+    Pause(container::Names),
+    /// Thaw the processes of containers
+    Unpause(container::Names),
+    /// Wait until containers end, then print their exit codes
+    Wait(container::Names),
+    /// Remove containers
+    #[command(visible_alias = "remove")]
+    Rm(container::Rm),
+    /// Show everything about containers as JSON
+    Inspect(object::InspectOne),
+    /// Show the processes of a container
+    Top(container::Top),
+    /// Show what containers use
+    Stats(container::Stats),
+    /// Show the published ports of a container
+    Port(container::Port),
+    /// Remove all containers that have ended
+    Prune(object::PruneContainers),
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Listing {
+    /// `table`, `table TEMPLATE`, `json`, or a Go template such as `{{.Names}}`
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Print ids (or names) only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Do not shorten values
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}

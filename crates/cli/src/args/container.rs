@@ -1,0 +1,257 @@
+//! Verbs that deal with containers; `run` is in [`super::run`].
+
+use super::Listing;
+use super::stack::ProjectRest;
+use clap::Args;
+
+/// `ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Show ended and waiting ones too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// `KEY=VALUE` (status, name, id, label, ancestor, network, volume, exited, health), or a
+    /// Compose file whose stack to show
+    #[arg(short, long, visible_alias = "file", value_name = "FILTER or FILE")]
+    pub(crate) filter: Vec<String>,
+    /// Only of this stack
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// The newest so many, of any state
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) last: Option<usize>,
+    /// The newest one, of any state
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Containers, or services of the stack
+    #[arg(value_name = "CONTAINER or SERVICE")]
+    pub(crate) names: Vec<String>,
+    /// Go on as lines come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Not before: a time (2026-01-02T15:04:05Z) or how long ago (10m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after: a time or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// The last so many lines of each container, or `all`
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    pub(crate) tail: String,
+    /// Show when each line was written
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Do not say which container wrote a line
+    #[arg(long)]
+    pub(crate) no_log_prefix: bool,
+    /// No colours
+    #[arg(long)]
+    pub(crate) no_color: bool,
+    /// Compose file of the stack
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    #[command(flatten)]
+    pub(crate) project: ProjectRest,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+#[command(override_usage = "rswarm exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
+pub(crate) struct Exec {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Run it in the background
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Set a variable (`NAME=VALUE`, or `NAME` to take the value from here)
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<String>,
+    /// `NAME or UID[:GROUP or GID]`
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// All capabilities
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: String,
+    /// The container, then the command with its arguments
+    #[arg(trailing_var_arg = true, required = true, num_args = 2.., value_name = "CONTAINER COMMAND")]
+    pub(crate) words: Vec<String>,
+}
+
+/// `attach`.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Container
+    pub(crate) container: String,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: String,
+    /// Send no input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Pass signals on to the process
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub(crate) sig_proxy: bool,
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Attach to its output first
+    #[arg(short, long)]
+    pub(crate) attach: bool,
+    /// Send input too
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: String,
+}
+
+/// `stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Seconds before it is killed
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) time: Option<i64>,
+    /// Signal to stop it with
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub(crate) signal: Option<String>,
+}
+
+/// `restart`.
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Seconds before it is killed
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) time: Option<i64>,
+}
+
+/// `kill`.
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Name or number
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+    pub(crate) signal: String,
+}
+
+/// `pause`, `unpause`, `wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+}
+
+/// `rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Kill it first if it runs; no error if it is not there
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Its anonymous volumes too
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Containers, images, networks, volumes
+    #[arg(required = true, value_name = "NAME or ID")]
+    pub(crate) names: Vec<String>,
+    /// `json` or a Go template such as `{{.State.Status}}`
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// What the names are
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "network", "volume"])]
+    pub(crate) kind: Option<String>,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Container
+    pub(crate) container: String,
+}
+
+/// `stats`.
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Containers; none: all that run
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) names: Vec<String>,
+    /// Accepted for Docker's sake
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print once and end
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Do not shorten values
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// `table`, `table TEMPLATE`, `json`, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Not before: a time or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// End there
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// `KEY=VALUE` (type, event, container, image, network, volume, service, label)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// `json` or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// `port`.
+#[derive(Debug, Args)]
+pub(crate) struct Port {
+    /// Container
+    pub(crate) container: String,
+    /// Port in the container, such as 80 or 53/udp
+    #[arg(value_name = "PORT[/PROTOCOL]")]
+    pub(crate) port: Option<String>,
+}

@@ -1,0 +1,170 @@
+//! `up`, `down`, `ls`, `config`, `explain`.
+
+use clap::{Args, ValueEnum};
+
+/// Which project: the options that Compose has before its verbs.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Project {
+    /// Compose file; several are merged in this order; `-` is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    #[command(flatten)]
+    pub(crate) rest: ProjectRest,
+}
+
+/// The same without `-f`, which is `--follow` in `logs`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ProjectRest {
+    /// Project name
+    #[arg(short = 'p', long = "project-name", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// File with variables in place of `.env`
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<String>,
+    /// Profile to switch on; `*` for all
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
+    /// Folder that relative paths start from
+    #[arg(long = "project-directory", value_name = "DIR")]
+    pub(crate) directory: Option<String>,
+}
+
+/// `up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Accepted for Compose's sake: services always run in the background
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Accepted for Compose's sake: waiting is the default
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Return as soon as the change is accepted
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Give up waiting after so long (seconds, or a duration such as 2m)
+    #[arg(long, visible_alias = "wait-timeout", value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Run so many of a service
+    #[arg(long, value_name = "SERVICE=N")]
+    pub(crate) scale: Vec<String>,
+    /// Replace containers even where nothing changed
+    #[arg(long)]
+    pub(crate) force_recreate: bool,
+    /// Remove services of the project that the file does not have
+    #[arg(long)]
+    pub(crate) remove_orphans: bool,
+    /// When to pull images; without it each service's `pull_policy` decides
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) pull: Option<Pull>,
+    /// Print less
+    #[arg(short, long, visible_alias = "quiet-pull")]
+    pub(crate) quiet: bool,
+}
+
+/// `--pull`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pull {
+    /// Ask the registry each time
+    Always,
+    /// Fetch what is not here
+    Missing,
+    /// Only what is here
+    Never,
+}
+
+/// `down`.
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Remove the stack's volumes too, with their data
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
+    /// Accepted for Compose's sake: everything of the project goes
+    #[arg(long)]
+    pub(crate) remove_orphans: bool,
+    /// Give up waiting after so long (seconds, or a duration such as 2m)
+    #[arg(short, long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Return as soon as the change is accepted
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print less
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `ls`.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// `table` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Print names only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Accepted for Compose's sake: stacks of which nothing runs are always shown
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// `name=REGEX-FREE-TEXT`: names that contain the text
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Print the services, one a line
+    #[arg(long, group = "what")]
+    pub(crate) services: bool,
+    /// Print the images, one a line
+    #[arg(long, group = "what")]
+    pub(crate) images: bool,
+    /// Print the volumes, one a line
+    #[arg(long, group = "what")]
+    pub(crate) volumes: bool,
+    /// Print the networks, one a line
+    #[arg(long, group = "what")]
+    pub(crate) networks: bool,
+    /// Print the profiles, one a line
+    #[arg(long, group = "what")]
+    pub(crate) profiles: bool,
+    /// Print a digest of a service's configuration (`*`: of every service)
+    #[arg(long, value_name = "SERVICE", group = "what")]
+    pub(crate) hash: Option<String>,
+    /// Format of the whole
+    #[arg(long, value_name = "FORMAT", default_value = "yaml")]
+    pub(crate) format: ConfigFormat,
+    /// Only check
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write to a file in place of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<String>,
+    /// Leave variables as they are
+    #[arg(long)]
+    pub(crate) no_interpolate: bool,
+    /// Leave short syntax and paths as they are
+    #[arg(long)]
+    pub(crate) no_normalize: bool,
+}
+
+/// `config --format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigFormat {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, as errors show it; without one all are listed
+    pub(crate) code: Option<String>,
+}

@@ -1,0 +1,69 @@
+//! `daemon`, `system …`, `version`, `info`.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// `daemon`.
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// An external OCI runtime (crun, runc) in place of the built-in one
+    #[arg(long, value_name = "PATH")]
+    pub(crate) oci_runtime: Option<PathBuf>,
+    /// Registry (HOST[:PORT]) that may be spoken to without TLS
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) insecure_registries: Vec<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,daemon=debug`
+    #[arg(short = 'l', long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+/// `system …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum System {
+    /// Show how much disk is used
+    Df(Df),
+    /// Show what the daemon is and has
+    Info(Info),
+    /// Show what happens as it happens
+    Events(super::container::Events),
+    /// Remove ended containers, unused networks and untagged images
+    Prune(Prune),
+}
+
+/// `system df`.
+#[derive(Debug, Args)]
+pub(crate) struct Df {
+    /// `table`, `json`, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// `system prune`.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// All images that no container uses, not only untagged ones
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Anonymous volumes too
+    #[arg(long)]
+    pub(crate) volumes: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// `json` or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// `info`.
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// `json` or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}

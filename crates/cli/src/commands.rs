@@ -1,0 +1,178 @@
+//! One module a verb: words → calls of the daemon → data → text.
+
+mod attach;
+mod config;
+pub(crate) mod daemon;
+mod down;
+mod events;
+mod exec;
+mod explain;
+mod history;
+mod images;
+mod inspect;
+mod load;
+mod logs;
+mod ls;
+mod network;
+mod port;
+mod power;
+mod prune;
+mod ps;
+mod pull;
+mod run;
+mod save;
+mod stats;
+mod system;
+mod top;
+mod up;
+mod version;
+mod volume;
+
+use crate::args::image::Image;
+use crate::args::object::{Network, Volume};
+use crate::args::system::System;
+use crate::args::{Command, Container};
+use crate::context::Context;
+use anyhow::Result;
+
+/// Runs a command; its exit code.
+///
+/// # Errors
+/// What the user is to be told.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
+    match command {
+        Command::Up(args) => up::run(context, args).await,
+        Command::Down(args) => down::run(context, args).await,
+        Command::Ls(args) => ls::run(context, args).await,
+        Command::Config(args) => config::run(context, args),
+        Command::Explain(args) => explain::run(context, args),
+        Command::Ps(args) => ps::run(context, args).await,
+        Command::Logs(args) => logs::run(context, args).await,
+        Command::Run(args) => run::run(context, *args).await,
+        Command::Exec(args) => exec::run(context, args).await,
+        Command::Attach(args) => attach::run(context, args).await,
+        Command::Start(args) => attach::start(context, args).await,
+        Command::Stop(args) => power::stop(context, args).await,
+        Command::Restart(args) => power::restart(context, args).await,
+        Command::Kill(args) => power::kill(context, args).await,
+        Command::Pause(args) => power::pause(context, args).await,
+        Command::Unpause(args) => power::unpause(context, args).await,
+        Command::Wait(args) => power::wait(context, args).await,
+        Command::Rm(args) => power::rm(context, args).await,
+        Command::Inspect(args) => inspect::any(context, args).await,
+        Command::Top(args) => top::run(context, args).await,
+        Command::Stats(args) => stats::run(context, args).await,
+        Command::Events(args) => events::run(context, args).await,
+        Command::Port(args) => port::run(context, args).await,
+        Command::Pull(args) => pull::run(context, args).await,
+        Command::Images(args) => images::ls(context, args).await,
+        Command::Rmi(args) => images::rm(context, args).await,
+        Command::Load(args) => load::load(context, args).await,
+        Command::Save(args) => save::run(context, args).await,
+        Command::Import(args) => load::import(context, args).await,
+        Command::Tag(args) => images::tag(context, args).await,
+        Command::History(args) => history::run(context, args).await,
+        Command::Container(command) => container(context, command).await,
+        Command::Image(command) => image(context, command).await,
+        Command::Volume(command) => volume(context, command).await,
+        Command::Network(command) => network(context, command).await,
+        Command::System(command) => system(context, command).await,
+        Command::Version(args) => version::run(context, args).await,
+        Command::Info(args) => system::info(context, args).await,
+        // Has a runtime of its own, so `main` runs it.
+        Command::Daemon(_) => anyhow::bail!("a daemon cannot run inside of a client"),
+    }
+}
+
+async fn container(context: &Context, command: Container) -> Result<u8> {
+    match command {
+        Container::Ls(args) => ps::run(context, args).await,
+        Container::Logs(args) => logs::run(context, args).await,
+        Container::Run(args) => run::run(context, *args).await,
+        Container::Exec(args) => exec::run(context, args).await,
+        Container::Attach(args) => attach::run(context, args).await,
+        Container::Start(args) => attach::start(context, args).await,
+        Container::Stop(args) => power::stop(context, args).await,
+        Container::Restart(args) => power::restart(context, args).await,
+        Container::Kill(args) => power::kill(context, args).await,
+        Container::Pause(args) => power::pause(context, args).await,
+        Container::Unpause(args) => power::unpause(context, args).await,
+        Container::Wait(args) => power::wait(context, args).await,
+        Container::Rm(args) => power::rm(context, args).await,
+        Container::Inspect(args) => inspect::one(context, "container", args).await,
+        Container::Top(args) => top::run(context, args).await,
+        Container::Stats(args) => stats::run(context, args).await,
+        Container::Port(args) => port::run(context, args).await,
+        Container::Prune(args) => prune::containers(context, args).await,
+    }
+}
+
+async fn image(context: &Context, command: Image) -> Result<u8> {
+    match command {
+        Image::Ls(args) => images::ls(context, args).await,
+        Image::Pull(args) => pull::run(context, args).await,
+        Image::Inspect(args) => inspect::one(context, "image", args).await,
+        Image::History(args) => history::run(context, args).await,
+        Image::Tag(args) => images::tag(context, args).await,
+        Image::Rm(args) => images::rm(context, args).await,
+        Image::Prune(args) => prune::images(context, args).await,
+        Image::Load(args) => load::load(context, args).await,
+        Image::Save(args) => save::run(context, args).await,
+        Image::Import(args) => load::import(context, args).await,
+    }
+}
+
+async fn volume(context: &Context, command: Volume) -> Result<u8> {
+    match command {
+        Volume::Ls(args) => volume::ls(context, args).await,
+        Volume::Create(args) => volume::create(context, args).await,
+        Volume::Inspect(args) => inspect::one(context, "volume", args).await,
+        Volume::Rm(args) => volume::rm(context, args).await,
+        Volume::Prune(args) => prune::volumes(context, args).await,
+    }
+}
+
+async fn network(context: &Context, command: Network) -> Result<u8> {
+    match command {
+        Network::Ls(args) => network::ls(context, args).await,
+        Network::Create(args) => network::create(context, args).await,
+        Network::Inspect(args) => inspect::one(context, "network", args).await,
+        Network::Rm(args) => network::rm(context, args).await,
+        Network::Prune(args) => prune::networks(context, args).await,
+    }
+}
+
+async fn system(context: &Context, command: System) -> Result<u8> {
+    match command {
+        System::Df(args) => system::df(context, args).await,
+        System::Info(args) => system::info(context, args).await,
+        System::Events(args) => events::run(context, args).await,
+        System::Prune(args) => prune::system(context, args).await,
+    }
+}
+
+/// Does the same for each name; those that fail are told, the rest is done all the same.
+///
+/// # Errors
+/// One failed: all has been said.
+async fn each<F, Fut>(context: &Context, names: &[String], work: F) -> Result<u8>
+where
+    F: Fn(String) -> Fut,
+    Fut: Future<Output = Result<Option<String>>>,
+{
+    let mut code = 0;
+    // At once, answers in the order of the names: ten `stop`s take as long as the slowest.
+    let mut all = futures_util::stream::FuturesOrdered::new();
+    for name in names {
+        all.push_back(work(name.clone()));
+    }
+    use futures_util::StreamExt as _;
+    while let Some(result) = all.next().await {
+        match result {
+            Ok(Some(line)) => context.line(&line)?,
+            Ok(None) => {}
+            Err(error) => code = crate::failure::tell(context.printer, &error).max(1),
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,70 @@
+//! `config`: what a Compose file means. Needs no daemon.
+
+use crate::args::stack::{Config, ConfigFormat};
+use crate::context::Context;
+use crate::failure::{Silent, advised};
+use crate::project;
+use anyhow::{Context as _, Result};
+use compose::{Options, Project};
+
+pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
+    let options = Options { interpolate: !args.no_interpolate, normalize: !args.no_normalize, services: Vec::new() };
+    let loaded = project::load(&args.project, options)?;
+    project::show(context, &loaded.diagnostics);
+    let Some(project) = loaded.project.as_ref().filter(|_| !loaded.has_errors()) else {
+        return Err(Silent(1).into());
+    };
+    if args.quiet {
+        return Ok(0);
+    }
+    let text = text(&args, project)?;
+    match &args.output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("write {path}"))?,
+        None => context.data(&text)?,
+    }
+    Ok(0)
+}
+
+fn text(args: &Config, project: &Project) -> Result<String> {
+    let lines = |list: Vec<String>| list.into_iter().map(|line| line + "\n").collect::<String>();
+    if let Some(service) = &args.hash {
+        return hashes(service, project);
+    }
+    Ok(if args.services {
+        lines(project.services())
+    } else if args.images {
+        lines(project.images())
+    } else if args.volumes {
+        lines(project.volumes())
+    } else if args.networks {
+        lines(project.networks())
+    } else if args.profiles {
+        lines(project.profiles.clone())
+    } else {
+        let mut text = match args.format {
+            ConfigFormat::Yaml => project.to_yaml(),
+            ConfigFormat::Json => project.to_json(),
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text
+    })
+}
+
+/// `web 4f2a…`, a line a service.
+fn hashes(wanted: &str, project: &Project) -> Result<String> {
+    let names = match wanted {
+        "*" => project.services(),
+        list => list.split(',').map(str::to_owned).collect(),
+    };
+    let mut out = String::new();
+    for name in names {
+        let Some(hash) = project.hash(&name) else {
+            let known = project.services().join(", ");
+            return Err(advised(format!("--hash: there is no service `{name}`"), format!("there are: {known}")));
+        };
+        out.push_str(&format!("{name} {hash}\n"));
+    }
+    Ok(out)
+}

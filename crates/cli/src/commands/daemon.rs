@@ -1,0 +1,23 @@
+//! `daemon`.
+
+use crate::args::system::Daemon;
+use crate::settings::Settings;
+use anyhow::{Context as _, Result};
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// This program's own file can't be found. What goes wrong later is in the daemon's log.
+pub(crate) fn run(settings: &Settings, args: Daemon) -> Result<u8> {
+    let exe = std::env::current_exe().context("find this program's own file")?;
+    let code = daemon::main(daemon::DaemonArgs {
+        data_root: settings.data_root.clone(),
+        run_root: settings.run_root.clone(),
+        cgroup_parent: settings.cgroup_parent.clone(),
+        oci_runtime: args.oci_runtime,
+        insecure_registries: args.insecure_registries,
+        log_level: args.log_level,
+        exe,
+    });
+    Ok(u8::from(code != std::process::ExitCode::SUCCESS))
+}

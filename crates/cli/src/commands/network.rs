@@ -1,0 +1,194 @@
+//! `network ls`, `create`, `rm`.
+
+use super::each;
+use crate::args::object::{CreateNetwork, Ls, Rm};
+use crate::context::{Context, refused};
+use crate::render::human::created_at;
+use crate::render::list::{List, Row};
+use crate::{parse, start};
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::{ApiError, ErrorKind};
+use model::{IpamConfig, Network, NetworkId, NetworkSpec, Request, Response, State};
+
+pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
+    let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
+    if let Some((key, _)) =
+        filters.iter().find(|(key, _)| !matches!(key.as_str(), "name" | "driver" | "label" | "id" | "scope"))
+    {
+        bail!("--filter: `{key}` is no filter: name, id, driver, scope and label are");
+    }
+    let state = context.state().await?;
+    let mut networks: Vec<&Network> = state
+        .networks
+        .iter()
+        .filter(|network| super::volume::passes(&filters, &network.spec.name, driver(network), &network.spec.labels))
+        .filter(|network| {
+            let id = network.id.to_string();
+            filters.iter().filter(|(key, _)| key == "id").all(|(_, prefix)| id.starts_with(prefix.as_str()))
+        })
+        .collect();
+    networks.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+    let whole = args.listing.no_trunc;
+    let rows = networks.into_iter().map(|network| {
+        Row::default()
+            .with("ID", if whole { network.id.to_string() } else { network.id.short() })
+            .with("Name", network.spec.name.as_str())
+            .with("Driver", driver(network))
+            .with("Scope", "local")
+            .with("Internal", network.spec.internal.to_string())
+            .with("IPv6", network.spec.ipv6.to_string())
+            .with("Subnet", network.subnet.to_string())
+            .with("CreatedAt", created_at(0))
+            .labels(&network.spec.labels)
+    });
+    let list = List {
+        headings: &[
+            ("ID", "NETWORK ID"),
+            ("Name", "NAME"),
+            ("Driver", "DRIVER"),
+            ("Scope", "SCOPE"),
+            ("Internal", "INTERNAL"),
+            ("IPv6", "IPV6"),
+            ("Subnet", "SUBNET"),
+            ("Labels", "LABELS"),
+        ],
+        columns: vec!["ID", "Name", "Driver", "Scope"],
+        key: "ID",
+        rows: rows.collect(),
+    };
+    context.data(&list.render(&args.listing)?)?;
+    Ok(0)
+}
+
+fn driver(network: &Network) -> &str {
+    network.spec.driver.as_deref().unwrap_or("bridge")
+}
+
+pub(super) async fn create(context: &Context, args: CreateNetwork) -> Result<u8> {
+    if !matches!(args.driver.as_str(), "bridge" | "overlay") {
+        bail!("--driver: `{}` is no driver: bridge and overlay are", args.driver);
+    }
+    let spec = NetworkSpec {
+        name: args.name.clone(),
+        stack: None,
+        driver: Some(args.driver.clone()),
+        driver_opts: parse::strict_pairs(&args.opt).context("--opt")?,
+        internal: args.internal,
+        attachable: args.attachable,
+        ipv6: args.ipv6,
+        ipam: ipam(&args)?,
+        labels: parse::pairs(&args.label).context("--label")?,
+    };
+    start::ensure(context).await?;
+    match context.request(Request::CreateNetwork(Box::new(spec))).await? {
+        Response::Done { id, .. } => context.line(&id.unwrap_or(args.name))?,
+        _ => bail!("the daemon answered something else than was asked"),
+    }
+    Ok(0)
+}
+
+/// A block a subnet; gateways, ranges and reserved addresses go to the block that holds them.
+fn ipam(args: &CreateNetwork) -> Result<Vec<IpamConfig>> {
+    let mut blocks = Vec::new();
+    for text in &args.subnet {
+        let subnet =
+            model::Subnet::parse(text).ok_or_else(|| anyhow!("--subnet: `{text}` is no block of addresses"))?;
+        blocks.push((subnet, IpamConfig { subnet: Some(text.clone()), ..IpamConfig::default() }));
+    }
+    let address = |text: &str, flag: &str| {
+        let plain = text.split('/').next().unwrap_or(text);
+        plain.parse::<std::net::IpAddr>().map_err(|_| anyhow!("{flag}: `{text}` is no address"))
+    };
+    let mut place = |text: &str, flag: &str, put: &mut dyn FnMut(&mut IpamConfig)| -> Result<()> {
+        let address = address(text, flag)?;
+        match blocks.iter_mut().find(|(subnet, _)| subnet.contains(address)) {
+            Some((_, config)) => put(config),
+            None => bail!("{flag}: {text} is in none of the blocks of --subnet"),
+        }
+        Ok(())
+    };
+    for text in &args.gateway {
+        place(text, "--gateway", &mut |config| config.gateway = Some(text.clone()))?;
+    }
+    for text in &args.ip_range {
+        place(text, "--ip-range", &mut |config| config.ip_range = Some(text.clone()))?;
+    }
+    for text in &args.aux_address {
+        let (name, value) = parse::pair(text).context("--aux-address")?;
+        place(&value, "--aux-address", &mut |config| {
+            config.aux_addresses.insert(name.clone(), value.clone());
+        })?;
+    }
+    Ok(blocks.into_iter().map(|(_, config)| config).collect())
+}
+
+pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
+    let state = context.state().await?;
+    let (state, force) = (&state, args.force);
+    each(context, &args.names, |name| async move {
+        let Some(id) = find(state, &name)? else {
+            if force {
+                return Ok(None);
+            }
+            return Err(api::client::ClientError::Api(ApiError::new(
+                ErrorKind::NotFound,
+                format!("no such network: {name}"),
+            ))
+            .into());
+        };
+        match context.propose(Request::RemoveNetwork(id)).await? {
+            Response::Refused { kind, diagnostics } => Err(refused(kind, &diagnostics).into()),
+            _ => Ok(Some(name)),
+        }
+    })
+    .await
+}
+
+/// By name, id, or a prefix of the id that means one network.
+fn find(state: &State, wanted: &str) -> Result<Option<NetworkId>> {
+    let exact = state.networks.iter().find(|network| network.spec.name == wanted || network.id.to_string() == wanted);
+    if let Some(network) = exact {
+        return Ok(Some(network.id));
+    }
+    let prefixed: Vec<&Network> = state
+        .networks
+        .iter()
+        .filter(|network| !wanted.is_empty() && network.id.to_string().starts_with(wanted))
+        .collect();
+    match prefixed.as_slice() {
+        [] => Ok(None),
+        [network] => Ok(Some(network.id)),
+        _ => bail!("`{wanted}` may mean several networks: give more digits"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::args::{Cli, Command, object};
+    use clap::Parser as _;
+
+    fn made(line: &str) -> Result<Vec<IpamConfig>> {
+        let words = ["rswarm", "network", "create"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Network(object::Network::Create(args)) => ipam(&args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn addresses_go_to_the_block_that_holds_them() {
+        let blocks = made(
+            "--subnet 10.9.0.0/16 --subnet fd00::/64 --gateway fd00::1 --gateway 10.9.0.1 --ip-range 10.9.5.0/24 \
+             --aux-address host=10.9.0.9 net",
+        )
+        .unwrap();
+        assert_eq!(blocks[0].gateway.as_deref(), Some("10.9.0.1"));
+        assert_eq!(blocks[0].ip_range.as_deref(), Some("10.9.5.0/24"));
+        assert_eq!(blocks[0].aux_addresses["host"], "10.9.0.9");
+        assert_eq!(blocks[1].gateway.as_deref(), Some("fd00::1"));
+        assert!(made("--gateway 10.0.0.1 net").is_err());
+        assert!(made("--subnet 10.0.0.0 net").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! `stop`, `restart`, `kill`, `pause`, `unpause`, `wait`, `rm`: each name is printed when it is done.
+
+use super::each;
+use crate::args::container::{Kill, Names, Restart, Rm, Stop};
+use crate::context::{Context, is_not_found, unexpected};
+use anyhow::Result;
+use api::{Call, Reply};
+use model::PowerAction;
+
+pub(super) async fn stop(context: &Context, args: Stop) -> Result<u8> {
+    let action = PowerAction::Stop { timeout: grace(args.time), signal: args.signal };
+    power(context, &args.names, action).await
+}
+
+pub(super) async fn restart(context: &Context, args: Restart) -> Result<u8> {
+    power(context, &args.names, PowerAction::Restart { timeout: grace(args.time) }).await
+}
+
+/// Docker: a negative time waits for ever.
+fn grace(seconds: Option<i64>) -> Option<u64> {
+    const FOR_EVER: u64 = 100 * 365 * 24 * 3600;
+    seconds.map(|seconds| u64::try_from(seconds).unwrap_or(FOR_EVER))
+}
+
+async fn power(context: &Context, names: &[String], action: PowerAction) -> Result<u8> {
+    let action = &action;
+    each(context, names, |container| async move {
+        context.order(Call::Power { container: container.clone(), action: action.clone() }).await?;
+        Ok(Some(container))
+    })
+    .await
+}
+
+pub(super) async fn kill(context: &Context, args: Kill) -> Result<u8> {
+    let signal = &args.signal;
+    each(context, &args.names, |container| async move {
+        context.order(Call::Kill { container: container.clone(), signal: signal.clone() }).await?;
+        Ok(Some(container))
+    })
+    .await
+}
+
+pub(super) async fn pause(context: &Context, args: Names) -> Result<u8> {
+    each(context, &args.names, |container| async move {
+        context.order(Call::Pause(container.clone())).await?;
+        Ok(Some(container))
+    })
+    .await
+}
+
+pub(super) async fn unpause(context: &Context, args: Names) -> Result<u8> {
+    each(context, &args.names, |container| async move {
+        context.order(Call::Unpause(container.clone())).await?;
+        Ok(Some(container))
+    })
+    .await
+}
+
+pub(super) async fn wait(context: &Context, args: Names) -> Result<u8> {
+    each(context, &args.names, |container| async move {
+        match context.call(Call::Wait(container)).await? {
+            Reply::Exited(code) => Ok(Some(code.to_string())),
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
+    let (force, volumes) = (args.force, args.volumes);
+    each(context, &args.names, |container| async move {
+        match context.order(Call::RemoveContainer { container: container.clone(), force, volumes }).await {
+            Ok(()) => Ok(Some(container)),
+            Err(error) if force && is_not_found(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}

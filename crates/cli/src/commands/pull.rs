@@ -1,0 +1,177 @@
+//! `pull`, and the progress of pulls wherever they are needed.
+
+use crate::args::image::Pull;
+use crate::context::{Context, is_not_found};
+use crate::printer::Printer;
+use crate::render::human::{decimal_size, ellipsis};
+use anyhow::Result;
+use api::client::ClientError;
+use api::{Call, PullProgress, StreamCall, StreamItem};
+
+pub(super) async fn run(context: &Context, args: Pull) -> Result<u8> {
+    crate::start::ensure(context).await?;
+    one(context, &args.reference, args.quiet).await?;
+    context.line(&args.reference)?;
+    Ok(0)
+}
+
+/// Is the image on this machine?
+///
+/// # Errors
+/// The daemon can't be reached, or the reference makes no sense.
+pub(super) async fn is_here(context: &Context, image: &str) -> Result<bool> {
+    match context.inspect(Call::InspectImage(image.to_owned())).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Pulls one image and shows how it goes.
+///
+/// # Errors
+/// It can't be pulled.
+pub(super) async fn one(context: &Context, reference: &str, quiet: bool) -> Result<()> {
+    let mut layers = Layers::new(context.printer, reference, quiet);
+    let mut items = context.client.stream(&StreamCall::Pull { reference: reference.to_owned() }).await?;
+    let result = loop {
+        match items.next().await {
+            Ok(Some(StreamItem::Pull(progress))) => layers.take(progress),
+            Ok(Some(StreamItem::Message(text))) => layers.say(&text),
+            Ok(Some(_)) => {}
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    layers.end();
+    result.map_err(ClientError::into)
+}
+
+/// Pulls several, all at once. One that can't be had is told by whoever needs it.
+pub(super) async fn several(context: &Context, references: &[String], quiet: bool) {
+    match references {
+        [] => {}
+        [reference] => {
+            context.printer.say(&format!("pulling {reference}"));
+            let _told_by_deploy = one(context, reference, quiet).await;
+        }
+        several => {
+            // Blocks that are redrawn would overwrite each other: here lines tell beginning and end.
+            let pulls = several.iter().map(|reference| async move {
+                context.printer.say(&format!("pulling {reference}"));
+                if one(context, reference, true).await.is_ok() {
+                    context.printer.say(&format!("pulled {reference}"));
+                }
+            });
+            futures_util::future::join_all(pulls).await;
+        }
+    }
+}
+
+/// Layers of an image on their way.
+struct Layers {
+    printer: Printer,
+    reference: String,
+    quiet: bool,
+    list: Vec<PullProgress>,
+    drawn: usize,
+    last_draw: Option<std::time::Instant>,
+}
+
+impl Layers {
+    fn new(printer: Printer, reference: &str, quiet: bool) -> Layers {
+        Layers { printer, reference: reference.to_owned(), quiet, list: Vec::new(), drawn: 0, last_draw: None }
+    }
+
+    fn take(&mut self, progress: PullProgress) {
+        let known = self.list.iter_mut().find(|known| known.id == progress.id);
+        let news = known.as_ref().is_none_or(|known| known.status != progress.status);
+        match known {
+            Some(known) => *known = progress.clone(),
+            None => self.list.push(progress.clone()),
+        }
+        if self.quiet {
+            return;
+        }
+        if self.printer.live {
+            // A fast pull reports thousands of times a second.
+            let due = self.last_draw.is_none_or(|last| last.elapsed() > std::time::Duration::from_millis(50));
+            if news || due {
+                self.draw();
+            }
+        } else if news {
+            self.printer.say(&format!("{}: {}", progress.id, progress.status));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        if !self.quiet {
+            self.printer.say(text);
+            self.drawn = 0;
+        }
+    }
+
+    fn draw(&mut self) {
+        let (rows, columns) = crate::terminal::size().unwrap_or((24, 80));
+        let text = self.block(usize::from(rows), usize::from(columns));
+        self.printer.raw_err(&text);
+        self.last_draw = Some(std::time::Instant::now());
+    }
+
+    fn block(&mut self, rows: usize, columns: usize) -> String {
+        let mut out = String::new();
+        if self.drawn > 0 {
+            out.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        let room = rows.saturating_sub(2).max(1);
+        let skipped = self.list.len().saturating_sub(room);
+        let shown: Vec<String> =
+            self.list.iter().skip(skipped).map(|layer| ellipsis(&line(layer), columns.saturating_sub(1))).collect();
+        self.drawn = shown.len();
+        for text in shown {
+            out.push_str(&text);
+            out.push_str("\x1b[K\n");
+        }
+        out.push_str("\x1b[J");
+        out
+    }
+
+    fn end(&mut self) {
+        if !self.quiet && self.printer.live && !self.list.is_empty() {
+            self.draw();
+        }
+        self.list.retain(|layer| layer.id == self.reference);
+    }
+}
+
+/// `4f4fb700ef54: downloading [=====>    ]  1.2MB/5MB`.
+fn line(layer: &PullProgress) -> String {
+    if layer.total == 0 || layer.current >= layer.total {
+        return format!("{}: {}", layer.id, layer.status);
+    }
+    const WIDTH: u64 = 30;
+    let filled = usize::try_from(layer.current.saturating_mul(WIDTH) / layer.total).unwrap_or(0);
+    let bar = format!("{}>", "=".repeat(filled));
+    let width = usize::try_from(WIDTH + 1).unwrap_or(31);
+    format!(
+        "{}: {} [{bar:width$}] {}/{}",
+        layer.id,
+        layer.status,
+        decimal_size(layer.current),
+        decimal_size(layer.total)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_show_how_far_they_are() {
+        let layer =
+            |current, total| PullProgress { id: "abc".to_owned(), status: "downloading".to_owned(), current, total };
+        assert_eq!(line(&layer(0, 0)), "abc: downloading");
+        assert_eq!(line(&layer(500, 1000)), "abc: downloading [===============>               ] 500B/1kB");
+        assert_eq!(line(&layer(1000, 1000)), "abc: downloading");
+    }
+}

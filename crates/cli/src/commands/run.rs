@@ -1,0 +1,172 @@
+//! `run`: a new container, in the foreground or not.
+
+use crate::args::run::Run;
+use crate::args::stack::Pull;
+use crate::commands::pull;
+use crate::context::{Context, request_id};
+use crate::failure::{Coded, Silent, advised};
+use crate::session::{self, Wants};
+use crate::spec::{self, Surroundings};
+use crate::terminal::{self, DetachKeys};
+use crate::{names, project, start};
+use anyhow::{Context as _, Result, bail};
+use api::client::ClientError;
+use api::{Call, ErrorKind, SessionCall};
+use model::{Request, Response, ServiceSpec};
+use std::time::Duration;
+
+pub(super) async fn run(context: &Context, args: Run) -> Result<u8> {
+    match try_run(context, args).await {
+        Ok(code) => Ok(code),
+        Err(error) if error.is::<Silent>() || error.is::<Coded>() => Err(error),
+        // Docker's code for "it never ran".
+        Err(error) => Err(Coded { code: 125, error }.into()),
+    }
+}
+
+async fn try_run(context: &Context, mut args: Run) -> Result<u8> {
+    let detach = DetachKeys::parse(&args.detach_keys)?;
+    if args.tty && args.interactive && !args.detach && !terminal::stdin_is_terminal() {
+        return Err(advised("the input is no terminal, so -t makes no sense", "leave out -t, or run it in a terminal"));
+    }
+    if let Some(path) = &args.cidfile
+        && std::path::Path::new(path).exists()
+    {
+        return Err(advised(format!("--cidfile: {path} is there already"), "remove it, or name another file"));
+    }
+    start::ensure(context).await?;
+    let image = args.words.first().cloned().unwrap_or_default();
+    let exposed = image_ports(context, &mut args, &image).await?;
+    let cwd = project::cwd()?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let read = |path: &str| std::fs::read_to_string(path);
+    let around = Surroundings { variable: &variable, read: &read, cwd };
+    let name = match &args.process.name {
+        Some(name) => checked(name)?,
+        None => names::random(false)?,
+    };
+    let mut spec = spec::service(&args, &name, &exposed, &around)?;
+    for again in [true, true, true, false] {
+        let result = match args.detach {
+            true => background(context, &spec, &args).await,
+            false => foreground(context, &spec, &args, detach.clone()).await,
+        };
+        match result {
+            Err(error) if again && args.process.name.is_none() && is_conflict(&error) => {
+                spec.name = names::random(true)?;
+                spec.key = spec.name.clone();
+            }
+            result => return result,
+        }
+    }
+    bail!("no free name was found: give one with --name")
+}
+
+fn is_conflict(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Api(error)) if error.kind == ErrorKind::Conflict)
+}
+
+/// Docker's rule for names.
+fn checked(name: &str) -> Result<String> {
+    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if !first || !rest || name.len() < 2 {
+        bail!("--name: `{name}` is no name: two or more letters, digits, `_`, `.` or `-`, the first a letter or digit");
+    }
+    Ok(name.to_owned())
+}
+
+/// Pulls the image, with progress, if it is to be pulled; the ports that it exposes, if they are wanted.
+async fn image_ports(context: &Context, args: &mut Run, image: &str) -> Result<Vec<String>> {
+    match args.pull {
+        Some(Pull::Never) => {}
+        Some(Pull::Always) => {
+            pull::one(context, image, args.quiet).await?;
+            args.pull = Some(Pull::Missing);
+        }
+        Some(Pull::Missing) | None => {
+            if !pull::is_here(context, image).await? {
+                context.printer.say(&format!("image {image} is not here: pulling it"));
+                pull::one(context, image, args.quiet).await?;
+            }
+        }
+    }
+    if !args.network.publish_all {
+        return Ok(Vec::new());
+    }
+    let inspected = context.inspect(Call::InspectImage(image.to_owned())).await?;
+    let ports = inspected.pointer("/Config/ExposedPorts").and_then(|ports| ports.as_object());
+    Ok(ports.map(|ports| ports.keys().cloned().collect()).unwrap_or_default())
+}
+
+async fn foreground(context: &Context, spec: &ServiceSpec, args: &Run, detach: DetachKeys) -> Result<u8> {
+    let call = SessionCall::Run {
+        id: request_id()?,
+        spec: Box::new(spec.clone()),
+        stdin: args.interactive,
+        size: if args.tty { terminal::size() } else { None },
+    };
+    let stream = context.client.session(&call).await?;
+    if let Some(path) = &args.cidfile {
+        write_id(context, &spec.name, path).await?;
+    }
+    let wants = Wants { stdin: args.interactive, tty: args.tty, detach, sig_proxy: args.sig_proxy };
+    Ok(session::converse(stream, wants).await?.code())
+}
+
+async fn background(context: &Context, spec: &ServiceSpec, args: &Run) -> Result<u8> {
+    let request = Request::PutService { spec: Box::new(spec.clone()), create: true };
+    match context.request(request).await? {
+        Response::Done { .. } => {}
+        _ => bail!("the daemon answered something else than was asked"),
+    }
+    let (id, failure) = started(context, &spec.name).await?;
+    if let Some(path) = &args.cidfile {
+        std::fs::write(path, &id).with_context(|| format!("--cidfile: write {path}"))?;
+    }
+    context.line(&id)?;
+    match failure {
+        None => Ok(0),
+        Some((code, why)) => Err(Coded { code, error: anyhow::anyhow!("start container {}: {why}", spec.name) }.into()),
+    }
+}
+
+/// Waits until the container was started; its id, and what went wrong with its exit code.
+async fn started(context: &Context, name: &str) -> Result<(String, Option<(u8, String)>)> {
+    let mut pause = Duration::from_millis(2);
+    let mut id = None;
+    loop {
+        let value = match context.inspect(Call::InspectContainer(name.to_owned())).await {
+            Ok(value) => value,
+            // Its task is planned a moment after its service is there; with --rm it may be gone again.
+            Err(ClientError::Api(error)) if error.kind == ErrorKind::NotFound => match id {
+                Some(id) => return Ok((id, None)),
+                None => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                    continue;
+                }
+            },
+            Err(error) => return Err(error.into()),
+        };
+        let text = |path: &str| value.pointer(path).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        id = Some(text("/Id"));
+        match text("/Rswarm/TaskState").as_str() {
+            "running" | "complete" | "shutdown" | "failed" => return Ok((text("/Id"), None)),
+            "rejected" | "orphaned" => {
+                let code = value.pointer("/State/ExitCode").and_then(|code| code.as_u64()).unwrap_or(0);
+                let code = u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(125);
+                return Ok((text("/Id"), Some((code, text("/Rswarm/Message")))));
+            }
+            _ => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+async fn write_id(context: &Context, name: &str, path: &str) -> Result<()> {
+    let value = context.inspect(Call::InspectContainer(name.to_owned())).await?;
+    let id = value.pointer("/Id").and_then(|id| id.as_str()).unwrap_or_default();
+    std::fs::write(path, id).with_context(|| format!("--cidfile: write {path}"))
+}

@@ -1,0 +1,18 @@
+//! `top`.
+
+use crate::args::container::Top;
+use crate::context::{Context, unexpected};
+use crate::render::table::table;
+use anyhow::Result;
+use api::{Call, Reply};
+
+pub(super) async fn run(context: &Context, args: Top) -> Result<u8> {
+    match context.call(Call::Top(args.container)).await? {
+        Reply::Top(top) => {
+            let rows: Vec<Vec<String>> = std::iter::once(top.titles).chain(top.processes).collect();
+            context.data(&table(&rows))?;
+            Ok(0)
+        }
+        other => Err(unexpected(&other)),
+    }
+}

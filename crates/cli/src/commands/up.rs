@@ -1,0 +1,258 @@
+//! `up`: load, deploy, follow until settled.
+
+use crate::args::stack::Up;
+use crate::commands::pull;
+use crate::context::{Context, now, refused};
+use crate::failure::{Silent, advised};
+use crate::follow::{Board, Outcome, Trouble};
+use crate::printer::{Colour, paint};
+use crate::render::status::Screen;
+use crate::{parse, project, spec, start};
+use anyhow::{Context as _, Result, bail};
+use api::client::{ClientError, Items};
+use api::{StreamCall, StreamItem};
+use compose::Options;
+use model::{Mode, ObjectChange, PullPolicy, Request, Response, StackSpec, Time};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How often judgements that depend on time are made again, and the wheel turns.
+const TICK: Duration = Duration::from_millis(100);
+/// Lines of its log that a replica that failed is shown with.
+const LOG_LINES: u64 = 10;
+
+pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
+    let timeout = args.timeout.as_deref().map(parse::patience).transpose().context("--timeout")?;
+    let loaded = project::load(&args.project, Options::default())?;
+    project::tell(context, &loaded)?;
+    let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
+    scale(&mut stack, &args.scale)?;
+    if let Some(policy) = args.pull {
+        for service in stack.services.values_mut() {
+            service.container.pull_policy = spec::pull_policy(Some(policy));
+        }
+    }
+    start::ensure(context).await?;
+    fetch_images(context, &stack, args.quiet).await?;
+    let name = stack.name.clone();
+    let changes = deploy(context, stack, &args).await?;
+    if args.no_wait {
+        return Ok(0);
+    }
+    follow(context, &name, &changes, timeout, args.quiet).await
+}
+
+/// `--scale SERVICE=N`.
+fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
+    for text in texts {
+        let parts = text.split_once('=').map(|(key, count)| (key, count.parse::<u32>()));
+        let Some((key, Ok(count))) = parts else {
+            bail!("--scale: `{text}` is not of the form SERVICE=N");
+        };
+        let Some(service) = stack.services.values_mut().find(|service| service.key == key) else {
+            let known: Vec<&str> = stack.services.values().map(|service| service.key.as_str()).collect();
+            return Err(advised(
+                format!("--scale: there is no service `{key}`"),
+                format!("there are: {}", known.join(", ")),
+            ));
+        };
+        match &mut service.mode {
+            Mode::Replicated { replicas } => *replicas = count,
+            Mode::ReplicatedJob { total, concurrent } => {
+                (*total, *concurrent) = (count, (*concurrent).min(count.max(1)))
+            }
+            Mode::Global | Mode::GlobalJob => bail!("--scale: service `{key}` runs once on every node"),
+        }
+        if count > 1
+            && let Some(name) = &service.container.container_name
+        {
+            return Err(advised(
+                format!("--scale: service `{key}` has the container name `{name}`, so there can be only one"),
+                "remove `container_name` from the file",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Pulls what is missing, with progress. Images that can't be had are told by the deployment.
+async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bool) -> Result<()> {
+    let wanted: BTreeSet<&str> = stack
+        .services
+        .values()
+        .map(|service| &service.container)
+        .filter(|container| container.pull_policy == PullPolicy::Missing && container.image_digest.is_none())
+        .map(|container| container.image.as_str())
+        .collect();
+    let mut missing = Vec::new();
+    for image in wanted {
+        if !pull::is_here(context, image).await? {
+            missing.push(image.to_owned());
+        }
+    }
+    pull::several(context, &missing, quiet).await;
+    Ok(())
+}
+
+async fn deploy(context: &Context, stack: StackSpec, args: &Up) -> Result<Vec<ObjectChange>> {
+    let request = Request::Deploy {
+        stack: Box::new(stack),
+        remove_orphans: args.remove_orphans,
+        force_recreate: args.force_recreate,
+    };
+    match context.propose(request).await? {
+        Response::Done { changes, warnings, .. } => {
+            project::show(context, &warnings);
+            if !args.quiet {
+                tell(context, &changes);
+            }
+            Ok(changes)
+        }
+        Response::Refused { kind, diagnostics } => {
+            // Those that have a place in a file are shown with it.
+            if diagnostics.iter().any(|diagnostic| diagnostic.span.is_some()) {
+                project::show(context, &diagnostics);
+                return Err(Silent(1).into());
+            }
+            Err(refused(kind, &diagnostics).into())
+        }
+        Response::State(_) => bail!("the daemon answered a deployment with its state"),
+    }
+}
+
+/// What changed besides services, and which fields of those.
+pub(super) fn tell(context: &Context, changes: &[ObjectChange]) {
+    for change in changes.iter().filter(|change| change.action != "unchanged") {
+        let text = format!("{} {}: {}", change.kind, change.name, change.action);
+        context.printer.say(&text);
+        for field in &change.fields {
+            context.printer.say(&format!("  {}", paint(context.printer.colour_err, Colour::Dim, field)));
+        }
+    }
+    let unchanged: Vec<&str> = changes
+        .iter()
+        .filter(|change| change.kind == "service" && change.action == "unchanged")
+        .map(|change| change.name.as_str())
+        .collect();
+    for name in unchanged {
+        context.printer.say(&format!("service {name}: unchanged"));
+    }
+}
+
+/// Shows the stack until it has settled, one replica fails for good, or time is up.
+async fn follow(
+    context: &Context,
+    stack: &str,
+    changes: &[ObjectChange],
+    timeout: Option<Duration>,
+    quiet: bool,
+) -> Result<u8> {
+    let unchanged = changes.iter().filter(|change| change.kind == "service" && change.action == "unchanged");
+    let mut board = Board::new(unchanged.map(|change| change.name.clone()).collect());
+    let mut screen = Screen::new(context.printer, quiet);
+    let began = Instant::now();
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut items = watch(context, stack).await?;
+    let mut ticks = tokio::time::interval(TICK);
+    let outcome = loop {
+        tokio::select! {
+            item = items.next() => match item {
+                Ok(Some(StreamItem::Watch(state))) => board.observe(*state, Time(now())),
+                Ok(Some(_)) => continue,
+                Ok(None) if board.lines(Time(now())).is_empty() => break Outcome::Settled,
+                // The daemon went away: the stack lives on, and so may the next daemon.
+                Ok(None) | Err(ClientError::Protocol(_) | ClientError::Connect { .. }) => {
+                    if !context.returns().await {
+                        bail!("the daemon went away; what it was told to do goes on when it is back");
+                    }
+                    items = watch(context, stack).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            },
+            _ = ticks.tick() => board.look(Time(now())),
+            _ = &mut interrupted => {
+                context.printer.say(&format!("detached: {stack} goes on coming up; `rswarm ps -p {stack}` shows it"));
+                return Ok(130);
+            }
+        }
+        let lines = board.lines(Time(now()));
+        screen.show(stack, &lines, began.elapsed());
+        match board.outcome(Time(now())) {
+            // Before the first state there is nothing to judge.
+            Outcome::Settled if !lines.is_empty() || changes.iter().all(|change| change.kind != "service") => {
+                break Outcome::Settled;
+            }
+            Outcome::Failed => break Outcome::Failed,
+            _ if timeout.is_some_and(|timeout| began.elapsed() >= timeout) => break Outcome::Pending,
+            _ => {}
+        }
+    };
+    let troubles = board.troubles(Time(now()));
+    match outcome {
+        Outcome::Settled => Ok(0),
+        Outcome::Failed => report(context, stack, &format!("{stack} did not come up"), &troubles).await,
+        Outcome::Pending => {
+            let waited = timeout.unwrap_or_default().as_secs_f64();
+            report(context, stack, &format!("{stack} did not come up within {waited} s"), &troubles).await
+        }
+    }
+}
+
+pub(super) async fn watch(context: &Context, stack: &str) -> Result<Items> {
+    Ok(context.client.stream(&StreamCall::Watch { stack: stack.to_owned() }).await?)
+}
+
+/// Says for each replica in trouble what happened, with its last log lines.
+async fn report(context: &Context, stack: &str, head: &str, troubles: &[Trouble]) -> Result<u8> {
+    let printer = context.printer;
+    printer.say(&format!("{}: {head}", paint(printer.colour_err, Colour::Red, "error")));
+    for trouble in troubles {
+        printer.say(&format!("  {}: {}", paint(printer.colour_err, Colour::Bold, &trouble.replica), trouble.what));
+        if trouble.has_run {
+            for line in last_lines(context, trouble).await {
+                printer.say(&format!("    | {line}"));
+            }
+        }
+    }
+    printer.hint(&format!(
+        "rswarm goes on trying; `rswarm ps -p {stack} -a` shows how it stands, `rswarm down -p {stack}` gives up"
+    ));
+    Ok(1)
+}
+
+/// The end of a replica's log; empty when there is none.
+async fn last_lines(context: &Context, trouble: &Trouble) -> Vec<String> {
+    let call = StreamCall::Logs {
+        containers: vec![trouble.task.to_string()],
+        stack: None,
+        services: Vec::new(),
+        follow: false,
+        tail: Some(LOG_LINES),
+        since: None,
+        until: None,
+    };
+    let mut lines = Vec::new();
+    let Ok(mut items) = context.client.stream(&call).await else { return lines };
+    while let Ok(Some(item)) = items.next().await {
+        if let StreamItem::Log(line) = item {
+            lines.push(line.line);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn scaling_needs_a_service_and_a_number() {
+        let mut stack = StackSpec::default();
+        for text in ["web", "web=x", "web=-1", "web=2"] {
+            assert!(scale(&mut stack, &[text.to_owned()]).is_err(), "{text}");
+        }
+        scale(&mut stack, &[]).unwrap();
+    }
+}

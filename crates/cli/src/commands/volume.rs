@@ -1,0 +1,111 @@
+//! `volume ls`, `create`, `rm`.
+
+use super::each;
+use crate::args::object::{CreateVolume, Ls, Rm};
+use crate::context::{Context, means_not_found, random};
+use crate::render::list::{List, Row};
+use crate::{parse, start};
+use anyhow::{Context as _, Result, bail};
+use model::{Request, VolumeSpec};
+use std::collections::BTreeMap;
+
+pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
+    let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
+    let dangling = filters.iter().find(|(key, _)| key == "dangling").map(|(_, value)| value == "true" || value == "1");
+    if let Some((key, _)) =
+        filters.iter().find(|(key, _)| !matches!(key.as_str(), "name" | "driver" | "label" | "dangling"))
+    {
+        bail!("--filter: `{key}` is no filter: name, driver, label and dangling are");
+    }
+    let state = context.state().await?;
+    let used = |name: &str| {
+        state
+            .services
+            .iter()
+            .flat_map(|service| &service.spec.container.mounts)
+            .any(|mount| matches!(&mount.source, model::MountSource::Volume { name: used, .. } if used == name))
+    };
+    let mut volumes: Vec<&VolumeSpec> = state
+        .volumes
+        .iter()
+        .filter(|volume| passes(&filters, &volume.name, volume.driver.as_deref().unwrap_or("local"), &volume.labels))
+        .filter(|volume| dangling.is_none_or(|wanted| used(&volume.name) != wanted))
+        .collect();
+    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    let rows = volumes.into_iter().map(|volume| {
+        Row::default()
+            .with("Driver", volume.driver.as_deref().unwrap_or("local"))
+            .with("Name", volume.name.as_str())
+            .with("Scope", "local")
+            .with(
+                "Mountpoint",
+                context.settings.data_root.join("volumes").join(&volume.name).join("_data").display().to_string(),
+            )
+            .labels(&volume.labels)
+    });
+    let list = List {
+        headings: &[
+            ("Driver", "DRIVER"),
+            ("Name", "VOLUME NAME"),
+            ("Scope", "SCOPE"),
+            ("Mountpoint", "MOUNTPOINT"),
+            ("Labels", "LABELS"),
+        ],
+        columns: vec!["Driver", "Name"],
+        key: "Name",
+        rows: rows.collect(),
+    };
+    context.data(&list.render(&args.listing)?)?;
+    Ok(0)
+}
+
+/// Do name, driver and labels pass? Names are alternatives.
+pub(super) fn passes(
+    filters: &[(String, String)],
+    name: &str,
+    driver: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    let mut names = filters.iter().filter(|(key, _)| key == "name").peekable();
+    if names.peek().is_some() && !names.any(|(_, text)| name.contains(text.as_str())) {
+        return false;
+    }
+    filters.iter().all(|(key, value)| match key.as_str() {
+        "driver" => driver == value,
+        "label" => match value.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+            None => labels.contains_key(value),
+        },
+        _ => true,
+    })
+}
+
+pub(super) async fn create(context: &Context, args: CreateVolume) -> Result<u8> {
+    let name = match args.name {
+        Some(name) => name,
+        None => format!("{:032x}", u128::from_be_bytes(random()?)),
+    };
+    let spec = VolumeSpec {
+        name: name.clone(),
+        stack: None,
+        driver: Some(args.driver).filter(|driver| driver != "local"),
+        driver_opts: parse::strict_pairs(&args.opt).context("--opt")?,
+        labels: parse::pairs(&args.label).context("--label")?,
+    };
+    start::ensure(context).await?;
+    context.request(Request::CreateVolume(Box::new(spec))).await?;
+    context.line(&name)?;
+    Ok(0)
+}
+
+pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
+    let force = args.force;
+    each(context, &args.names, |name| async move {
+        match context.request(Request::RemoveVolume(name.clone())).await {
+            Ok(_) => Ok(Some(name)),
+            Err(error) if force && means_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}

@@ -1,0 +1,412 @@
+//! A stack on its way up, as seen from outside: which replicas serve, which fail, and whether there
+//! is anything left to wait for. Pure: states and times come in, a [`Board`] comes out.
+
+use model::{
+    Mode, NodeId, RestartScope, Service, ServiceId, State, Task, TaskId, TaskState, Time, UpdateState, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A replica that has failed before must run so long to count as running.
+const STEADY: Duration = Duration::from_secs(3);
+/// A replica that has ended gets its replacement within this time, if at all.
+const REPLACED_WITHIN: Duration = Duration::from_millis(1500);
+/// Others get so long to show their own failure, once one has failed for good.
+const TOGETHER: Duration = Duration::from_millis(800);
+/// A service that is to run on every node has a task on one of them within this time, if at all.
+const PLACED_WITHIN: Duration = Duration::from_secs(2);
+/// In-place restarts of one replica that mean that it will not come up.
+const RESTARTS: u32 = 5;
+/// Failed tasks of one slot that mean the same.
+const FAILURES: u32 = 3;
+/// Tasks of one slot that could not even be started.
+const REJECTIONS: u32 = 2;
+
+/// Where a service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not there yet.
+    Working,
+    /// As asked for.
+    Ready,
+    /// Will not come up by itself, as far as can be seen.
+    Failed,
+    /// Is being removed.
+    Leaving,
+}
+
+/// A service in a word and a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Key of the service.
+    pub(crate) key: String,
+    pub(crate) standing: Standing,
+    /// Replicas as asked for.
+    pub(crate) ready: usize,
+    /// Replicas wanted.
+    pub(crate) wanted: usize,
+    /// `running`, `starting`, `waits for db`, …
+    pub(crate) phase: String,
+}
+
+/// A replica that failed or is late, for the report at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// `web.1`.
+    pub(crate) replica: String,
+    /// The newest task that has something to tell.
+    pub(crate) task: TaskId,
+    /// What happened: `exit code 3, 5 times`.
+    pub(crate) what: String,
+    /// There may be a log.
+    pub(crate) has_run: bool,
+}
+
+/// Is there anything left to wait for?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Pending,
+    Settled,
+    Failed,
+}
+
+/// Number of the slot, and the node where that is the slot.
+type Slot = (ServiceId, u32, Option<NodeId>);
+
+#[derive(Debug, Clone, Default)]
+struct Past {
+    failed: BTreeSet<TaskId>,
+    rejected: BTreeSet<TaskId>,
+    restarts: BTreeMap<TaskId, u32>,
+    /// The slot has nothing that runs or will run, since then.
+    ended_since: Option<Time>,
+}
+
+/// What is known of a stack that comes up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board {
+    /// Services that `up` has not changed: what ended before it is not its business.
+    unchanged: BTreeSet<String>,
+    old: BTreeSet<TaskId>,
+    old_restarts: BTreeMap<TaskId, u32>,
+    began: Option<Time>,
+    slots: BTreeMap<Slot, Past>,
+    failed_since: Option<Time>,
+    state: State,
+}
+
+/// One replica, now.
+enum Replica {
+    Ready,
+    Working(String),
+    /// It cannot go on by itself until something else does.
+    Blocked(String),
+    Failed,
+}
+
+impl Board {
+    /// `unchanged`: full names of services that were there already, as they should be.
+    pub(crate) fn new(unchanged: BTreeSet<String>) -> Board {
+        Board { unchanged, ..Board::default() }
+    }
+
+    /// Takes a newer state in.
+    pub(crate) fn observe(&mut self, state: State, now: Time) {
+        if self.began.is_none() {
+            self.began = Some(now);
+            let old = state.tasks.iter().filter(|task| self.unchanged.contains(&task.spec.name));
+            for task in old {
+                if task.status.state.is_terminal() {
+                    self.old.insert(task.id);
+                }
+                let restarts = task.status.container.as_ref().map_or(0, |container| container.restart_count);
+                self.old_restarts.insert(task.id, restarts);
+            }
+        }
+        self.state = state;
+        let state = std::mem::take(&mut self.state);
+        for service in &state.services {
+            for task in current(&state, service).filter(|task| !self.old.contains(&task.id)) {
+                let past = self.slots.entry(slot(task)).or_default();
+                match task.status.state {
+                    TaskState::Failed | TaskState::Orphaned => {
+                        past.failed.insert(task.id);
+                    }
+                    TaskState::Rejected => {
+                        past.rejected.insert(task.id);
+                    }
+                    _ => {}
+                }
+                let restarts = task.status.container.as_ref().map_or(0, |container| container.restart_count);
+                let before = self.old_restarts.get(&task.id).copied().unwrap_or(0);
+                past.restarts.insert(task.id, restarts.saturating_sub(before));
+            }
+        }
+        self.state = state;
+        self.look(now);
+    }
+
+    /// Lets time pass: some judgements depend on how long something lasts.
+    pub(crate) fn look(&mut self, now: Time) {
+        let newest: Vec<(Slot, bool)> = self
+            .state
+            .services
+            .iter()
+            .flat_map(|service| newest(&self.state, service))
+            .map(|task| (slot(task), has_ended_badly(task)))
+            .collect();
+        for (slot, ended) in newest {
+            let past = self.slots.entry(slot).or_default();
+            past.ended_since = if ended { past.ended_since.or(Some(now)) } else { None };
+        }
+        let any = self.state.services.iter().any(|service| self.standing(service, now).0 == Standing::Failed);
+        self.failed_since = if any { self.failed_since.or(Some(now)) } else { None };
+    }
+
+    /// Is there anything left to wait for?
+    pub(crate) fn outcome(&self, now: Time) -> Outcome {
+        let standings: Vec<Standing> =
+            self.state.services.iter().map(|service| self.standing(service, now).0).collect();
+        if standings.iter().all(|standing| *standing == Standing::Ready) {
+            return Outcome::Settled;
+        }
+        let Some(since) = self.failed_since else { return Outcome::Pending };
+        if now.since(since) >= TOGETHER && self.rest_cannot_help(now) {
+            return Outcome::Failed;
+        }
+        Outcome::Pending
+    }
+
+    /// Once a replica has failed for good: are the others done, or waiting for it?
+    fn rest_cannot_help(&self, now: Time) -> bool {
+        let late = self.failed_since.is_some_and(|since| now.since(since) >= 10 * TOGETHER);
+        late || self.state.services.iter().filter(|service| !service.removing).all(|service| {
+            newest(&self.state, service).into_iter().all(|task| !matches!(self.replica(task, now), Replica::Working(_)))
+        })
+    }
+
+    /// A line for every service, in the order of their keys.
+    pub(crate) fn lines(&self, now: Time) -> Vec<Line> {
+        let mut lines: Vec<Line> = self
+            .state
+            .services
+            .iter()
+            .map(|service| {
+                let (standing, ready, wanted, phase) = self.standing(service, now);
+                Line { key: service.spec.key.clone(), standing, ready, wanted, phase }
+            })
+            .collect();
+        lines.sort_by(|a, b| a.key.cmp(&b.key));
+        lines
+    }
+
+    fn standing(&self, service: &Service, now: Time) -> (Standing, usize, usize, String) {
+        let tasks = newest(&self.state, service);
+        if service.removing {
+            let left = self.state.tasks.iter().filter(|task| task.service == service.id && runs(task)).count();
+            return (Standing::Leaving, left, left, "stopping".to_owned());
+        }
+        let wanted = service.replicas().map_or(tasks.len(), |count| usize::try_from(count).unwrap_or(usize::MAX));
+        if let Mode::ReplicatedJob { .. } = service.spec.mode {
+            return self.job(service, wanted, now);
+        }
+        let (mut ready, mut failed, mut phase) = (0, 0, None::<String>);
+        for task in &tasks {
+            match self.replica(task, now) {
+                Replica::Ready => ready += 1,
+                Replica::Failed => failed += 1,
+                // The one that is least far tells most.
+                Replica::Blocked(text) => phase = Some(text),
+                Replica::Working(text) => phase = phase.or(Some(text)),
+            }
+        }
+        if let Some(text) = update_failure(service) {
+            return (Standing::Failed, ready, wanted, text);
+        }
+        if failed > 0 {
+            return (Standing::Failed, ready, wanted, "failed".to_owned());
+        }
+        let placed = service.replicas().is_some()
+            || !tasks.is_empty()
+            || self.began.is_some_and(|began| now.since(began) >= PLACED_WITHIN);
+        if ready >= wanted && placed {
+            return (Standing::Ready, ready, wanted, settled_phase(&tasks));
+        }
+        let phase = phase.unwrap_or_else(|| "planned".to_owned());
+        (Standing::Working, ready, wanted, phase)
+    }
+
+    fn job(&self, service: &Service, wanted: usize, now: Time) -> (Standing, usize, usize, String) {
+        let done = current(&self.state, service).filter(|task| task.status.state == TaskState::Complete).count();
+        let failed =
+            newest(&self.state, service).into_iter().any(|task| matches!(self.replica(task, now), Replica::Failed));
+        match (done >= wanted, failed) {
+            (true, _) => (Standing::Ready, wanted, wanted, "completed".to_owned()),
+            (false, true) => (Standing::Failed, done, wanted, "failed".to_owned()),
+            (false, false) => (Standing::Working, done, wanted, "running".to_owned()),
+        }
+    }
+
+    fn replica(&self, task: &Task, now: Time) -> Replica {
+        let past = self.slots.get(&slot(task));
+        let count = |set: Option<&BTreeSet<TaskId>>| set.map_or(0, |set| u32::try_from(set.len()).unwrap_or(u32::MAX));
+        let restarts = past.and_then(|past| past.restarts.get(&task.id)).copied().unwrap_or(0);
+        let failures = count(past.map(|past| &past.failed));
+        let rejections = count(past.map(|past| &past.rejected));
+        if task.status.state == TaskState::Complete || (task.stopped_by_user && task.status.state.is_terminal()) {
+            return Replica::Ready;
+        }
+        let given_up = past.and_then(|past| past.ended_since).is_some_and(|since| now.since(since) >= REPLACED_WITHIN);
+        let unhealthy = task
+            .status
+            .container
+            .as_ref()
+            .and_then(|container| container.health.as_ref())
+            .is_some_and(|health| health.verdict == Verdict::Unhealthy);
+        if given_up || unhealthy || restarts >= RESTARTS || failures >= FAILURES || rejections >= REJECTIONS {
+            return Replica::Failed;
+        }
+        if task.is_serving() {
+            let started = task.status.container.as_ref().and_then(|container| container.started_at);
+            let steady = started.is_none_or(|started| now.since(started) >= STEADY);
+            if steady || (restarts == 0 && failures == 0 && rejections == 0) {
+                return Replica::Ready;
+            }
+            return Replica::Working("started again".to_owned());
+        }
+        if let Some(why) = self.state.waiting.get(&task.id) {
+            return Replica::Blocked(why.clone());
+        }
+        Replica::Working(phase(task))
+    }
+
+    /// Replicas that are not as they should be, with what is known of them.
+    pub(crate) fn troubles(&self, now: Time) -> Vec<Trouble> {
+        let mut all = Vec::new();
+        for service in self.state.services.iter().filter(|service| !service.removing) {
+            for task in newest(&self.state, service) {
+                if !matches!(self.replica(task, now), Replica::Ready) {
+                    all.push(self.trouble(service, task));
+                }
+            }
+        }
+        all.sort_by(|a, b| a.replica.cmp(&b.replica));
+        all
+    }
+
+    fn trouble(&self, service: &Service, task: &Task) -> Trouble {
+        let past = self.slots.get(&slot(task));
+        let last = current(&self.state, service)
+            .filter(|other| slot(other) == slot(task) && has_ended_badly(other))
+            .max_by_key(|other| (other.created, other.id));
+        let told = last.unwrap_or(task);
+        let mut what = match self.state.waiting.get(&task.id) {
+            Some(why) if last.is_none() => why.clone(),
+            _ => match told.status.message.as_str() {
+                "" => phase(told),
+                message => message.to_owned(),
+            },
+        };
+        let times = past.map_or(0, |past| {
+            let tasks = past.failed.len() + past.rejected.len();
+            let restarts = past.restarts.values().copied().max().unwrap_or(0);
+            tasks.max(usize::try_from(restarts).unwrap_or(usize::MAX))
+        });
+        if times > 1 {
+            what = format!("{what} ({times} times)");
+        }
+        let replica =
+            if task.slot == 0 { service.spec.key.clone() } else { format!("{}.{}", service.spec.key, task.slot) };
+        Trouble { replica, task: told.id, what, has_run: told.status.container.is_some() }
+    }
+}
+
+fn update_failure(service: &Service) -> Option<String> {
+    let status = service.update_status.as_ref()?;
+    let failed = matches!(
+        status.state,
+        UpdateState::Paused
+            | UpdateState::RollbackStarted
+            | UpdateState::RollbackPaused
+            | UpdateState::RollbackCompleted
+    );
+    failed.then(|| if status.message.is_empty() { "the update failed".to_owned() } else { status.message.clone() })
+}
+
+fn settled_phase(tasks: &[&Task]) -> String {
+    let complete = tasks.iter().filter(|task| task.status.state == TaskState::Complete).count();
+    let checked = tasks.iter().any(|task| task.status.container.as_ref().is_some_and(|c| c.health.is_some()));
+    match (tasks.is_empty(), complete == tasks.len(), checked) {
+        (true, _, _) => "nothing to run".to_owned(),
+        (_, true, _) => "completed".to_owned(),
+        (_, _, true) => "healthy".to_owned(),
+        _ => "running".to_owned(),
+    }
+}
+
+/// Where a task stands, in a word or two.
+pub(crate) fn phase(task: &Task) -> String {
+    let health = task.status.container.as_ref().and_then(|container| container.health.as_ref());
+    let word = match task.status.state {
+        TaskState::New | TaskState::Pending => "planned",
+        TaskState::Assigned | TaskState::Accepted => "assigned",
+        TaskState::Preparing => "preparing",
+        TaskState::Ready => "ready to start",
+        TaskState::Starting => "starting",
+        TaskState::Running => match health.map(|health| health.verdict) {
+            Some(Verdict::Starting) => "running, health not known yet",
+            Some(Verdict::Unhealthy) => "unhealthy",
+            _ => "running",
+        },
+        TaskState::Complete => "completed",
+        TaskState::Shutdown => "stopped",
+        TaskState::Failed => "failed",
+        TaskState::Rejected => "could not be started",
+        TaskState::Orphaned => "lost with its node",
+    };
+    word.to_owned()
+}
+
+fn runs(task: &Task) -> bool {
+    !task.status.state.is_terminal()
+}
+
+/// It has ended otherwise than it should, and will not run again by itself.
+fn has_ended_badly(task: &Task) -> bool {
+    let restarts_in_place = task.spec.restart.scope == RestartScope::InPlace && !task.status.state.is_terminal();
+    let ended = matches!(
+        task.status.state,
+        TaskState::Failed | TaskState::Rejected | TaskState::Orphaned | TaskState::Shutdown
+    );
+    ended && !restarts_in_place && !task.stopped_by_user
+}
+
+fn slot(task: &Task) -> Slot {
+    (task.service, task.slot, if task.slot == 0 { task.node } else { None })
+}
+
+/// Tasks of the present version of a service.
+fn current<'a>(state: &'a State, service: &'a Service) -> impl Iterator<Item = &'a Task> {
+    let of_it =
+        move |task: &&std::sync::Arc<Task>| task.service == service.id && task.spec_version == service.spec_version;
+    state.tasks.iter().filter(of_it).map(AsRef::as_ref)
+}
+
+/// The newest of each slot that the service still has.
+fn newest<'a>(state: &'a State, service: &'a Service) -> Vec<&'a Task> {
+    let mut slots: BTreeMap<Slot, &Task> = BTreeMap::new();
+    let limit = match service.spec.mode {
+        Mode::Replicated { replicas } => replicas,
+        _ => u32::MAX,
+    };
+    for task in current(state, service).filter(|task| task.slot <= limit) {
+        let best = slots.entry(slot(task)).or_insert(task);
+        if (task.created, task.id) > (best.created, best.id) {
+            *best = task;
+        }
+    }
+    slots.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Stacks on their way up, told as states.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use model::{
+    ContainerSpec, ContainerState, ContainerStatus, Desired, EndpointMode, Health, NetworkMode, Placement, Resources,
+    RestartCondition, RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
+};
+use std::sync::Arc;
+
+fn spec(key: &str, replicas: u32, scope: RestartScope) -> ServiceSpec {
+    ServiceSpec {
+        name: format!("shop_{key}"),
+        key: key.to_owned(),
+        stack: Some("shop".to_owned()),
+        standalone: false,
+        labels: BTreeMap::new(),
+        mode: Mode::Replicated { replicas },
+        container: ContainerSpec::default(),
+        restart: RestartPolicy {
+            condition: RestartCondition::Any,
+            scope,
+            delay: Duration::ZERO,
+            max_attempts: None,
+            window: Duration::ZERO,
+        },
+        resources: Resources::default(),
+        placement: Placement::default(),
+        update: UpdateConfig::default(),
+        rollback: UpdateConfig::default(),
+        networks: Vec::new(),
+        network_mode: NetworkMode::default(),
+        ports: Vec::new(),
+        endpoint_mode: EndpointMode::default(),
+        depends_on: BTreeMap::new(),
+    }
+}
+
+fn service(id: u128, spec: ServiceSpec) -> Service {
+    Service {
+        id: ServiceId(id),
+        spec: Arc::new(spec),
+        spec_version: 1,
+        force_version: 0,
+        version: 1,
+        previous: None,
+        removing: false,
+        chosen_ports: Vec::new(),
+        created: Time(0),
+        updated: Time(0),
+        update_status: None,
+    }
+}
+
+fn task(id: u128, service: &Service, slot: u32, state: TaskState) -> Task {
+    let container = ContainerStatus {
+        state: if state == TaskState::Running { ContainerState::Running } else { ContainerState::Exited },
+        pid: 1,
+        exit_code: None,
+        oom_killed: false,
+        restart_count: 0,
+        started_at: Some(Time(0)),
+        finished_at: None,
+        health: None,
+        ports: BTreeMap::new(),
+    };
+    Task {
+        id: TaskId(id),
+        service: service.id,
+        slot,
+        spec: service.spec.clone(),
+        spec_version: service.spec_version,
+        node: None,
+        desired: Desired::Running,
+        attempt: 1,
+        stopped_by_user: false,
+        stop_signal: None,
+        stop_timeout: None,
+        endpoints: Vec::new(),
+        status: TaskStatus {
+            attempt: 1,
+            state,
+            since: Time(0),
+            message: String::new(),
+            container: (state >= TaskState::Running && state != TaskState::Rejected).then_some(container),
+        },
+        created: Time(u64::try_from(id).unwrap()),
+        not_before: Time(0),
+        restarts: Vec::new(),
+        remove_volumes: false,
+    }
+}
+
+fn state(services: &[&Service], tasks: Vec<Task>) -> State {
+    State {
+        services: services.iter().map(|service| (*service).clone()).collect(),
+        tasks: tasks.into_iter().map(Arc::new).collect(),
+        ..State::default()
+    }
+}
+
+fn board() -> Board {
+    Board::new(BTreeSet::new())
+}
+
+#[test]
+fn all_replicas_must_serve() {
+    let web = service(1, spec("web", 2, RestartScope::InPlace));
+    let mut board = board();
+    board.observe(state(&[&web], vec![]), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    let tasks = vec![task(1, &web, 1, TaskState::Running), task(2, &web, 2, TaskState::Preparing)];
+    board.observe(state(&[&web], tasks), Time(10));
+    let line = &board.lines(Time(10))[0];
+    assert_eq!((line.ready, line.wanted, line.phase.as_str()), (1, 2, "preparing"));
+    let tasks = vec![task(1, &web, 1, TaskState::Running), task(2, &web, 2, TaskState::Running)];
+    board.observe(state(&[&web], tasks), Time(20));
+    assert_eq!(board.outcome(Time(20)), Outcome::Settled);
+    assert!(board.troubles(Time(20)).is_empty());
+}
+
+#[test]
+fn a_health_check_must_pass_and_an_unhealthy_one_is_the_end() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let with = |verdict| {
+        let mut task = task(1, &web, 1, TaskState::Running);
+        task.status.container.as_mut().unwrap().health = Some(Health { verdict, failing_streak: 0, log: Vec::new() });
+        state(&[&web], vec![task])
+    };
+    let mut board = board();
+    board.observe(with(Verdict::Starting), Time(0));
+    assert_eq!(board.outcome(Time(100_000)), Outcome::Pending);
+    board.observe(with(Verdict::Healthy), Time(5));
+    assert_eq!(board.outcome(Time(5)), Outcome::Settled);
+    assert_eq!(board.lines(Time(5))[0].phase, "healthy");
+    board.observe(with(Verdict::Unhealthy), Time(10));
+    assert_eq!(board.outcome(Time(10)), Outcome::Pending);
+    board.look(Time(10_000));
+    assert_eq!(board.outcome(Time(10_000)), Outcome::Failed);
+}
+
+#[test]
+fn what_ended_with_zero_is_done() {
+    let job = service(1, spec("migrate", 1, RestartScope::InPlace));
+    let mut board = board();
+    board.observe(state(&[&job], vec![task(1, &job, 1, TaskState::Complete)]), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Settled);
+    assert_eq!(board.lines(Time(0))[0].phase, "completed");
+}
+
+#[test]
+fn jobs_count_their_completions() {
+    let mut spec = spec("batch", 1, RestartScope::Replace);
+    spec.mode = Mode::ReplicatedJob { total: 2, concurrent: 1 };
+    let job = service(1, spec);
+    let mut board = board();
+    let tasks = vec![task(1, &job, 1, TaskState::Complete), task(2, &job, 2, TaskState::Running)];
+    board.observe(state(&[&job], tasks), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    let tasks = vec![task(1, &job, 1, TaskState::Complete), task(2, &job, 2, TaskState::Complete)];
+    board.observe(state(&[&job], tasks), Time(1));
+    assert_eq!(board.outcome(Time(1)), Outcome::Settled);
+}
+
+#[test]
+fn one_that_ends_without_replacement_fails_after_a_moment() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut failed = task(1, &web, 1, TaskState::Failed);
+    failed.status.message = "exit code 3".to_owned();
+    let mut board = board();
+    board.observe(state(&[&web], vec![failed]), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    board.look(Time(1600));
+    board.look(Time(2500));
+    assert_eq!(board.outcome(Time(2500)), Outcome::Failed);
+    let troubles = board.troubles(Time(2500));
+    assert_eq!((troubles[0].replica.as_str(), troubles[0].what.as_str()), ("web.1", "exit code 3"));
+    assert!(troubles[0].has_run);
+}
+
+#[test]
+fn one_that_was_replaced_must_stay_up_a_while() {
+    let web = service(1, spec("web", 1, RestartScope::Replace));
+    let mut board = board();
+    board.observe(state(&[&web], vec![task(1, &web, 1, TaskState::Failed)]), Time(0));
+    let mut second = task(2, &web, 1, TaskState::Running);
+    second.status.container.as_mut().unwrap().started_at = Some(Time(1000));
+    board.observe(state(&[&web], vec![task(1, &web, 1, TaskState::Failed), second]), Time(1000));
+    assert_eq!(board.outcome(Time(1000)), Outcome::Pending);
+    board.look(Time(4500));
+    assert_eq!(board.outcome(Time(4500)), Outcome::Settled);
+}
+
+#[test]
+fn one_that_fails_again_and_again_is_given_up() {
+    let web = service(1, spec("web", 1, RestartScope::Replace));
+    let mut board = board();
+    for last in 1..=3 {
+        let mut tasks: Vec<Task> = (1..=last).map(|id| task(id, &web, 1, TaskState::Failed)).collect();
+        tasks.push(task(last + 10, &web, 1, TaskState::Preparing));
+        board.observe(state(&[&web], tasks), Time(0));
+    }
+    board.look(Time(900));
+    assert_eq!(board.outcome(Time(900)), Outcome::Failed);
+    assert!(board.troubles(Time(900))[0].what.contains("(3 times)"));
+}
+
+#[test]
+fn a_crash_loop_in_place_is_seen_by_its_restarts() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let with = |restarts| {
+        let mut task = task(1, &web, 1, TaskState::Running);
+        task.status.container.as_mut().unwrap().restart_count = restarts;
+        task.status.container.as_mut().unwrap().started_at = Some(Time(1000));
+        state(&[&web], vec![task])
+    };
+    let mut crashing = board();
+    crashing.observe(with(1), Time(1000));
+    assert_eq!(crashing.outcome(Time(1000)), Outcome::Pending);
+    crashing.observe(with(5), Time(1200));
+    crashing.look(Time(2100));
+    assert_eq!(crashing.outcome(Time(2100)), Outcome::Failed);
+    // What happened before `up` is not its business.
+    let mut unchanged = Board::new(["shop_web".to_owned()].into());
+    unchanged.observe(with(7), Time(1000));
+    assert_eq!(unchanged.outcome(Time(1000)), Outcome::Settled);
+}
+
+#[test]
+fn one_that_waits_for_a_failed_one_does_not_hold_up_the_verdict() {
+    let db = service(1, spec("db", 1, RestartScope::InPlace));
+    let web = service(2, spec("web", 1, RestartScope::InPlace));
+    let mut seen = state(&[&db, &web], vec![task(1, &db, 1, TaskState::Failed), task(2, &web, 1, TaskState::Pending)]);
+    seen.waiting.insert(TaskId(2), "waits for db to be healthy".to_owned());
+    let mut board = board();
+    board.observe(seen, Time(0));
+    board.look(Time(1600));
+    board.look(Time(2600));
+    assert_eq!(board.outcome(Time(2600)), Outcome::Failed);
+    let troubles = board.troubles(Time(2600));
+    let told: Vec<String> = troubles.iter().map(|trouble| format!("{}: {}", trouble.replica, trouble.what)).collect();
+    assert_eq!(told, ["db.1: failed", "web.1: waits for db to be healthy"]);
+}
+
+#[test]
+fn only_tasks_of_the_new_version_count() {
+    let mut web = service(1, spec("web", 1, RestartScope::InPlace));
+    let old = task(1, &web, 1, TaskState::Running);
+    web.spec_version = 2;
+    let mut board = board();
+    board.observe(state(&[&web], vec![old.clone()]), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    board.observe(state(&[&web], vec![old, task(2, &web, 1, TaskState::Running)]), Time(1));
+    assert_eq!(board.outcome(Time(1)), Outcome::Settled);
+    web.update_status = Some(UpdateStatus {
+        state: UpdateState::Paused,
+        started: Time(0),
+        finished: None,
+        message: "update paused: web.1 failed".to_owned(),
+    });
+    board.observe(state(&[&web], vec![task(2, &web, 1, TaskState::Running)]), Time(2));
+    assert_eq!(board.lines(Time(2))[0].standing, Standing::Failed);
+}
+
+#[test]
+fn services_that_leave_must_be_gone() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut old = service(2, spec("old", 1, RestartScope::InPlace));
+    old.removing = true;
+    let mut board = board();
+    let tasks = vec![task(1, &web, 1, TaskState::Running), task(2, &old, 1, TaskState::Running)];
+    board.observe(state(&[&web, &old], tasks), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    assert_eq!(board.lines(Time(0))[0].standing, Standing::Leaving);
+    board.observe(state(&[&web], vec![task(1, &web, 1, TaskState::Running)]), Time(1));
+    assert_eq!(board.outcome(Time(1)), Outcome::Settled);
+}
+
+#[test]
+fn a_global_service_without_a_fitting_node_settles() {
+    let mut spec = spec("agent", 1, RestartScope::Replace);
+    spec.mode = Mode::Global;
+    let agent = service(1, spec);
+    let mut board = board();
+    board.observe(state(&[&agent], vec![]), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    assert_eq!(board.outcome(Time(2500)), Outcome::Settled);
+    board.observe(state(&[&agent], vec![task(1, &agent, 0, TaskState::Running)]), Time(3000));
+    assert_eq!(board.outcome(Time(3000)), Outcome::Settled);
+}

@@ -1,0 +1,130 @@
+//! Compose projects: files and the environment are read here, at the edge.
+
+use crate::args::stack::{Project, ProjectRest};
+use crate::context::Context;
+use crate::failure::Silent;
+use crate::printer::{Colour, paint};
+use anyhow::{Context as _, Result};
+use compose::{FileError, FileErrorKind, Files, Input, Loaded, Options};
+use model::diagnostic::{Diagnostic, Severity};
+use std::io::Read as _;
+
+/// Files of this machine; `-` is standard input.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let result = if path == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        } else {
+            std::fs::read(path)
+        };
+        result.map_err(|error| FileError {
+            kind: match error.kind() {
+                std::io::ErrorKind::NotFound => FileErrorKind::NotFound,
+                std::io::ErrorKind::IsADirectory => FileErrorKind::IsFolder,
+                _ => FileErrorKind::Other,
+            },
+            message: error.to_string(),
+        })
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        std::path::Path::new(path).exists()
+    }
+}
+
+/// The working folder as text.
+///
+/// # Errors
+/// It is gone, or its name is no UTF-8.
+pub(crate) fn cwd() -> Result<String> {
+    let path = std::env::current_dir().context("find the working folder")?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| anyhow::anyhow!("the working folder {} is no UTF-8", path.display()))
+}
+
+/// Loads the project that the options name, or that the working folder is in.
+///
+/// # Errors
+/// The working folder can't be found. What is wrong with the files is in the result.
+pub(crate) fn load(project: &Project, options: Options) -> Result<Loaded> {
+    load_parts(&project.files, &project.rest, options)
+}
+
+/// The same where `-f` is another option's.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_parts(files: &[String], rest: &ProjectRest, options: Options) -> Result<Loaded> {
+    let source = Disk;
+    let mut input = Input::new(cwd()?, &source);
+    input.files = files.to_vec();
+    input.project_dir = rest.directory.clone();
+    input.project_name = rest.name.clone();
+    input.profiles = rest.profiles.clone();
+    input.env_files = rest.env_files.clone();
+    // Variables that are no UTF-8 cannot be named in a file.
+    input.env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    input.options = options;
+    Ok(compose::load(&input))
+}
+
+/// Shows what was found wrong, errors and warnings alike.
+///
+/// # Errors
+/// There was an error: it has been shown.
+pub(crate) fn tell(context: &Context, loaded: &Loaded) -> Result<()> {
+    show(context, &loaded.diagnostics);
+    if loaded.has_errors() || loaded.stack.is_none() {
+        let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        if errors > 1 {
+            context.printer.say(&format!("{errors} errors: nothing was changed"));
+        }
+        return Err(Silent(1).into());
+    }
+    Ok(())
+}
+
+/// Diagnostics on standard error.
+pub(crate) fn show(context: &Context, diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        let text = compose::render(diagnostic);
+        context.printer.raw_err(&tint(context.printer.colour_err, diagnostic.severity, &text));
+    }
+}
+
+/// Colours the first word of the first line.
+fn tint(colour: bool, severity: Severity, text: &str) -> String {
+    let (word, shade) = match severity {
+        Severity::Error => ("error", Colour::Red),
+        Severity::Warning => ("warning", Colour::Yellow),
+    };
+    match text.strip_prefix(word) {
+        Some(rest) if colour => format!("{}{rest}", paint(true, shade, word)),
+        _ => text.to_owned(),
+    }
+}
+
+/// The name of the project that is meant: `-p`, else that of the files. Their errors matter only
+/// when they hide the name.
+///
+/// # Errors
+/// There is no project.
+pub(crate) fn name(context: &Context, project: &Project) -> Result<String> {
+    if let Some(name) = &project.rest.name {
+        return Ok(name.clone());
+    }
+    let loaded = load(project, Options::default())?;
+    match &loaded.project {
+        Some(project) if !project.name.is_empty() => Ok(project.name.clone()),
+        _ => {
+            show(context, &loaded.diagnostics);
+            Err(Silent(1).into())
+        }
+    }
+}

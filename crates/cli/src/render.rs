@@ -1,0 +1,6 @@
+//! Data → text.
+
+pub(crate) mod human;
+pub(crate) mod list;
+pub(crate) mod status;
+pub(crate) mod table;

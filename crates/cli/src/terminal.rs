@@ -1,0 +1,122 @@
+//! The terminal: raw mode, its size, and the keys that detach.
+
+use anyhow::{Result, bail};
+use rustix::termios::{OptionalActions, Termios};
+
+/// Raw mode of standard input; the old mode comes back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    old: Termios,
+}
+
+impl Raw {
+    /// Every key goes to the process as it is typed, `ctrl-c` too.
+    ///
+    /// # Errors
+    /// Standard input is no terminal.
+    pub(crate) fn enter() -> std::io::Result<Raw> {
+        let stdin = rustix::stdio::stdin();
+        let old = rustix::termios::tcgetattr(stdin)?;
+        let mut raw = old.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(stdin, OptionalActions::Drain, &raw)?;
+        Ok(Raw { old })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _gone = rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.old);
+    }
+}
+
+/// Is standard input a terminal?
+pub(crate) fn stdin_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdin())
+}
+
+/// Rows and columns of the terminal that standard output (else input, else error) is.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stdin(), rustix::stdio::stderr()];
+    let sizes = streams.into_iter().filter_map(|stream| rustix::termios::tcgetwinsize(stream).ok());
+    sizes.map(|size| (size.ws_row, size.ws_col)).find(|(rows, columns)| *rows > 0 && *columns > 0)
+}
+
+/// Looks for the keys that detach in what is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DetachKeys {
+    keys: Vec<u8>,
+    matched: usize,
+}
+
+/// What became of typed bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Typed {
+    /// What goes to the process.
+    pub(crate) pass: Vec<u8>,
+    /// The keys were typed: nothing goes on.
+    pub(crate) detach: bool,
+}
+
+impl DetachKeys {
+    /// `ctrl-p,ctrl-q`: letters, `ctrl-` with a letter or one of `@[\]^_`; empty for none.
+    ///
+    /// # Errors
+    /// Something else.
+    pub(crate) fn parse(text: &str) -> Result<DetachKeys> {
+        let mut keys = Vec::new();
+        for key in text.split(',').filter(|_| !text.is_empty()) {
+            match (key.to_ascii_lowercase().strip_prefix("ctrl-").map(str::as_bytes), key.as_bytes()) {
+                (Some(&[c @ b'a'..=b'z']), _) => keys.push(c - b'a' + 1),
+                (Some(&[c @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')]), _) => keys.push(c & 0x1f),
+                (None, &[c]) => keys.push(c),
+                _ => bail!("--detach-keys: `{key}` is no key: write a letter, or ctrl- and a letter"),
+            }
+        }
+        Ok(DetachKeys { keys, matched: 0 })
+    }
+
+    /// Passes bytes through. Those that may become the keys are held back until that is known.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Typed {
+        let mut pass = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if self.keys.get(self.matched) == Some(byte) {
+                self.matched += 1;
+                if self.matched == self.keys.len() {
+                    self.matched = 0;
+                    return Typed { pass, detach: true };
+                }
+                continue;
+            }
+            pass.extend_from_slice(self.keys.get(..self.matched).unwrap_or(&[]));
+            self.matched = 0;
+            if self.keys.first() == Some(byte) {
+                self.matched = 1;
+            } else {
+                pass.push(*byte);
+            }
+        }
+        Typed { pass, detach: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn keys_detach_and_all_else_passes() {
+        let mut keys = DetachKeys::parse("ctrl-p,ctrl-q").unwrap();
+        let typed = |pass: &[u8], detach| Typed { pass: pass.to_vec(), detach };
+        assert_eq!(keys.feed(b"ls\x10"), typed(b"ls", false));
+        assert_eq!(keys.feed(b"x"), typed(b"\x10x", false));
+        assert_eq!(keys.feed(b"\x10\x10"), typed(b"\x10", false));
+        assert_eq!(keys.feed(b"\x11rest"), typed(b"", true));
+        let mut none = DetachKeys::parse("").unwrap();
+        assert_eq!(none.feed(b"\x10\x11"), typed(b"\x10\x11", false));
+        let mut single = DetachKeys::parse("ctrl-],x").unwrap();
+        assert_eq!(single.feed(b"\x1dx"), typed(b"", true));
+        assert!(DetachKeys::parse("ctrl-1").is_err() && DetachKeys::parse("ab").is_err());
+    }
+}
