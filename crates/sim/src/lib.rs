@@ -1,5 +1,43 @@
 //! Layer: pure.
 //!
-//! To be written.
+//! The simulator: the real manager and the real agents in a world of one thread, where everything that
+//! may go wrong does, by a seed. A run is a storm (daemons die, answers get lost, hosts reboot, an
+//! operator deploys, scales, stops and removes all the while), then healing, then the demand that the
+//! cluster comes to rest, rests, and that hosts run exactly what was acknowledged.
+//!
+//! The same seed gives the same history, so a failure can be lived again: `sim --seed N --trace`.
 
-#![forbid(unsafe_code)]
+mod acting;
+mod chance;
+mod checkers;
+mod faults;
+mod happen;
+mod host;
+mod managing;
+mod member;
+mod node;
+mod operator;
+mod specs;
+mod trace;
+mod world;
+
+pub use world::{Failure, Summary};
+
+use world::World;
+
+/// Runs the world of a seed. `whole`: keep the whole history.
+///
+/// # Errors
+/// Something that must hold did not.
+pub fn run(seed: u64, whole: bool) -> Result<Summary, Box<Failure>> {
+    let mut world = World::new(seed, whole);
+    let result = world.run();
+    let trace: Vec<String> = world.trace.lines().map(str::to_owned).collect();
+    match result {
+        Ok(()) => {
+            let trace = if whole { trace } else { Vec::new() };
+            Ok(Summary { hash: world.trace.hash(), trace, ..world.summary })
+        }
+        Err(what) => Err(Box::new(Failure { seed, at: world.now, what, trace })),
+    }
+}

@@ -1,0 +1,27 @@
+//! What must hold, one property in each function; looked at after everything that happens.
+
+mod acts;
+mod rest;
+mod state;
+
+use model::{Desired, TaskId, TaskState};
+use std::collections::BTreeMap;
+
+/// What checkers remember.
+#[derive(Debug, Default)]
+pub(crate) struct Checkers {
+    /// The last that the managers held of each task: wanted attempt, desire, what was seen.
+    tasks: BTreeMap<TaskId, (u32, Desired, (u32, TaskState))>,
+    revision: u64,
+    /// How often an agent was looked at.
+    looks: u64,
+    /// What each agent told, in its present life.
+    told: BTreeMap<(usize, TaskId), (u32, TaskState)>,
+}
+
+impl Checkers {
+    /// A new life of an agent: it may tell again what it told before.
+    pub(crate) fn agent_begins(&mut self, node: usize) {
+        self.told.retain(|(of, _), _| *of != node);
+    }
+}
