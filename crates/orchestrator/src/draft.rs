@@ -44,6 +44,11 @@ impl<'a> Draft<'a> {
         self.work = saved;
     }
 
+    /// Was this task made in this draft?
+    pub(crate) fn is_new(&self, task: TaskId) -> bool {
+        !self.base.tasks.contains_key(&task)
+    }
+
     /// The revision that the cluster has when this draft is applied.
     pub(crate) fn next_revision(&self) -> u64 {
         self.base.revision + 1

@@ -79,9 +79,29 @@ impl Unplaced {
     }
 }
 
-/// `1 lacks`, `2 lack`.
-fn verb(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+impl Unplaced {
+    /// What so many nodes are or lack, in the order of the filters: count, for one node, for several.
+    fn parts(&self) -> Vec<(usize, String, String)> {
+        let mut parts = vec![
+            (self.down, "is down".to_owned(), "are down".to_owned()),
+            (self.drained, "is drained".to_owned(), "are drained".to_owned()),
+            (self.paused, "is paused".to_owned(), "are paused".to_owned()),
+        ];
+        for (constraint, count) in &self.constraints {
+            parts.push((*count, format!("fails constraint {constraint}"), format!("fail constraint {constraint}")));
+        }
+        let mut lack = |count: usize, what: String| parts.push((count, format!("lacks {what}"), format!("lack {what}")));
+        lack(self.memory.0, bytes(self.memory.1));
+        lack(self.cpus.0, format!("{} CPUs", self.cpus.1 as f64 / 1e9));
+        self.generic.iter().for_each(|(kind, count)| lack(*count, kind.clone()));
+        let mut has = |count: usize, what: String| parts.push((count, format!("has {what}"), format!("have {what}")));
+        self.ports.iter().for_each(|(port, count)| has(*count, format!("host port {port} in use")));
+        has(self.full.0, format!("{} of its replicas, the most allowed", self.full.1));
+        let beside = "not the node of the container whose network it shares";
+        parts.push((self.elsewhere, format!("is {beside}"), format!("are {beside}")));
+        parts.retain(|(count, _, _)| *count > 0);
+        parts
+    }
 }
 
 impl fmt::Display for Unplaced {
@@ -89,40 +109,16 @@ impl fmt::Display for Unplaced {
         if self.nodes == 0 {
             return f.write_str("no suitable node: there is no node yet");
         }
-        let mut parts = Vec::new();
-        let mut some = |count: usize, one: String, many: String| {
-            if count > 0 {
-                parts.push(verb(count, &one, &many));
+        let word = if self.nodes == 1 { "node" } else { "nodes" };
+        f.write_str("no suitable node: ")?;
+        for (place, (count, one, many)) in self.parts().into_iter().enumerate() {
+            let what = if count == 1 { one } else { many };
+            match place {
+                0 => write!(f, "{count} of {} {word} {what}", self.nodes)?,
+                _ => write!(f, ", {count} {what}")?,
             }
-        };
-        some(self.down, "is down".into(), "are down".into());
-        some(self.drained, "is drained".into(), "are drained".into());
-        some(self.paused, "is paused".into(), "are paused".into());
-        for (constraint, count) in &self.constraints {
-            some(*count, format!("fails constraint {constraint}"), format!("fail constraint {constraint}"));
         }
-        let memory = bytes(self.memory.1);
-        some(self.memory.0, format!("lacks {memory}"), format!("lack {memory}"));
-        let cpus = format!("{} CPUs", self.cpus.1 as f64 / 1e9);
-        some(self.cpus.0, format!("lacks {cpus}"), format!("lack {cpus}"));
-        for (kind, count) in &self.generic {
-            some(*count, format!("lacks {kind}"), format!("lack {kind}"));
-        }
-        for (port, count) in &self.ports {
-            some(*count, format!("has host port {port} in use"), format!("have host port {port} in use"));
-        }
-        let limit = self.full.1;
-        some(
-            self.full.0,
-            format!("holds {limit} replicas, the most allowed"),
-            format!("hold {limit} replicas, the most allowed"),
-        );
-        some(
-            self.elsewhere,
-            "is not the node of the container it joins".into(),
-            "are not the node of the container it joins".into(),
-        );
-        write!(f, "no suitable node: {} of {}", parts.join(", "), verb(self.nodes, "node", "nodes"))
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Desired, Mode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict};
+use model::{Desired, Mode, NetworkMode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict};
 use std::sync::Arc;
 
 pub(crate) fn step(draft: &mut Draft<'_>) {
@@ -24,6 +24,25 @@ pub(crate) fn step(draft: &mut Draft<'_>) {
                 slots::create(draft, &service, begin);
             }
         }
+        if matches!(service.spec.network_mode, NetworkMode::Service(_)) {
+            rejoin(draft, &service);
+        }
+    }
+}
+
+/// Who shares the network of a task that was replaced is replaced too: the old network is gone.
+fn rejoin(draft: &mut Draft<'_>, service: &Service) {
+    let stale = |draft: &Draft<'_>, task: &Task| {
+        let target = super::join_target(draft.cluster(), task).and_then(|target| draft.cluster().tasks.get(&target));
+        target.is_some_and(|target| target.is_running() && target.created > task.created)
+    };
+    let running = draft.cluster().tasks_of(service.id).filter(|task| task.is_live() && task.is_running());
+    let running: Vec<Arc<Task>> = running.filter(|task| stale(draft, task)).cloned().collect();
+    for task in running {
+        slots::lower(draft, task.id, Desired::Shutdown);
+        let node = task.node.filter(|_| task.slot == 0);
+        let restarts = task.restarts.clone();
+        slots::create(draft, service, Begin { slot: task.slot, node, restarts, ..Begin::default() });
     }
 }
 
@@ -49,7 +68,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
             restarts: task.restarts.clone(),
         });
     }
-    let restarts = counted(&policy, task, draft.now);
+    let restarts = counted(&policy, task);
     if policy.max_attempts.is_some_and(|most| restarts.len() >= most as usize) {
         return None;
     }
@@ -85,8 +104,8 @@ fn is_unhealthy(task: &Task) -> bool {
     task.status.state == TaskState::Failed && health.is_some_and(|health| health.verdict == Verdict::Unhealthy)
 }
 
-/// Earlier restarts of the slot that still count.
-fn counted(policy: &RestartPolicy, task: &Task, now: Time) -> Vec<Time> {
-    let recent = |at: &&Time| policy.window.is_zero() || now.since(**at) < policy.window;
+/// Earlier restarts of the slot that still count, as of the moment when the task ended.
+fn counted(policy: &RestartPolicy, task: &Task) -> Vec<Time> {
+    let recent = |at: &&Time| policy.window.is_zero() || task.status.since.since(**at) < policy.window;
     task.restarts.iter().filter(recent).copied().collect()
 }

@@ -5,7 +5,7 @@ use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use model::{
-    Desired, FailureAction, Mode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    Desired, FailureAction, Mode, NetworkMode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
 };
 use std::sync::Arc;
 
@@ -62,12 +62,16 @@ impl Update {
         let most = if self.config.parallelism == 0 { usize::MAX } else { self.config.parallelism as usize };
         let mut waiting: Vec<&View> =
             self.slots.iter().filter(|slot| slot.new.is_empty() && !slot.old.is_empty()).collect();
-        if waiting.is_empty() && busy == 0 {
-            return self.complete(draft);
-        }
-        if self.waits_for_another(draft) {
+        if waiting.is_empty() {
+            if busy == 0 {
+                self.complete(draft);
+            }
             return;
         }
+        if let Some(other) = self.waits_for(draft) {
+            return self.tell(draft, format!("waits for the update of {other}"));
+        }
+        self.tell(draft, self.progress());
         // Slots that serve nobody lose nothing.
         waiting.sort_by_key(|slot| slot.old.iter().any(|task| task.is_serving()));
         let turn: Vec<Arc<Task>> =
@@ -80,8 +84,7 @@ impl Update {
     /// With start-first the old task goes when the new one serves.
     fn hand_over(&mut self, draft: &mut Draft<'_>) {
         for slot in &mut self.slots {
-            let done = slot.new.iter().any(|task| task.is_serving() || task.has_ended() || task.stopped_by_user);
-            if done {
+            if slot.new.iter().any(|task| is_settled(task)) {
                 for old in slot.old.drain(..) {
                     slots::lower(draft, old.id, Desired::Shutdown);
                 }
@@ -119,17 +122,33 @@ impl Update {
         more && free > draft.now
     }
 
-    /// What this one depends on is updated first.
-    fn waits_for_another(&self, draft: &Draft<'_>) -> bool {
-        let stack = self.service.spec.stack.as_deref();
-        self.service.spec.depends_on.keys().any(|key| {
-            draft.cluster().service_of(stack, key).is_some_and(|other| {
-                let active = other.update_status.as_ref().is_some_and(|status| status.state.is_active());
-                let old =
-                    slots::live(draft.cluster(), other.id).into_values().flatten().any(|task| is_dirty(other, &task));
-                active && old && other.id != self.service.id
-            })
-        })
+    /// What this one depends on, or shares the network of, is updated first.
+    fn waits_for(&self, draft: &Draft<'_>) -> Option<String> {
+        let spec = &self.service.spec;
+        let shared = match &spec.network_mode {
+            NetworkMode::Service(key) => Some(key),
+            _ => None,
+        };
+        let mut keys = spec.depends_on.keys().chain(shared);
+        let first = keys.find(|key| {
+            let other = draft.cluster().service_of(spec.stack.as_deref(), key);
+            other.is_some_and(|other| other.id != self.service.id && is_changing(draft, other))
+        });
+        first.cloned()
+    }
+
+    fn progress(&self) -> String {
+        match self.status.state {
+            UpdateState::RollbackStarted => self.status.message.clone(),
+            _ => "update in progress".to_owned(),
+        }
+    }
+
+    fn tell(&self, draft: &mut Draft<'_>, message: String) {
+        if self.status.message != message {
+            let status = UpdateStatus { message, ..self.status.clone() };
+            draft.edit().edit_service(self.service.id, |service| service.update_status = Some(status));
+        }
     }
 
     /// Too many of the new tasks failed while they were watched: why, else `None`.
@@ -175,6 +194,9 @@ impl Update {
         let Some(previous) = previous.filter(|_| self.status.state == UpdateState::Updating) else {
             return self.pause(draft, why);
         };
+        // What was made of the bad spec at this very moment is not worth a task.
+        let made: Vec<_> = draft.cluster().tasks_of(self.service.id).map(|task| task.id).filter(|id| draft.is_new(*id)).collect();
+        made.into_iter().for_each(|id| draft.edit().drop_task(id));
         let now = draft.now;
         draft.edit().edit_service(self.service.id, |service| {
             service.spec = previous;
@@ -192,6 +214,9 @@ impl Update {
 
     /// Every slot is of the new spec; the update is over when the last one has been watched long enough.
     fn complete(&self, draft: &mut Draft<'_>) {
+        if !self.slots.iter().flat_map(|slot| &slot.new).all(|task| is_settled(task)) {
+            return;
+        }
         let new = self.slots.iter().flat_map(|slot| &slot.new).filter(|task| task.created >= self.status.started);
         let watched =
             new.filter(|task| !task.has_ended()).map(|task| served_since(task).after(self.config.monitor)).max();
@@ -210,6 +235,18 @@ impl Update {
         let status = UpdateStatus { state, started: self.status.started, finished: Some(now), message };
         draft.edit().edit_service(self.service.id, |service| service.update_status = Some(status));
     }
+}
+
+/// Are tasks of the service being replaced, or have the new ones not come up yet?
+fn is_changing(draft: &Draft<'_>, service: &Service) -> bool {
+    let Some(status) = service.update_status.as_ref().filter(|status| status.state.is_active()) else { return false };
+    let mut live = draft.cluster().tasks_of(service.id).filter(|task| task.is_live());
+    live.any(|task| is_dirty(service, task) || task.created >= status.started && !is_settled(task))
+}
+
+/// Is there nothing more to wait for?
+fn is_settled(task: &Task) -> bool {
+    task.is_serving() || task.has_ended() || task.stopped_by_user
 }
 
 /// Since when a task runs: what it was started at, as far as that is known.

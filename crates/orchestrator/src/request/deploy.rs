@@ -31,7 +31,10 @@ pub(super) fn deploy(
         Ok(change) => done.changes.push(change),
         Err(refusal) => refusals.push(refusal),
     };
-    for spec in stack.networks.values() {
+    // Those that name their block come first, before the pool gives it to another.
+    let (named, others): (Vec<_>, Vec<_>) =
+        stack.networks.values().partition(|spec| spec.ipam.iter().any(|ipam| ipam.subnet.is_some()));
+    for spec in named.into_iter().chain(others) {
         note(put_network(draft, stack, spec));
     }
     for spec in stack.configs.values() {
@@ -181,8 +184,9 @@ fn services(draft: &mut Draft<'_>, stack: &StackSpec, force: bool, done: &mut Do
     if let Some(cycle) = service::cycle(&specs) {
         refusals.push(Refusal::invalid(format!("services depend on each other in a circle: {}", cycle.join(", "))));
     }
-    for (id, _) in stored {
-        refusals.extend(service::finish(draft, id).err());
+    let stored: Vec<ServiceId> = stored.into_iter().map(|(id, _)| id).collect();
+    for (place, id) in stored.iter().enumerate() {
+        refusals.extend(service::finish(draft, *id, stored.get(..place).unwrap_or_default()).err());
     }
 }
 

@@ -52,11 +52,12 @@ fn next(draft: &mut Draft<'_>, is_free: impl Fn(u16) -> bool) -> Result<u16, Ref
     Ok(number)
 }
 
-/// Ports that are asked for must not be another's.
-pub(super) fn check(draft: &Draft<'_>, service: &Service) -> Vec<Refusal> {
+/// Ports that are asked for must not be another's; those of `checked` are not complained about again.
+pub(super) fn check(draft: &Draft<'_>, service: &Service, checked: &[ServiceId]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for (_, published) in usage::published(service) {
-        if let Some(other) = usage::of_port(draft.cluster(), service.id, &published) {
+        let other = usage::of_port(draft.cluster(), service.id, &published);
+        if let Some(other) = other.filter(|other| !checked.contains(&other.id)) {
             let (_, (protocol, port, address)) = &published;
             let protocol = match protocol {
                 Protocol::Tcp => "tcp",

@@ -63,7 +63,7 @@ pub(super) fn start(
                 return Err(Refusal::not_found(text));
             }
         }
-        Refusal::all(ports::check(draft, service))?;
+        Refusal::all(ports::check(draft, service, &[]))?;
         readdress(draft, task)?;
     }
     draft.edit().edit_task(task.id, |task| {

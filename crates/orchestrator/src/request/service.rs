@@ -31,7 +31,7 @@ pub(super) fn put(draft: &mut Draft<'_>, spec: &ServiceSpec, create: bool) -> Re
     Refusal::all(check(draft, &spec))?;
     volume::ensure(draft, &spec);
     let (id, change) = store(draft, spec, false);
-    finish(draft, id)?;
+    finish(draft, id, &[])?;
     Ok(Done::one(id.to_string(), change))
 }
 
@@ -162,7 +162,9 @@ pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (S
         if replaced {
             service.previous = Some(before);
             service.spec_version += 1;
-            service.update_status = Some(begun(now));
+            // A job has no rolling update: it begins anew.
+            let job = matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
+            service.update_status = (!job).then(|| begun(now));
         }
         if force {
             service.force_version = service.spec_version;
@@ -181,11 +183,12 @@ pub(super) fn begun(now: model::Time) -> UpdateStatus {
     }
 }
 
-/// Host ports, once all services of a request are in the draft.
-pub(super) fn finish(draft: &mut Draft<'_>, id: ServiceId) -> Result<(), Refusal> {
+/// Host ports, once all services of a request are in the draft. Clashes with those that were checked
+/// before are told already.
+pub(super) fn finish(draft: &mut Draft<'_>, id: ServiceId, checked: &[ServiceId]) -> Result<(), Refusal> {
     ports::choose(draft, id)?;
     let Some(service) = draft.cluster().services.get(&id).cloned() else { return Ok(()) };
-    Refusal::all(ports::check(draft, &service))
+    Refusal::all(ports::check(draft, &service, checked))
 }
 
 /// Changes how many.
