@@ -1,0 +1,279 @@
+//! Pulls from a registry that we control.
+
+use crate::fake::Fake;
+use crate::lab::{Form, Lab, OCI, SCHEMA2, architecture, digest, image, noise, skipped, tar};
+use image::Error;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+async fn pull(lab: &Lab, name: &str) -> Result<image::Pulled, Arc<Error>> {
+    lab.store.pull(name).unwrap().wait().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_layer_arrives() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let layers = [
+        (tar(&[("etc/plain", b"1"), ("etc/same", b"below")]), Form::Plain),
+        (tar(&[("etc/gzip", b"2"), ("etc/same", b"above")]), Form::Gzip),
+        (tar(&[("etc/zstd", b"3")]), Form::Zstd),
+    ];
+    for (tag, kind) in [("oci", OCI), ("docker", SCHEMA2)] {
+        let made = image(kind, &layers);
+        let manifest = fake.serve(tag, &made);
+        let lab = Lab::new(&[&fake.host]);
+        let pulled = pull(&lab, &fake.name(tag)).await.unwrap();
+        assert!(pulled.is_new);
+        assert_eq!(pulled.digest.as_str(), manifest);
+        assert_eq!(pulled.id.as_str(), digest(&made.config));
+        let name = fake.name(tag);
+        for (path, text) in [("etc/plain", "1"), ("etc/gzip", "2"), ("etc/zstd", "3"), ("etc/same", "above")] {
+            assert_eq!(lab.text(&name, path), text);
+        }
+        let found = lab.store.lookup(&name).unwrap();
+        assert_eq!(found.config.config.cmd, ["/bin/sh"]);
+        assert!(found.config.config.volumes.contains("/data"));
+        assert_eq!(lab.store.pin(&name).unwrap().as_str(), manifest);
+        assert_eq!(lab.store.pinned(&name, Some(&manifest)).unwrap().id, pulled.id);
+        assert_eq!(lab.store.pinned(&name, Some(pulled.id.as_str())).unwrap().id, pulled.id);
+        lab.assert_clean();
+        // Again: nothing moves.
+        let before = fake.sent.load(Ordering::SeqCst);
+        assert!(!pull(&lab, &name).await.unwrap().is_new);
+        assert_eq!(fake.sent.load(Ordering::SeqCst), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_has_one_image_for_this_machine() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let ours = image(OCI, &[(tar(&[("ours", b"x")]), Form::Gzip)]);
+    let other = image(OCI, &[(tar(&[("other", b"x")]), Form::Gzip)]);
+    let (ours_digest, other_digest) = (fake.serve("ours", &ours), fake.serve("other", &other));
+    let entry = |digest: &str, size: usize, os: &str, architecture: &str| {
+        json!({"mediaType": OCI, "digest": digest, "size": size,
+               "platform": {"os": os, "architecture": architecture}})
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        entry(&other_digest, other.manifest.len(), "linux", "s390x"),
+        entry(&other_digest, other.manifest.len(), "windows", architecture()),
+        entry(&other_digest, other.manifest.len(), "unknown", "unknown"),
+        entry(&ours_digest, ours.manifest.len(), "linux", architecture()),
+    ]});
+    let index_digest = fake.put_manifest("multi", "", serde_json::to_vec(&index).unwrap());
+    let lab = Lab::new(&[&fake.host]);
+    let pulled = pull(&lab, &fake.name("multi")).await.unwrap();
+    assert_eq!(pulled.digest.as_str(), index_digest);
+    assert_eq!(lab.text(&fake.name("multi"), "ours"), "x");
+    // What was pinned is found by the digest of the index and of the manifest.
+    for digest in [&index_digest, &ours_digest] {
+        assert_eq!(lab.store.pinned("whatever", Some(digest)).unwrap().id, pulled.id);
+    }
+    // By digest there is no name, and the image is the same.
+    let by_digest = format!("{}/app@{index_digest}", fake.host);
+    assert!(!pull(&lab, &by_digest).await.unwrap().is_new);
+    assert_eq!(lab.store.lookup(&by_digest).unwrap().id, pulled.id);
+
+    let foreign = json!({"schemaVersion": 2, "manifests": [entry(&other_digest, 1, "linux", "s390x")]});
+    fake.put_manifest("foreign", "", serde_json::to_vec(&foreign).unwrap());
+    let error = pull(&lab, &fake.name("foreign")).await.unwrap_err().to_string();
+    assert!(error.contains("linux/s390x"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_leaves_its_image_without_a_name() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let base = (tar(&[("base", b"b")]), Form::Gzip);
+    let lab = Lab::new(&[&fake.host]);
+    fake.serve("v", &image(OCI, &[base.clone(), (tar(&[("a", b"1")]), Form::Gzip)]));
+    let first = pull(&lab, &fake.name("v")).await.unwrap();
+    fake.serve("v", &image(OCI, &[base, (tar(&[("a", b"2")]), Form::Gzip)]));
+    let second = pull(&lab, &fake.name("v")).await.unwrap();
+    assert_ne!(first.id, second.id);
+    assert_eq!(lab.text(&fake.name("v"), "a"), "2");
+    assert_eq!(lab.store.list(false).len(), 1);
+    assert_eq!(lab.store.list(true).len(), 2);
+    // They share their lowest layer.
+    let layers = |id: &model::image::Digest| lab.store.lookup(id.as_str()).unwrap().layers;
+    assert_eq!(layers(&first.id)[0], layers(&second.id)[0]);
+    assert_eq!(lab.names("layers").len(), 3);
+    let removed = lab.store.prune(false, &image::Uses::new()).unwrap();
+    assert_eq!(removed.deleted, [first.id.clone()]);
+    assert_eq!(lab.names("layers").len(), 2);
+    assert_eq!(lab.text(&fake.name("v"), "base"), "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_connections_are_resumed() {
+    if skipped() {
+        return;
+    }
+    for no_ranges in [false, true] {
+        let fake = Fake::start();
+        let content = noise(4 << 20, 7);
+        let made = image(OCI, &[(tar(&[("big", &content)]), Form::Gzip)]);
+        fake.serve("v", &made);
+        fake.behaviour.cut_after.store(1_500_000, Ordering::SeqCst);
+        fake.behaviour.no_ranges.store(no_ranges, Ordering::SeqCst);
+        let lab = Lab::new(&[&fake.host]);
+        let result = tokio::time::timeout(Duration::from_secs(30), pull(&lab, &fake.name("v"))).await.unwrap();
+        let size = made.blobs[0].len() as u64;
+        if no_ranges {
+            // Each connection gets as far as the one before: it is given up.
+            let error = result.unwrap_err();
+            assert!(matches!(*error, Error::Network { .. }), "{error}");
+            assert_eq!(lab.names("staging"), Vec::<String>::new());
+        } else {
+            result.unwrap();
+            assert_eq!(std::fs::read(lab.file(&fake.name("v"), "big").unwrap()).unwrap(), content);
+            let sent = fake.sent.load(Ordering::SeqCst);
+            assert!(sent < size + (1 << 20), "{sent} bytes were sent of {size}");
+            lab.assert_clean();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_pull_goes_on_after_a_restart() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let content = noise(6 << 20, 9);
+    let made = image(OCI, &[(tar(&[("big", &content)]), Form::Gzip), (tar(&[("small", b"s")]), Form::Gzip)]);
+    fake.serve("v", &made);
+    fake.behaviour.stall_after.store(4 << 20, Ordering::SeqCst);
+    let mut lab = Lab::new(&[&fake.host]);
+    let first = lab.store.pull(&fake.name("v")).unwrap();
+    let mut progress = first.progress();
+    let reached = progress.wait_for(|layers| layers.iter().any(|layer| layer.current > 3 << 20));
+    tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
+    drop(first);
+    // The unpacker ends by itself once nobody wants the image.
+    for _ in 0..200 {
+        if lab.names("staging").is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(lab.names("staging"), Vec::<String>::new());
+    assert!(lab.store.lookup(&fake.name("v")).is_err());
+    assert_eq!(lab.names("partial").len(), 1);
+
+    lab.reopen();
+    fake.behaviour.stall_after.store(0, Ordering::SeqCst);
+    let before = fake.sent.load(Ordering::SeqCst);
+    pull(&lab, &fake.name("v")).await.unwrap();
+    let sent = fake.sent.load(Ordering::SeqCst) - before;
+    assert!(sent < 4 << 20, "{sent} bytes were sent again");
+    assert_eq!(std::fs::read(lab.file(&fake.name("v"), "big").unwrap()).unwrap(), content);
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_part_that_is_damaged_is_fetched_anew() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let made = image(OCI, &[(tar(&[("big", &noise(3 << 20, 3))]), Form::Plain)]);
+    fake.serve("v", &made);
+    let lab = Lab::new(&[&fake.host]);
+    let blob = digest(&made.blobs[0]);
+    let partial = lab.options.root.join("partial").join(blob.trim_start_matches("sha256:"));
+    std::fs::write(&partial, vec![0; 2 << 20]).unwrap();
+    pull(&lab, &fake.name("v")).await.unwrap();
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_busy_is_asked_again() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    fake.serve("v", &image(OCI, &[(tar(&[("a", b"1")]), Form::Gzip)]));
+    let lab = Lab::new(&[&fake.host]);
+    fake.behaviour.unavailable.store(2, Ordering::SeqCst);
+    pull(&lab, &fake.name("v")).await.unwrap();
+    fake.behaviour.unavailable.store(1000, Ordering::SeqCst);
+    let error = pull(&lab, &fake.name("w")).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("503"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_the_same_shares_one_download() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let made = image(OCI, &[(tar(&[("big", &noise(2 << 20, 5))]), Form::Gzip)]);
+    fake.serve("v", &made);
+    fake.serve(
+        "other",
+        &image(OCI, &[(tar(&[("big", &noise(2 << 20, 5))]), Form::Gzip), (tar(&[("x", b"")]), Form::Gzip)]),
+    );
+    fake.behaviour.slow.store(true, Ordering::SeqCst);
+    let lab = Lab::new(&[&fake.host]);
+    let mut pulls: Vec<_> = (0..8).map(|_| lab.store.pull(&fake.name("v")).unwrap()).collect();
+    pulls.push(lab.store.pull(&fake.name("other")).unwrap());
+    for pull in &pulls {
+        pull.wait().await.unwrap();
+    }
+    assert_eq!(fake.count(&digest(&made.blobs[0])), 1);
+    assert_eq!(fake.count("manifests/v"), 1);
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_fetched_with_and_without_a_login() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    fake.serve("v", &image(OCI, &[(tar(&[("a", b"1")]), Form::Gzip)]));
+    *fake.behaviour.token.lock().unwrap() = Some(("t0k3n".to_owned(), None));
+    let lab = Lab::new(&[&fake.host]);
+    pull(&lab, &fake.name("v")).await.unwrap();
+    assert_eq!(fake.count("/token"), 1);
+
+    // `user:pass word`
+    let basic = "dXNlcjpwYXNzIHdvcmQ=";
+    *fake.behaviour.token.lock().unwrap() = Some(("t1".to_owned(), Some(format!("Basic {basic}"))));
+    let lab = Lab::new(&[&fake.host]);
+    let error = pull(&lab, &fake.name("v")).await.unwrap_err();
+    assert!(matches!(*error, Error::Denied { .. }) && error.to_string().contains("incorrect username"), "{error}");
+
+    let lab = Lab::with(&[&fake.host], |options, folder| {
+        let text = format!(r#"{{"auths": {{"http://{}/v1/": {{"auth": "{basic}"}}}}}}"#, fake.host);
+        std::fs::write(folder.join("config.json"), text).unwrap();
+        options.docker_config = Some(folder.to_owned());
+    });
+    pull(&lab, &fake.name("v")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registries_without_tls_have_to_be_named() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    fake.serve("v", &image(OCI, &[(tar(&[("a", b"1")]), Form::Gzip)]));
+    let lab = Lab::new(&[]);
+    let error = pull(&lab, &fake.name("v")).await.unwrap_err();
+    assert!(matches!(*error, Error::Network { .. }), "{error}");
+    let lab = Lab::new(&[&fake.host]);
+    let missing = pull(&lab, &fake.name("nowhere")).await.unwrap_err();
+    assert!(matches!(*missing, Error::NotOnRegistry { .. }), "{missing}");
+}
