@@ -22,8 +22,8 @@ mod copy_up;
 mod create;
 mod devices;
 pub mod error;
-mod exec;
 pub mod exe;
+mod exec;
 pub mod hooks;
 mod idmap;
 mod init;
@@ -44,8 +44,9 @@ pub use create::start_at;
 pub use error::Error;
 
 use oci_spec::runtime::{Process, Spec};
+use rustix::io::Errno;
 use rustix::process::Pid;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What becomes the container's `/`.
@@ -208,4 +209,25 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created, Error> {
 /// its execve succeeded.
 pub fn exec(target: &Running<'_>, process: &Process, stdio: Stdio) -> Result<Execed, Error> {
     exec::exec(target, process, stdio, 0)
+}
+
+/// As [`exec`], leaving descriptors 3 to 2+N open in the new process.
+pub fn exec_preserving(
+    target: &Running<'_>,
+    process: &Process,
+    stdio: Stdio,
+    preserve_fds: u32,
+) -> Result<Execed, Error> {
+    exec::exec(target, process, stdio, preserve_fds)
+}
+
+/// Sends a signal by number, real-time ones included, to the process of a pidfd.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
+    sys::pidfd_send_signal(pidfd, signal)
+}
+
+/// Blocks all signals that can be handed on to a process in the foreground, and gives a signalfd to
+/// read them from.
+pub(crate) fn foreground_signals() -> Result<OwnedFd, Errno> {
+    sys::signalfd_of_all()
 }

@@ -50,8 +50,9 @@ pub enum OomEvents {
 const DELETE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Cgroup {
-    /// Makes the cgroup `path` (`/rswarm/ID`, below the root of each hierarchy) and sets limits.
-    /// One of that name that has no processes is made anew; one that has is an error.
+    /// Makes the cgroup `path` (`/rswarm/ID`, below the root of each hierarchy) and sets limits; for
+    /// `None` it has none of its own, not even the usual rules on devices, only those of the groups
+    /// above. One of that name that has no processes is made anew; one that has is an error.
     pub fn create(path: &str, resources: Option<&LinuxResources>) -> Result<Self, Error> {
         Self::create_in(&Layout::host()?, path, resources)
     }
@@ -59,11 +60,10 @@ impl Cgroup {
     /// As [`Cgroup::create`] on hierarchies that are mounted somewhere else.
     pub fn create_in(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Self, Error> {
         let path = clean(path)?;
-        let default = LinuxResources::default();
-        let resources = resources.unwrap_or(&default);
-        let needed = limits::needed_v1(resources, layout.v2.is_some());
+        let needed = limits::needed_v1(resources.unwrap_or(&LinuxResources::default()), layout.v2.is_some());
         let cgroup = Self::at(layout, &path, |controller| needed.contains(&controller));
         let made = cgroup.make_folders(layout).and_then(|()| {
+            let Some(resources) = resources else { return Ok(()) };
             cgroup.apply(resources)?;
             cgroup.restrict_devices(resources)
         });

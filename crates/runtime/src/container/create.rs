@@ -39,7 +39,9 @@ pub(crate) fn create(mut options: CreateOptions<'_>) -> Result<Created, Error> {
         Some(path) => path.to_string_lossy().into_owned(),
         None => format!("/rswarm/{}", options.id),
     };
-    let cgroup = Cgroup::create(&path, linux.resources().as_ref())?;
+    // No word on devices still means the usual rules.
+    let resources = linux.resources().clone().unwrap_or_default();
+    let cgroup = Cgroup::create(&path, Some(&resources))?;
     let rootfs = std::mem::replace(&mut options.rootfs, Rootfs::Path(options.bundle.into()));
     let made = prepare::prepare(spec, options.bundle, rootfs, &cgroup).and_then(|prepared| {
         let work = Work { options: &options, process, namespaces, filter, cgroup: &cgroup };

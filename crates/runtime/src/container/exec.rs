@@ -57,7 +57,11 @@ pub(crate) fn exec(target: &Running<'_>, process: &Process, stdio: Stdio, preser
 
 fn has(target: &Running<'_>, kind: LinuxNamespaceType) -> bool {
     let linux = target.spec.linux().as_ref();
-    linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default().iter().any(|namespace| namespace.typ() == kind)
+    linux
+        .and_then(|linux| linux.namespaces().as_deref())
+        .unwrap_or_default()
+        .iter()
+        .any(|namespace| namespace.typ() == kind)
 }
 
 /// The creator's part; gives the master of the terminal.

@@ -77,8 +77,7 @@ pub fn run(spec: &Spec, point: Point, state: &State<'_>) -> Result<(), Error> {
     }
     let json = state.json(spec).to_string();
     hooks.iter().try_for_each(|hook| {
-        run_one(hook, &json)
-            .map_err(|error| Error::new(&format!("{point:?} hook {}", hook.path().display()), error))
+        run_one(hook, &json).map_err(|error| Error::new(&format!("{point:?} hook {}", hook.path().display()), error))
     })
 }
 

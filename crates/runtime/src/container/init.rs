@@ -122,7 +122,8 @@ impl Init<'_> {
 
     /// The creator runs them, outside.
     fn run_runtime_hooks(&self) -> Result<(), Error> {
-        let any = [Point::Prestart, Point::CreateRuntime].iter().any(|point| !hooks::at(self.spec(), *point).is_empty());
+        let any =
+            [Point::Prestart, Point::CreateRuntime].iter().any(|point| !hooks::at(self.spec(), *point).is_empty());
         if !any {
             return Ok(());
         }
@@ -132,7 +133,11 @@ impl Init<'_> {
 
     fn run_own_hooks(&self, point: Point, status: &str) -> Result<(), Error> {
         let (id, bundle) = (self.options.id, self.options.bundle);
-        hooks::run(self.spec(), point, &State { id, status, pid: rustix::process::getpid().as_raw_nonzero().get(), bundle })
+        hooks::run(
+            self.spec(),
+            point,
+            &State { id, status, pid: rustix::process::getpid().as_raw_nonzero().get(), bundle },
+        )
     }
 
     /// Everything about files: the root, its mounts and devices, what is hidden; then moves in.

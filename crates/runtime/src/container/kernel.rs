@@ -43,15 +43,23 @@ fn file_of(name: &str) -> String {
     if slashes_first || !name.contains('.') {
         return name.to_owned();
     }
-    name.chars().map(|letter| if letter == '.' { '/' } else if letter == '/' { '.' } else { letter }).collect()
+    name.chars()
+        .map(|letter| {
+            if letter == '.' {
+                '/'
+            } else if letter == '/' {
+                '.'
+            } else {
+                letter
+            }
+        })
+        .collect()
 }
 
 /// Refuses sysctls that would change the host.
 pub(crate) fn check_sysctls(spec: &Spec) -> Result<(), Error> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let own = |kind| {
-        linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind)
-    };
+    let own = |kind| linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind);
     const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
     for name in linux.sysctl().iter().flat_map(HashMap::keys) {
         let file = file_of(name);
@@ -64,7 +72,9 @@ pub(crate) fn check_sysctls(spec: &Spec) -> Result<(), Error> {
             _ => (false, "", LinuxNamespaceType::Network),
         };
         if escapes || !known {
-            return Err(Error::text(format!("sysctl {name} is not one of a container's own, it would change the host")));
+            return Err(Error::text(format!(
+                "sysctl {name} is not one of a container's own, it would change the host"
+            )));
         }
         if !own(kind) {
             let why = format!("sysctl {name} needs a {namespace} namespace of the container's own");
@@ -119,7 +129,8 @@ pub(crate) fn label_warnings(proc: impl AsFd, process: &Process) -> Vec<String> 
 pub(crate) fn set_labels(proc: impl AsFd, process: &Process, with: Labels) -> Result<(), Error> {
     // `thread-self` is a link that the kernel makes up, so the folder is opened in two steps.
     let attr = |file: &str, value: &str| {
-        let folder = fs::openat(&proc, "thread-self/attr", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder =
+            fs::openat(&proc, "thread-self/attr", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         if !on_procfs(&folder)? {
             return Err(Errno::XDEV);
         }
@@ -158,20 +169,23 @@ mod tests {
     use super::*;
 
     fn spec(sysctl: &str, namespaces: &str) -> Spec {
-        let json = format!(
-            r#"{{"ociVersion":"1.0.2","linux":{{"sysctl":{{"{sysctl}":"1"}},"namespaces":[{namespaces}]}}}}"#
-        );
+        let json =
+            format!(r#"{{"ociVersion":"1.0.2","linux":{{"sysctl":{{"{sysctl}":"1"}},"namespaces":[{namespaces}]}}}}"#);
         serde_json::from_str(&json).expect("json")
     }
 
     #[test]
     fn only_sysctls_of_own_namespaces() {
         let all = r#"{"type":"network"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}"#;
-        for good in ["net.ipv4.ip_forward", "kernel.shmmax", "fs.mqueue.msg_max", "kernel.hostname", "net/core/somaxconn"] {
+        for good in
+            ["net.ipv4.ip_forward", "kernel.shmmax", "fs.mqueue.msg_max", "kernel.hostname", "net/core/somaxconn"]
+        {
             check_sysctls(&spec(good, all)).unwrap_or_else(|error| panic!("{good}: {error}"));
             assert!(check_sysctls(&spec(good, r#"{"type":"mount"}"#)).is_err(), "{good} would be the host's");
         }
-        for bad in ["kernel.core_pattern", "vm.swappiness", "fs.file-max", "net/../kernel/core_pattern", "net", "/net.x"] {
+        for bad in
+            ["kernel.core_pattern", "vm.swappiness", "fs.file-max", "net/../kernel/core_pattern", "net", "/net.x"]
+        {
             assert!(check_sysctls(&spec(bad, all)).is_err(), "{bad}");
         }
     }

@@ -41,8 +41,7 @@ pub(crate) fn mount(root: impl AsFd, mount: &PreparedMount) -> Result<(), Error>
         _ => format!("mount {} on {}", mount.kind, mount.target.display()),
     };
     let failed = |error: Errno| Error::io(what(), error);
-    let (target, existed) =
-        open_target(&root, mount).map_err(|error| Error::new(&what(), error))?;
+    let (target, existed) = open_target(&root, mount).map_err(|error| Error::new(&what(), error))?;
     match &mount.tree {
         Tree::Bind { tree, .. } => attach(tree, &target).map_err(failed),
         Tree::CgroupV2(tree) => {
@@ -133,11 +132,7 @@ fn new_file_system(mount: &PreparedMount, below: Option<std::os::fd::BorrowedFd<
     made
 }
 
-fn configure(
-    kind: &str,
-    mount: &PreparedMount,
-    below: Option<std::os::fd::BorrowedFd<'_>>,
-) -> Result<OwnedFd, Errno> {
+fn configure(kind: &str, mount: &PreparedMount, below: Option<std::os::fd::BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     let source = if mount.source.is_empty() { kind } else { &mount.source };
     fsconfig_set_string(context.as_fd(), "source", source)?;
@@ -188,14 +183,17 @@ fn cgroup_v1(trees: &[(String, OwnedFd)], options: &MountOptions, target: &Owned
 /// read-only tmpfs. Paths that are not there need no hiding.
 pub(crate) struct Masks<'a> {
     root: &'a OwnedFd,
+    /// The null device of the host: detached until the first file is hidden behind it, after which
+    /// it belongs to this namespace and can be cloned.
     null: &'a OwnedFd,
+    null_is_attached: bool,
     /// The first empty folder that was mounted, of which the others are clones.
     empty: Option<OwnedFd>,
 }
 
 impl<'a> Masks<'a> {
     pub(crate) fn new(root: &'a OwnedFd, null: &'a OwnedFd) -> Self {
-        Self { root, null, empty: None }
+        Self { root, null, null_is_attached: false, empty: None }
     }
 
     /// Hides `path`.
@@ -206,7 +204,11 @@ impl<'a> Masks<'a> {
     fn try_hide(&mut self, path: &Path) -> Result<(), Errno> {
         let Some(target) = existing(self.root, path)? else { return Ok(()) };
         if FileType::from_raw_mode(fs::fstat(&target)?.st_mode) != FileType::Directory {
-            return attach(prepare::clone_of(self.null, Recursive::No)?, &target);
+            if self.null_is_attached {
+                return attach(prepare::clone_of(self.null, Recursive::No)?, &target);
+            }
+            self.null_is_attached = true;
+            return attach(self.null, &target);
         }
         if let Some(empty) = &self.empty {
             return attach(prepare::clone_of(empty, Recursive::No)?, &target);

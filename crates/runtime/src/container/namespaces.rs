@@ -137,5 +137,9 @@ pub(crate) fn clone_into(
 pub(crate) fn of_running(spec: &Spec) -> i32 {
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     // The pid namespace is the creator's part, the rest is joined at once.
-    listed.iter().map(|namespace| bit(namespace.typ())).filter(|bit| *bit != libc::CLONE_NEWPID).fold(0, |all, bit| all | bit)
+    listed
+        .iter()
+        .map(|namespace| bit(namespace.typ()))
+        .filter(|bit| *bit != libc::CLONE_NEWPID)
+        .fold(0, |all, bit| all | bit)
 }

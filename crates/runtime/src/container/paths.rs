@@ -27,12 +27,7 @@ pub(crate) fn open(root: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Like [`open`], with other flags and further restrictions.
-pub(crate) fn open_with(
-    root: impl AsFd,
-    path: &Path,
-    flags: OFlags,
-    resolve: ResolveFlags,
-) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_with(root: impl AsFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     // Renames elsewhere on the host can make the kernel give up on `..`; it asks to try again.

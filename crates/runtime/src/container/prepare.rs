@@ -22,7 +22,7 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<PreparedMount>,
     /// `/proc` of the host, known to be procfs.
     pub(crate) proc: OwnedFd,
-    /// `/dev/null` of the host, known to be that device.
+    /// `/dev/null` of the host as a detached mount, known to be that device.
     pub(crate) null: OwnedFd,
 }
 
@@ -47,11 +47,7 @@ pub(crate) enum Tree {
     /// A new file system is made by init, in its namespaces.
     New,
     /// A bind mount, and whether its root is a folder and is procfs.
-    Bind {
-        tree: OwnedFd,
-        folder: bool,
-        procfs: bool,
-    },
+    Bind { tree: OwnedFd, folder: bool, procfs: bool },
     /// The cgroup's folder in each hierarchy of version 1, with the folder's name in the container.
     CgroupV1(Vec<(String, OwnedFd)>),
     /// The cgroup's folder of version 2.
@@ -90,7 +86,12 @@ pub(crate) fn host_proc() -> Result<OwnedFd, Error> {
 
 fn host_null() -> Result<OwnedFd, Error> {
     let failed = |error| Error::io("open /dev/null of the host", error);
-    let fd = fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let flags = clone_flags(Recursive::No) | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let fd = open_tree(CWD, "/dev/null", flags).map_err(failed)?;
+    // Read-only, or root of the container could change the mode of the host's own device; bytes can
+    // be written to a device all the same.
+    let attr = MountAttr { propagation: libc::MS_PRIVATE, ..super::options::READ_ONLY };
+    sys::mount_setattr(&fd, false, &attr).map_err(failed)?;
     let stat = fs::fstat(&fd).map_err(failed)?;
     let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if character && stat.st_rdev == fs::makedev(1, 3) {

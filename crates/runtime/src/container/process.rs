@@ -201,9 +201,8 @@ impl Program {
         let Some(name) = args.first().filter(|name| !name.is_empty()) else {
             return Err(Error::text("exec: no command is given").with_exit_code(127));
         };
-        let c_string = |text: &[u8]| {
-            CString::new(text).map_err(|_| Error::text("exec: an argument or variable has a zero byte"))
-        };
+        let c_string =
+            |text: &[u8]| CString::new(text).map_err(|_| Error::text("exec: an argument or variable has a zero byte"));
         let mut env: Vec<&str> = process.env().iter().flatten().map(String::as_str).collect();
         let home = user::home_variable(&env, process.user().uid());
         env.extend(home.as_deref());
@@ -239,8 +238,9 @@ impl Program {
             None if self.name.contains('/') => {
                 Error::io(format!("exec: {:?}: stat {}", self.name, self.name), Errno::NOENT).with_exit_code(127)
             }
-            None => Error::text(format!("exec: {:?}: executable file not found in $PATH", self.name))
-                .with_exit_code(127),
+            None => {
+                Error::text(format!("exec: {:?}: executable file not found in $PATH", self.name)).with_exit_code(127)
+            }
         }
     }
 

@@ -116,8 +116,7 @@ pub(crate) fn mount_setattr(mount: impl AsFd, recursive: bool, attr: &MountAttr)
 /// Marks all descriptors from `first` on close-on-exec.
 pub(crate) fn cloexec_from(first: u32) -> Result<(), Errno> {
     // SAFETY: takes no pointers; descriptors stay open, so no owner is surprised.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     check(result).map(|_| ())
 }
 
@@ -158,10 +157,8 @@ pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result
     let header = Header { version: 0x2008_0522, pid: 0 };
     let low = |set: u64| set as u32;
     let high = |set: u64| (set >> 32) as u32;
-    let data: [[u32; 3]; 2] = [
-        [low(effective), low(permitted), low(inheritable)],
-        [high(effective), high(permitted), high(inheritable)],
-    ];
+    let data: [[u32; 3]; 2] =
+        [[low(effective), low(permitted), low(inheritable)], [high(effective), high(permitted), high(inheritable)]];
     // SAFETY: version 3 of the interface reads one header and two triples, which is what is passed.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     check(result).map(|_| ())
@@ -187,8 +184,7 @@ pub(crate) fn seccomp_load(program: &[SockFilter], flags: u64) -> Result<Option<
     let len = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
     let program = Program { len, filter: program.as_ptr() };
     // SAFETY: `program` points at `len` instructions that live across the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     let fd = check(result)?;
     if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
         return Ok(None);
@@ -201,9 +197,8 @@ pub(crate) fn seccomp_load(program: &[SockFilter], flags: u64) -> Result<Option<
 pub(crate) fn bpf(command: i32, attributes: &[u64]) -> Result<i32, Errno> {
     // SAFETY: pointers within `attributes` are kept alive by the caller for the call; the kernel
     // reads no more than the size given.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), std::mem::size_of_val(attributes))
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), std::mem::size_of_val(attributes)) };
     check(result).map(|result| result as i32)
 }
 
@@ -287,4 +282,39 @@ pub(crate) fn setdomainname(name: &str) -> Result<(), Errno> {
     // SAFETY: pointer and length describe `name`.
     let result = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
     check(result.into()).map(|_| ())
+}
+
+/// Sends any signal to the process of a pidfd.
+pub(crate) fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
+    // SAFETY: no siginfo is passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    check(result).map(|_| ())
+}
+
+/// Sends any signal to a process by its number.
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(|_| ())
+}
+
+/// Blocks all signals and gives a descriptor to read them from.
+pub(crate) fn signalfd_of_all() -> Result<OwnedFd, Errno> {
+    // SAFETY: an all-zero signal set is a valid one, which sigfillset fills.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `all` lives across the calls.
+    unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+    // SAFETY: `all` lives across the call; a new descriptor is asked for.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC) }.into())?;
+    Ok(own_fd(fd as i32))
 }

@@ -20,10 +20,7 @@ impl Instruction {
     fn encode(self) -> u64 {
         let off = u16::from_le_bytes(self.off.to_le_bytes());
         let imm = u32::from_le_bytes(self.imm.to_le_bytes());
-        u64::from(self.code)
-            | u64::from(self.dst | self.src << 4) << 8
-            | u64::from(off) << 16
-            | u64::from(imm) << 32
+        u64::from(self.code) | u64::from(self.dst | self.src << 4) << 8 | u64::from(off) << 16 | u64::from(imm) << 32
     }
 }
 
@@ -129,9 +126,7 @@ pub(super) fn attach(folder: &Folder, rules: &Rules) -> Result<(), Error> {
     };
     let program = sys::bpf(BPF_PROG_LOAD, &load).map(sys::own_fd).map_err(failed("load"))?;
     let group = folder.open_readable()?;
-    let attach = [
-        group.as_raw_fd() as u64 | (program.as_raw_fd() as u64) << 32,
-        BPF_CGROUP_DEVICE | BPF_F_ALLOW_MULTI << 32,
-    ];
+    let attach =
+        [group.as_raw_fd() as u64 | (program.as_raw_fd() as u64) << 32, BPF_CGROUP_DEVICE | BPF_F_ALLOW_MULTI << 32];
     sys::bpf(BPF_PROG_ATTACH, &attach).map(drop).map_err(failed("attach"))
 }

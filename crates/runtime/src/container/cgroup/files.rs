@@ -3,7 +3,6 @@
 use super::Error;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -151,9 +150,8 @@ pub(super) fn wait_until(patience: Duration, mut done: impl FnMut() -> Result<bo
 
 /// Sends a signal by number.
 pub(super) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
-    let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-    let signal = Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
-    rustix::process::kill_process(pid, signal)
+    // 0 and below name groups of processes, and some kernels show 0 for one of another namespace.
+    if pid > 0 { crate::container::sys::kill(pid, signal) } else { Err(Errno::SRCH) }
 }
 
 /// Gives a new cpuset of version 1, and those above it, what the next one above has.
@@ -184,7 +182,12 @@ pub(super) fn delegate(root: &Path, path: &str) -> Result<(), Error> {
         let missing = WANTED.iter().filter(|name| among(&has, name) && !among(&given, name));
         let words: Vec<String> = missing.map(|name| format!("+{name}")).collect();
         if !words.is_empty() {
-            folder.write("cgroup.subtree_control", &words.join(" "))?;
+            match folder.write("cgroup.subtree_control", &words.join(" ")) {
+                // One that has processes can't hand anything down: a group below a container's own
+                // does without controllers.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(()),
+                result => result?,
+            }
         }
         folder = Folder::new(folder.path().join(part));
     }

@@ -1,7 +1,7 @@
 //! Both versions on folders that stand in for the kernel's, and its programs on an interpreter.
 
-use super::*;
 use super::device_program::{self as program, BLOCK, CHARACTER, Instruction, MKNOD, READ, WRITE};
+use super::*;
 use std::path::Path;
 
 fn resources(json: &str) -> LinuxResources {
@@ -52,11 +52,10 @@ fn limits_of_both_versions() {
 #[test]
 fn unlimited_and_contradictions() {
     let v2 = |json: &str| limits::v2(&resources(json));
-    assert_eq!(lines(&v2(r#"{"memory":{"limit":-1,"swap":-1},"pids":{"limit":-1}}"#).expect("v2")), [
-        "memory.max=max",
-        "memory.swap.max=max",
-        "pids.max=max"
-    ]);
+    assert_eq!(
+        lines(&v2(r#"{"memory":{"limit":-1,"swap":-1},"pids":{"limit":-1}}"#).expect("v2")),
+        ["memory.max=max", "memory.swap.max=max", "pids.max=max"]
+    );
     assert!(v2(r#"{"memory":{"limit":100,"swap":50}}"#).is_err());
     assert!(v2(r#"{"unified":{"../memory.max":"1"}}"#).is_err());
     assert!(limits::v1(&resources(r#"{"unified":{"memory.max":"1"}}"#)).is_err());

@@ -198,13 +198,7 @@ fn condition_code(condition: &Condition, rest: usize) -> Vec<SockFilter> {
             // high > h decides, high < h decides the other way, and the low half when equal.
             let (above, below) = if wanted { (3, rest + 2) } else { (rest + 3, 2) };
             let (yes, no) = if wanted { (0, rest) } else { (rest, 0) };
-            vec![
-                high,
-                op(IF_GREATER, above, 0, h),
-                op(IF_EQUAL, 0, below, h),
-                low,
-                op(code, yes, no, l),
-            ]
+            vec![high, op(IF_GREATER, above, 0, h), op(IF_EQUAL, 0, below, h), low, op(code, yes, no, l)]
         }
     }
 }

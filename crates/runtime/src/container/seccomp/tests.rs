@@ -73,7 +73,8 @@ fn both_architectures_and_none_other() {
     assert_eq!(say(X86_64, 450), libc::SECCOMP_RET_ERRNO | ENOSYS, "younger than the profile");
     assert_eq!(say(X86_64, X32_BIT), libc::SECCOMP_RET_ERRNO | ENOSYS);
     assert_eq!(say(0xc000_00b7, 0), libc::SECCOMP_RET_KILL_PROCESS);
-    let native = profile(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_KILL"}]}"#);
+    let native =
+        profile(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_KILL"}]}"#);
     assert_eq!(run(&native, X86, 20, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
     assert_eq!(run(&native, X86_64, 321, [0; 6]), libc::SECCOMP_RET_KILL_THREAD);
     assert_eq!(run(&native, X86_64, 500, [0; 6]), ALLOW);
