@@ -45,3 +45,8 @@ pub use render::render;
 pub fn load(input: &Input<'_>) -> Loaded {
     pipeline::run(input)
 }
+
+/// `docs/compose.md`: every key that the loader knows, and what is done about it.
+pub fn keys_markdown() -> String {
+    schema::markdown()
+}

@@ -4,10 +4,12 @@
 mod deploy;
 mod resources;
 mod service;
+mod table;
 
 pub(crate) use deploy::DEVICES;
 pub(crate) use resources::TOP;
 pub(crate) use service::SERVICE;
+pub(crate) use table::markdown;
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]

@@ -268,8 +268,8 @@ mod tests {
         assert_eq!(simple("./x:/data:rw"), ok(true, "./x", "/data", false));
         assert_eq!(simple("~/x:/data"), ok(true, "~/x", "/data", false));
         assert_eq!(simple("c:\\x:/data"), ok(true, "c:\\x", "/data", false));
-        assert_eq!(volume("a:/b:rslave,z,nocopy").unwrap().propagation.as_deref(), Some("rslave"));
-        assert_eq!(volume("a:/b:what").unwrap().unknown, ["what"]);
+        assert_eq!(volume("ab:/b:rslave,z,nocopy").unwrap().propagation.as_deref(), Some("rslave"));
+        assert_eq!(volume("ab:/b:what").unwrap().unknown, ["what"]);
         for bad in ["", ":/data", "db::ro", "aa:/bb:ro:x"] {
             assert!(volume(bad).is_err(), "{bad}");
         }

@@ -30,7 +30,13 @@ impl Lower<'_> {
     fn absolute_target(&mut self, path: &str, item: &Node, target: &str) {
         if !target.starts_with('/') {
             let message = format!("{path}: the target `{target}` is no absolute path");
-            self.context.error_on("RS0602", item, message, Some("start it with `/`".to_owned()));
+            let hint = match target.as_bytes() {
+                [letter, b':', ..] if letter.is_ascii_alphabetic() => {
+                    "a letter before a colon is a Windows drive; names of volumes have two characters or more"
+                }
+                _ => "start it with `/`",
+            };
+            self.context.error_on("RS0602", item, message, Some(hint.to_owned()));
         }
     }
 

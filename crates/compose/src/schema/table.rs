@@ -1,0 +1,52 @@
+//! The table of all keys, for `docs/compose.md`.
+
+use super::{Done, Field, Kind, TOP};
+use std::fmt::Write;
+
+/// Text above the table.
+const HEAD: &str = "\
+# Compose keys
+
+This table is made from the tables that the loader itself reads (`crates/compose/src/schema/`), and a test
+keeps it in step: `UPDATE=1 cargo test -p compose --test keys` writes it anew.
+
+*done*: it is done. *not yet*: the loader knows the key and warns; the text says what happens instead.
+*meaningless*: nothing to do here. Keys that are not in the table are errors, except those that start with
+`x-`. `[]` stands for each item of a list, `*` for each name.
+
+| key | state |
+|---|---|
+";
+
+/// The whole document.
+pub(crate) fn markdown() -> String {
+    let mut out = HEAD.to_owned();
+    fields(TOP, "", Done::Yes, &mut out);
+    out
+}
+
+fn fields(fields: &'static [Field], path: &str, above: Done, out: &mut String) {
+    for field in fields {
+        let path = crate::check::join(path, field.name);
+        let done = if above == Done::Yes { field.done } else { above };
+        let state = match done {
+            Done::Yes => "done".to_owned(),
+            Done::NotYet(instead) => format!("not yet: {instead}"),
+            Done::Meaningless(why) => format!("meaningless: {why}"),
+        };
+        let _ = writeln!(out, "| `{path}` | {state} |");
+        inner(&field.kind, &path, done, out);
+    }
+}
+
+fn inner(kind: &Kind, path: &str, done: Done, out: &mut String) {
+    match kind {
+        Kind::Object(inside) | Kind::Strict(inside) | Kind::Nullable(inside) | Kind::Short(_, inside) => {
+            fields(inside, path, done, out);
+        }
+        Kind::Named(kind) => inner(kind, &format!("{path}.*"), done, out),
+        Kind::Names(_, inside) => fields(inside, &format!("{path}.*"), done, out),
+        Kind::List(kind, _) => inner(kind, &format!("{path}[]"), done, out),
+        _ => {}
+    }
+}

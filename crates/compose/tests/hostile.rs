@@ -1,0 +1,154 @@
+//! Files from anywhere: a clear error, soon, and no crash.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that measures")]
+
+use compose::{FileError, FileErrorKind, Files, Input, Loaded, load};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+struct Memory(BTreeMap<String, Vec<u8>>);
+
+impl Files for Memory {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let missing = || FileError { kind: FileErrorKind::NotFound, message: "not there".to_owned() };
+        self.0.get(path).cloned().ok_or_else(missing)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+fn load_all(files: &[(&str, &[u8])]) -> Loaded {
+    let memory = Memory(files.iter().map(|(path, bytes)| (format!("/p/{path}"), bytes.to_vec())).collect());
+    load(&Input::new("/p", &memory))
+}
+
+fn load_bytes(bytes: &[u8]) -> Loaded {
+    load_all(&[("compose.yaml", bytes)])
+}
+
+/// Loads within a few seconds (debug builds on busy machines; release is far below one) and gives
+/// the codes.
+fn codes(bytes: &[u8]) -> Vec<String> {
+    let start = Instant::now();
+    let loaded = load_bytes(bytes);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(20), "took {took:?}");
+    loaded.diagnostics.into_iter().map(|d| d.code).collect()
+}
+
+#[test]
+fn bombs_and_depths_end_early() {
+    let mut bomb = "x-a0: &a0 {k: v}\n".to_owned();
+    for level in 1..12 {
+        let list = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("x-a{level}: &a{level} [{list}]\n"));
+    }
+    assert_eq!(codes(bomb.as_bytes()), ["RS0103"]);
+    let deep: String = (0..10_000).map(|_| "[").collect();
+    assert_eq!(codes(format!("services: {deep}").as_bytes()).len(), 1);
+    let maps: String = (0..10_000).map(|_| "{a: ").collect();
+    assert_eq!(codes(maps.as_bytes()).len(), 1);
+    let nested: String = "${A:-".repeat(10_000) + &"}".repeat(10_000);
+    assert_eq!(codes(format!("services: {{a: {{image: '{nested}'}}}}").as_bytes())[0], "RS0206");
+}
+
+#[test]
+fn large_files_are_read_or_refused() {
+    let many: String = (0..60_000).map(|n| format!("  s{n}: {{image: i, environment: {{A: '{n}'}}}}\n")).collect();
+    let text = format!("services:\n{many}");
+    assert!(text.len() > 2_000_000);
+    assert!(codes(text.as_bytes()).is_empty());
+    assert_eq!(codes(&vec![b'#'; 17 << 20]), ["RS0100", "RS0109"][..1].to_vec());
+    let lines = "services:\n  a:\n    image: i\n    command: [\n".to_owned() + &"x,\n".repeat(3000) + "]\n";
+    assert!(codes(lines.as_bytes()).len() <= 1);
+}
+
+#[test]
+fn odd_bytes_are_told() {
+    assert_eq!(codes(b"services: \xff\xfe"), ["RS0100"]);
+    assert_eq!(codes(b""), ["RS0109"]);
+    assert_eq!(codes(b"\0\0\0")[0], "RS0101");
+    let wide: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain("services: {a: {image: i}}".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    assert!(codes(&wide).is_empty());
+    assert!(codes(b"\xef\xbb\xbfservices: {a: {image: i}}\r\n").is_empty());
+}
+
+#[test]
+fn circles_are_found() {
+    let find = |files: &[(&str, &[u8])]| load_all(files).diagnostics.into_iter().map(|d| d.code).collect::<Vec<_>>();
+    let itself = b"include: [compose.yaml]\nservices: {a: {image: i}}\n";
+    assert_eq!(find(&[("compose.yaml", itself)]), ["RS0403"]);
+    let (one, two): (&[u8], &[u8]) = (b"include: [b.yaml]\nservices: {a: {image: i}}\n", b"include: [compose.yaml]\n");
+    assert_eq!(find(&[("compose.yaml", one), ("b.yaml", two)]), ["RS0403"]);
+    let extends = b"services: {a: {image: i, extends: b}, b: {image: i, extends: a}}";
+    assert!(find(&[("compose.yaml", extends)]).iter().all(|code| code == "RS0402"));
+    let far: (&[u8], &[u8]) = (
+        b"services: {a: {image: i, extends: {file: b.yaml, service: a}}}",
+        b"services: {a: {image: i, extends: {file: compose.yaml, service: a}}}",
+    );
+    assert_eq!(find(&[("compose.yaml", far.0), ("b.yaml", far.1)]), ["RS0402"]);
+    let wait =
+        b"services: {a: {image: i, depends_on: [b]}, b: {image: i, depends_on: [c]}, c: {image: i, depends_on: [a]}}";
+    assert_eq!(find(&[("compose.yaml", wait)]), ["RS0507"]);
+    assert!(find(&[("compose.yaml", b"services: {a: {image: 'i$A'}}"), (".env", b"A=$B\nB=$A\n")]).is_empty());
+}
+
+#[test]
+fn two_thousand_services_load_quickly() {
+    let mut text =
+        "x-base: &base\n  restart: always\n  logging: {driver: json-file, options: {max-size: 10m}}\nservices:\n"
+            .to_owned();
+    for n in 0..2000 {
+        text.push_str(&format!(
+            "  service{n}:\n    <<: *base\n    image: registry.example/team/app{n}:${{TAG:-latest}}\n    command: [serve, --port, \"80{n}\"]\n    \
+             environment:\n      - NAME=service{n}\n      - LEVEL=info\n      - OTHER={n}\n    ports: [\"{}:80\"]\n    volumes:\n      - data{n}:/var/lib/data\n      - ./conf/{n}:/etc/conf:ro\n    \
+             networks: [front, back]\n    depends_on:\n      service{}: {{condition: service_started}}\n    \
+             healthcheck:\n      test: [CMD, curl, -f, \"http://localhost\"]\n      interval: 10s\n    \
+             deploy:\n      replicas: 2\n      resources: {{limits: {{cpus: \"0.5\", memory: 64M}}}}\n",
+            10_000 + n,
+            if n == 0 { 1999 } else { n - 1 },
+        ));
+    }
+    let text = text.replacen("    depends_on:\n      service1999: {condition: service_started}\n", "", 1);
+    let volumes: String = (0..2000).map(|n| format!("  data{n}:\n")).collect();
+    let text = format!("{text}networks:\n  front:\n  back:\nvolumes:\n{volumes}");
+    let start = Instant::now();
+    let loaded = load_bytes(text.as_bytes());
+    let took = start.elapsed();
+    assert!(loaded.stack.is_some(), "{:?}", loaded.diagnostics.first());
+    assert_eq!(loaded.stack.unwrap().services.len(), 2000);
+    // the bar is 100 ms in release; debug builds on a busy machine get room
+    assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 }), "took {took:?}");
+    #[allow(clippy::print_stderr, reason = "the measure")]
+    {
+        eprintln!("{} bytes with 2,000 services in {took:?}", text.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load_bytes(&bytes);
+    }
+
+    #[test]
+    fn no_file_panics(
+        keys in proptest::collection::vec(("[a-z_]{3,10}|image|ports|volumes|deploy|networks|environment|build|ulimits|depends_on|env_file|healthcheck|command|tmpfs|configs|devices|extends", "[^\n]{0,30}|\\[[a-z:/,0-9]{0,20}\\]|\\{[a-z]{1,5}: [a-z0-9]{0,5}\\}|[0-9:/\\-]{0,12}|!reset null|!override x"), 0..8),
+    ) {
+        let mut text = "services:\n  web:\n".to_owned();
+        for (key, value) in keys {
+            text.push_str(&format!("    {key}: {value}\n"));
+        }
+        let loaded = load_bytes(text.as_bytes());
+        if let Some(project) = &loaded.project {
+            let _ = (project.to_json(), project.to_yaml());
+        }
+        prop_assert!(loaded.stack.is_some() != loaded.has_errors());
+    }
+}
