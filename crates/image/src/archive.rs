@@ -231,14 +231,17 @@ impl<'a, T: Tape> Reader<'a, T> {
 
     /// Skips to the next header, by way of the tape.
     fn skip(&mut self) -> Result<()> {
-        let mut rest = self.left + self.padding;
-        while rest > 0 {
-            let step = rest.min(256 << 10);
+        while self.left > 0 {
+            let step = self.left.min(256 << 10);
             self.take(step)?;
-            rest -= step;
+            self.left -= step;
         }
-        (self.left, self.padding) = (0, 0);
-        Ok(())
+        // Some writers (umoci's `insert`) leave out what would follow the last byte of the last file.
+        let padding = std::mem::take(&mut self.padding);
+        match fill(&mut *self.input, &self.name)?.is_empty() {
+            true => Ok(()),
+            false => self.take(padding).map(drop),
+        }
     }
 
     /// What follows the end mark belongs to the archive's digest too.

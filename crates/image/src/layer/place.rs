@@ -69,6 +69,11 @@ impl Clean {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Is there such a part in it?
+    pub(crate) fn has_part(&self, is_it: impl Fn(&[u8]) -> bool) -> bool {
+        self.0.split(|&byte| byte == b'/').any(is_it)
+    }
 }
 
 /// An open folder of the layer.

@@ -78,7 +78,7 @@ impl Unpacker {
         let Some((parent, name)) = path.split() else {
             return self.root(entry);
         };
-        if name.starts_with(AUFS) && name != OPAQUE {
+        if (name.starts_with(AUFS) && name != OPAQUE) || parent.has_part(|part| part.starts_with(AUFS)) {
             return Ok(());
         }
         let parent = self.place.folder(&parent, &entry.path)?;

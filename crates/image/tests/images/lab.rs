@@ -217,3 +217,57 @@ pub(crate) fn image(kind: &'static str, layers: &[(Vec<u8>, Form)]) -> Made {
     .unwrap();
     Made { manifest, kind, config, blobs: blobs.into_iter().map(|(blob, _)| blob).collect() }
 }
+
+/// An entry of an archive with whatever it says of itself.
+pub(crate) struct Raw<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) kind: u8,
+    pub(crate) link: &'a [u8],
+    pub(crate) content: &'a [u8],
+}
+
+pub(crate) fn raw<'a>(name: &'a (impl AsRef<[u8]> + ?Sized), kind: u8, link: &'a str, content: &'a [u8]) -> Raw<'a> {
+    Raw { name: name.as_ref(), kind, link: link.as_bytes(), content }
+}
+
+/// An archive of entries that no honest writer writes.
+pub(crate) fn raw_tar(entries: &[Raw<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        {
+            let old = header.as_old_mut();
+            old.name[..entry.name.len()].copy_from_slice(entry.name);
+            old.linkname[..entry.link.len()].copy_from_slice(entry.link);
+        }
+        header.set_entry_type(tar::EntryType::new(entry.kind));
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_size(entry.content.len() as u64);
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(entry.content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.extend_from_slice(&[0; 1024]);
+    bytes
+}
+
+/// One record of an extended header.
+pub(crate) fn pax(key: &str, value: &[u8]) -> Vec<u8> {
+    let body = key.len() + value.len() + 3;
+    let mut length = body + 1;
+    while length != body + length.to_string().len() {
+        length += 1;
+    }
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+}
+
+impl Lab {
+    pub(crate) fn import(&self, archive: &[u8], name: &str) -> image::Result<model::image::Digest> {
+        let mut source = archive;
+        self.store.import(&mut source, name, &[], None)
+    }
+}
