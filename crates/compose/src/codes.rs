@@ -306,9 +306,9 @@ pub const ALL: &[Code] = &[
     code("RS0604", "the target of a port is wrong", "The port in the container is a number from 1 to 65535."),
     code(
         "RS0605",
-        "a kind of mount or port is not done yet",
-        "Mounts of the types image, cluster and npipe and the protocol sctp are not done yet; the service would \
-         not work without, so it is refused.",
+        "a kind of mount, port or driver is not done yet",
+        "Mounts of the types image, cluster and npipe, the protocol sctp, and drivers of networks and volumes other \
+         than the built-in ones are not done yet; the service would not be what the file says, so it is refused.",
     ),
     code(
         "RS0606",

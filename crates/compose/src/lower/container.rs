@@ -53,7 +53,7 @@ impl Lower<'_> {
             ipc_host: self.namespace(key, node, "ipc"),
             uts_host: self.namespace(key, node, "uts"),
             cgroup_host: node.get_text("cgroup") == Some("host"),
-            logging: logging(node),
+            logging: self.logging(key, node),
             oom_score_adj: node.get_int("oom_score_adj").and_then(|value| i32::try_from(value).ok()),
             oom_kill_disable: node.flag("oom_kill_disable"),
             auto_remove: false,
@@ -123,6 +123,27 @@ impl Lower<'_> {
         devices
     }
 
+    /// `logging`; drivers that are not there leave the log where `logs` finds it.
+    fn logging(&mut self, key: &str, node: &Node) -> Logging {
+        let Some(logging) = node.get("logging") else { return Logging::default() };
+        let mut options = texts(logging, "options");
+        let driver = match logging.get("driver") {
+            None => None,
+            Some(driver) => match driver.as_text().unwrap_or_default() {
+                "json-file" | "local" => Some("json-file".to_owned()),
+                "none" => Some("none".to_owned()),
+                other => {
+                    let message =
+                        format!("services.{key}.logging.driver `{other}` is not done yet: logs are kept as json-file");
+                    self.context.warn_on("RS0701", driver, message, None);
+                    options.retain(|name, _| matches!(name.as_str(), "max-size" | "max-file"));
+                    Some("json-file".to_owned())
+                }
+            },
+        };
+        Logging { driver, options }
+    }
+
     /// `pid`, `ipc`, `uts`: the host's?
     fn namespace(&mut self, key: &str, node: &Node, name: &str) -> bool {
         let Some(value) = node.get(name) else { return false };
@@ -170,11 +191,6 @@ fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
         _ => Some((entry.get_int("soft")?, entry.get_int("hard")?)),
     };
     node.entries("ulimits").filter_map(|(name, entry)| Some((name.clone(), limit(entry)?))).collect()
-}
-
-fn logging(node: &Node) -> Logging {
-    let Some(logging) = node.get("logging") else { return Logging::default() };
-    Logging { driver: logging.get_text("driver").map(str::to_owned), options: texts(logging, "options") }
 }
 
 fn healthcheck(node: &Node) -> HealthCheck {

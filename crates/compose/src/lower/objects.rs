@@ -34,6 +34,7 @@ impl Lower<'_> {
                 stack.external_networks.push(name);
                 continue;
             }
+            self.driver("networks", &key, &node, &["bridge", "overlay", "default"]);
             let spec = NetworkSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
@@ -46,6 +47,16 @@ impl Lower<'_> {
                 labels: self.labels(&node, "network", &key),
             };
             stack.networks.insert(name, spec);
+        }
+    }
+
+    /// Another driver means another thing than we would make, so it is an error.
+    fn driver(&mut self, section: &str, key: &str, node: &Node, known: &[&str]) {
+        let Some(driver) = node.get("driver") else { return };
+        let text = driver.as_text().unwrap_or_default();
+        if !known.contains(&text) {
+            let message = format!("{section}.{key}: the driver `{text}` is not done yet");
+            self.context.error_on("RS0605", driver, message, Some(format!("use {}, or leave it out", known[0])));
         }
     }
 
@@ -79,6 +90,7 @@ impl Lower<'_> {
                 stack.external_volumes.push(name);
                 continue;
             }
+            self.driver("volumes", &key, &node, &["local", "default"]);
             let spec = VolumeSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),

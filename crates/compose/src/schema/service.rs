@@ -202,7 +202,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("entrypoint", Kind::Command).keep(),
     field("env_file", Kind::List(&Kind::Short(Form::EnvFile, ENV_FILE), Unique::Path)),
     field("environment", Kind::Env),
-    field("expose", Kind::Loose(Unique::Value)),
+    field("expose", Kind::Loose(Unique::Value)).meaningless("containers of a network reach every port of each other"),
     field("extends", Kind::Short(Form::Extends, EXTENDS)),
     field("external_links", Kind::Texts(Unique::No)).not_yet("the names are not added"),
     field("extra_hosts", Kind::Hosts),

@@ -21,32 +21,34 @@ keeps it in step: `UPDATE=1 cargo test -p compose --test keys` writes it anew.
 /// The whole document.
 pub(crate) fn markdown() -> String {
     let mut out = HEAD.to_owned();
-    fields(TOP, "", Done::Yes, &mut out);
+    fields(TOP, "", &mut out);
     out
 }
 
-fn fields(fields: &'static [Field], path: &str, above: Done, out: &mut String) {
+fn fields(fields: &'static [Field], path: &str, out: &mut String) {
     for field in fields {
         let path = crate::check::join(path, field.name);
-        let done = if above == Done::Yes { field.done } else { above };
-        let state = match done {
+        let state = match field.done {
             Done::Yes => "done".to_owned(),
             Done::NotYet(instead) => format!("not yet: {instead}"),
             Done::Meaningless(why) => format!("meaningless: {why}"),
         };
         let _ = writeln!(out, "| `{path}` | {state} |");
-        inner(&field.kind, &path, done, out);
+        // what is in a key that is not done is not done either
+        if field.done == Done::Yes {
+            inner(&field.kind, &path, out);
+        }
     }
 }
 
-fn inner(kind: &Kind, path: &str, done: Done, out: &mut String) {
+fn inner(kind: &Kind, path: &str, out: &mut String) {
     match kind {
         Kind::Object(inside) | Kind::Strict(inside) | Kind::Nullable(inside) | Kind::Short(_, inside) => {
-            fields(inside, path, done, out);
+            fields(inside, path, out);
         }
-        Kind::Named(kind) => inner(kind, &format!("{path}.*"), done, out),
-        Kind::Names(_, inside) => fields(inside, &format!("{path}.*"), done, out),
-        Kind::List(kind, _) => inner(kind, &format!("{path}[]"), done, out),
+        Kind::Named(kind) => inner(kind, &format!("{path}.*"), out),
+        Kind::Names(_, inside) => fields(inside, &format!("{path}.*"), out),
+        Kind::List(kind, _) => inner(kind, &format!("{path}[]"), out),
         _ => {}
     }
 }
