@@ -1,8 +1,9 @@
 //! The nodes' side of the world: agents, what they ask of their hosts, their sessions.
 
+use crate::faults::Sabotage;
 use crate::host::Done;
 use crate::world::{Event, World};
-use model::{Assignment, TaskId, Time};
+use model::{Assignment, Exit, TaskId, Time};
 use node_agent::{AgentInput, AgentOutput, Effect, EffectError, EffectId, Outcome};
 use orchestrator::ManagerInput;
 
@@ -50,6 +51,9 @@ impl World {
             AgentOutput::Report(report) => {
                 self.trace.say(self.now, format_args!("n{} tells {}", node + 1, reported(&report)));
                 let delay = self.chance.delay(self.faults.message);
+                if self.sabotaged(Sabotage::ReportsLost) {
+                    return;
+                }
                 let Some(sim) = self.nodes.get_mut(node) else { return };
                 let Some(session) = sim.session else { return };
                 let arrives = Time(self.now.0 + delay).max(sim.to_manager);
@@ -84,6 +88,9 @@ impl World {
     }
 
     fn perform(&mut self, node: usize, effect: &Effect) -> Result<Outcome, EffectError> {
+        if let Some(lie) = self.lie(effect) {
+            return Ok(lie);
+        }
         let (now, chance) = (self.now, self.chance.any());
         let Some(sim) = self.nodes.get_mut(node) else { return Err(EffectError::fatal("no such node")) };
         let Done { result, started, ended } = sim.host.perform(effect, now, chance);
@@ -91,9 +98,11 @@ impl World {
         if let Some(task) = started {
             self.begins(node, task);
         }
+        if matches!(effect, Effect::EnsureNet(_)) && self.sabotaged(Sabotage::NetForgets) {
+            self.forget_a_namespace(node);
+        }
         if let Some((task, attempt, exit)) = ended {
-            let delay = self.chance.delay(20);
-            self.after(delay, Event::Ended { node, life, task, attempt, exit });
+            self.tell_end(node, life, task, attempt, exit);
         }
         self.check_host(node);
         result
@@ -128,8 +137,31 @@ impl World {
         let life = sim.life;
         self.busy = now;
         self.trace.say(now, format_args!("n{} {} ends with {code}", node + 1, task.short()));
-        let delay = self.chance.delay(20);
-        self.after(delay, Event::Ended { node, life, task, attempt, exit });
+        self.tell_end(node, life, task, attempt, exit);
+    }
+
+    fn tell_end(&mut self, node: usize, life: u64, task: TaskId, attempt: u32, exit: Exit) {
+        if !self.sabotaged(Sabotage::ExitsUntold) {
+            let delay = self.chance.delay(20);
+            self.after(delay, Event::Ended { node, life, task, attempt, exit });
+        }
+    }
+
+    /// The answer of a host that does not do what it says; `None`: it does.
+    fn lie(&mut self, effect: &Effect) -> Option<Outcome> {
+        let (by, outcome) = match effect {
+            Effect::Stop { .. } => (Sabotage::StopLies, Outcome::Stopped(None)),
+            Effect::Remove { .. } => (Sabotage::RemoveLies, Outcome::Removed),
+            Effect::RemoveVolume(_) => (Sabotage::VolumeStays, Outcome::VolumeRemoved),
+            _ => return None,
+        };
+        self.sabotaged(by).then_some(outcome)
+    }
+
+    fn forget_a_namespace(&mut self, node: usize) {
+        if let Some(sim) = self.nodes.get_mut(node) {
+            sim.host.net.endpoints.pop_first();
+        }
     }
 
     pub(crate) fn agent_begins(&mut self, node: usize) {
@@ -139,7 +171,10 @@ impl World {
         sim.life += 1;
         sim.order = None;
         sim.agent = Some(node_agent::Agent::new(sim.id, seed));
-        let (observed, ledger) = (sim.host.observed(), sim.ledger.clone());
+        let (mut observed, ledger) = (sim.host.observed(), sim.ledger.clone());
+        if self.sabotage == Some(Sabotage::HostUnseen) {
+            observed.clear();
+        }
         self.busy = now;
         self.trace.say(now, format_args!("n{} begins with {} containers", node + 1, observed.len()));
         self.checkers.agent_begins(node);

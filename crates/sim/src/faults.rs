@@ -3,6 +3,53 @@
 
 use crate::chance::Chance;
 
+/// A bug that is planted to see that the checkers bark. Each breaks one promise that something keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// An agent is not told what its host already runs.
+    HostUnseen,
+    /// The disk of the manager loses the last entry that it acknowledged.
+    TailLost,
+    /// Agents are not woken.
+    AgentAsleep,
+    /// The manager is not woken.
+    ManagerAsleep,
+    /// The ends of containers are not told.
+    ExitsUntold,
+    /// A stop says that it was done, and was not.
+    StopLies,
+    /// A removal says that it was done, and was not.
+    RemoveLies,
+    /// The network leaves out one namespace, and says nothing.
+    NetForgets,
+    /// An order that was sent before is delivered again, as if it were new.
+    OldOrders,
+    /// Reports get lost though their session stands.
+    ReportsLost,
+    /// Orders get lost though their session stands.
+    OrdersLost,
+    /// A volume says that it was deleted, and was not.
+    VolumeStays,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Sabotage; 12] = [
+        Sabotage::HostUnseen,
+        Sabotage::TailLost,
+        Sabotage::AgentAsleep,
+        Sabotage::ManagerAsleep,
+        Sabotage::ExitsUntold,
+        Sabotage::StopLies,
+        Sabotage::RemoveLies,
+        Sabotage::NetForgets,
+        Sabotage::OldOrders,
+        Sabotage::ReportsLost,
+        Sabotage::OrdersLost,
+        Sabotage::VolumeStays,
+    ];
+}
+
 /// How often what goes wrong; zero: never. Rates are in thousandths of occasions, spans in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Faults {

@@ -21,6 +21,7 @@ mod specs;
 mod trace;
 mod world;
 
+pub use faults::Sabotage;
 pub use world::{Failure, Summary};
 
 use world::World;
@@ -30,7 +31,15 @@ use world::World;
 /// # Errors
 /// Something that must hold did not.
 pub fn run(seed: u64, whole: bool) -> Result<Summary, Box<Failure>> {
-    let mut world = World::new(seed, whole);
+    run_with(seed, whole, None)
+}
+
+/// The same with a bug planted.
+///
+/// # Errors
+/// The bug was caught.
+pub fn run_with(seed: u64, whole: bool, sabotage: Option<Sabotage>) -> Result<Summary, Box<Failure>> {
+    let mut world = World::new(seed, whole, sabotage);
     let result = world.run();
     let trace: Vec<String> = world.trace.lines().map(str::to_owned).collect();
     match result {

@@ -1,5 +1,6 @@
 //! The manager's side of the world: its log, its sessions, what it asks for.
 
+use crate::faults::Sabotage;
 use crate::world::{Event, World};
 use model::Time;
 use orchestrator::{ManagerInput, ManagerOutput};
@@ -50,7 +51,10 @@ impl World {
         }
     }
 
-    fn send_order(&mut self, order: Box<model::Assignment>) {
+    fn send_order(&mut self, mut order: Box<model::Assignment>) {
+        if self.sabotaged(Sabotage::OrdersLost) {
+            return;
+        }
         let at = self.nodes.iter().position(|node| node.id == order.node);
         let delay = self.chance.delay(self.faults.message);
         let Some((index, node)) = at.and_then(|at| Some((at, self.nodes.get_mut(at)?))) else {
@@ -64,6 +68,12 @@ impl World {
         };
         let arrives = Time(self.now.0 + delay).max(node.to_agent);
         node.to_agent = arrives;
+        let old = node.order.clone();
+        if let Some(old) = old.filter(|_| self.sabotaged(Sabotage::OldOrders)) {
+            let generation = order.generation;
+            order = old;
+            order.generation = generation;
+        }
         self.at(arrives, Event::Order { node: index, session, order });
     }
 
@@ -108,6 +118,9 @@ impl World {
         }
         let chance = &mut self.chance;
         self.member.crash(|| chance.coin());
+        if self.sabotage == Some(Sabotage::TailLost) {
+            self.member.lose_tail();
+        }
         let delay = self.chance.delay(20_000);
         self.after(delay, Event::ManagerBegins);
         if let Some(delay) = self.span(self.faults.manager_crash) {

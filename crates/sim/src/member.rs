@@ -65,6 +65,11 @@ impl Member {
         }
     }
 
+    /// The disk loses the last entry.
+    pub(crate) fn lose_tail(&mut self) {
+        self.log.pop();
+    }
+
     /// A fresh manager with all that the disk knows; it does not lead yet.
     pub(crate) fn begin(&mut self) -> (Manager, Vec<Entry>) {
         self.life += 1;

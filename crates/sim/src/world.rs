@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::checkers::Checkers;
-use crate::faults::Faults;
+use crate::faults::{Faults, Sabotage};
 use crate::member::Member;
 use crate::node::SimNode;
 use crate::operator::Operator;
@@ -113,6 +113,8 @@ pub(crate) struct World {
     /// The last instant at which something other than looking after things happened.
     pub(crate) busy: Time,
     pub(crate) problem: Option<String>,
+    /// A bug that is planted.
+    pub(crate) sabotage: Option<Sabotage>,
     sessions: u64,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     events: BTreeMap<u64, Event>,
@@ -121,7 +123,7 @@ pub(crate) struct World {
 
 impl World {
     /// The world of a seed, at its beginning.
-    pub(crate) fn new(seed: u64, whole: bool) -> World {
+    pub(crate) fn new(seed: u64, whole: bool, sabotage: Option<Sabotage>) -> World {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
         let mut nodes: Vec<SimNode> = (1..=faults.nodes).map(|id| SimNode::new(NodeId(id as u128))).collect();
@@ -141,6 +143,7 @@ impl World {
             summary: Summary { hash: 0, events: 0, requests: 0, entries: 0, effects: 0, trace: Vec::new() },
             busy: BEGIN,
             problem: None,
+            sabotage,
             sessions: 0,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -232,13 +235,22 @@ impl World {
         }
     }
 
-    /// The next thing that happens, or the end of the span.
-    fn step(&mut self, end: Time) -> Result<(), String> {
-        let queued = self.queue.peek().map(|Reverse((at, _))| *at);
+    /// When the manager and the first of the agents want to be woken.
+    fn wakes(&self) -> (Option<Time>, Option<(Time, usize)>) {
         let manager = self.member.manager.as_ref().and_then(|manager| manager.next_wake());
         let wakes = self.nodes.iter().enumerate();
         let wakes = wakes.filter_map(|(at, node)| Some((node.agent.as_ref()?.next_wake()?, at)));
-        let agent = wakes.min();
+        match self.sabotage {
+            Some(Sabotage::AgentAsleep) => (manager, None),
+            Some(Sabotage::ManagerAsleep) => (None, wakes.min()),
+            _ => (manager, wakes.min()),
+        }
+    }
+
+    /// The next thing that happens, or the end of the span.
+    fn step(&mut self, end: Time) -> Result<(), String> {
+        let queued = self.queue.peek().map(|Reverse((at, _))| *at);
+        let (manager, agent) = self.wakes();
         let first = [queued, manager, agent.map(|(at, _)| at)].into_iter().flatten().min();
         let Some(first) = first.filter(|first| *first <= end) else {
             self.now = end;
@@ -259,6 +271,11 @@ impl World {
             self.wake_agent(node);
         }
         self.problem.take().map_or(Ok(()), Err)
+    }
+
+    /// Is this bug planted, and does it show now? Not each time, or nothing else would happen.
+    pub(crate) fn sabotaged(&mut self, by: Sabotage) -> bool {
+        self.sabotage == Some(by) && self.chance.below(4) == 0
     }
 
     /// Something is wrong; the first thing counts.

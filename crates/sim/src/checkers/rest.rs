@@ -14,6 +14,7 @@ impl World {
         }
         self.acknowledged(&state)?;
         replicas(&state)?;
+        updates(&state)?;
         let tasks: BTreeMap<TaskId, &Task> = state.tasks.iter().map(|task| (task.id, &**task)).collect();
         let mut running = BTreeSet::new();
         for (at, sim) in self.nodes.iter().enumerate() {
@@ -111,8 +112,8 @@ fn settled(task: &Task, runs: bool, state: &State) -> Result<(), String> {
         Desired::Shutdown if !ended => {
             Err(format!("{name} is to be stopped, and is not told to be: {:?}", task.status))
         }
-        Desired::Running if task.stopped_by_user && !ended => {
-            Err(format!("{name} was stopped by hand, and is not over"))
+        Desired::Running if task.stopped_by_user && !ended && !waits => {
+            Err(format!("{name} was stopped by hand, and is not over: {:?}", task.status))
         }
         Desired::Running if !task.stopped_by_user && !ended && !runs && !waits => {
             Err(format!("{name} should run, does not, and nobody says why: {:?}", task.status))
@@ -133,4 +134,18 @@ fn replicas(state: &State) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Every update has come to an end, be it that a person has to decide.
+fn updates(state: &State) -> Result<(), String> {
+    let active =
+        state.services.iter().find(|service| service.update_status.as_ref().is_some_and(|it| it.state.is_active()));
+    match active {
+        Some(service)
+            if !state.tasks.iter().any(|task| task.service == service.id && state.waiting.contains_key(&task.id)) =>
+        {
+            Err(format!("the update of service {} never ends: {:?}", service.spec.name, service.update_status))
+        }
+        _ => Ok(()),
+    }
 }
