@@ -165,7 +165,7 @@ impl Created {
 
     /// For [`Gate::Listener`]: lets init outlive this process, once its state is on disk.
     pub fn release(self) -> Result<(), Error> {
-        create::tell(&self.socket, channel::ToInit::Keep)
+        create::release(&self.socket)
     }
 }
 

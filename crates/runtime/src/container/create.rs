@@ -168,6 +168,15 @@ pub(crate) fn tell(socket: &OwnedFd, word: ToInit) -> Result<(), Error> {
     channel::tell(socket, word).map_err(|error| Error::io("talk to the new process", error))
 }
 
+/// Lets a process outlive its creator, and waits until it does.
+pub(crate) fn release(socket: &OwnedFd) -> Result<(), Error> {
+    tell(socket, ToInit::Keep)?;
+    match next(socket)? {
+        FromInit::Failed(error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Says start, and waits until the program runs (end-of-file) or can't.
 pub(crate) fn start(socket: &OwnedFd) -> Result<(), Error> {
     match channel::tell(socket, ToInit::Start) {

@@ -270,6 +270,8 @@ impl Init<'_> {
         };
         self.await_word(ToInit::Keep)?;
         die_with_creator(false)?;
+        // The creator ends after this, and no sooner.
+        channel::report(&self.socket, &FromInit::Ready).map_err(|error| Error::io("tell the creator", error))?;
         let connection = loop {
             match accept_with(gate, SocketFlags::CLOEXEC) {
                 Ok(connection) => break connection,

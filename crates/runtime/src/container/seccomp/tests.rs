@@ -138,8 +138,7 @@ fn every_number_of_a_large_profile_is_found() {
         rule.set_args(args.map(|arg| vec![arg]));
         rule
     };
-    let mut arg = LinuxSeccompArg::default();
-    arg.set_value(9);
+    let arg = serde_json::from_str(r#"{"index":0,"value":9,"op":"SCMP_CMP_EQ"}"#).expect("json");
     let mut spec = LinuxSeccomp::default();
     spec.set_default_action(LinuxSeccompAction::ScmpActErrno);
     spec.set_syscalls(Some(vec![
