@@ -111,6 +111,15 @@ pub enum Call {
     PruneContainers,
     /// Volumes by name with their sizes in bytes.
     VolumeUsage,
+    /// `volume ls`: also those that no stack and no person has asked for by name.
+    Volumes,
+    /// `run -d`: makes the standalone service, answers when its container has been started.
+    Run {
+        /// For telling requests apart; not for blind retries.
+        id: RequestId,
+        /// What to run; images are pinned by the daemon.
+        spec: Box<model::ServiceSpec>,
+    },
 }
 
 /// The answer to a [`Call`].
@@ -143,6 +152,26 @@ pub enum Reply {
     Pruned(PruneReport),
     /// To `VolumeUsage`.
     Usage(Vec<(String, u64)>),
+    /// To `Volumes`, by name.
+    Volumes(Vec<VolumeRow>),
+    /// To `Run`.
+    Started {
+        /// Id of the container.
+        id: String,
+        /// Why it could not be started, with Docker's exit code (125, 126, 127). It is there all the same.
+        failure: Option<(i32, ApiError)>,
+    },
+}
+
+/// One line of `volume ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRow {
+    /// As asked for.
+    pub spec: model::VolumeSpec,
+    /// Made for one container only.
+    pub anonymous: bool,
+    /// Its data on the host; empty until it is first mounted.
+    pub mountpoint: String,
 }
 
 /// What a daemon says of itself.

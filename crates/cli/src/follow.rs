@@ -58,6 +58,8 @@ pub(crate) struct Trouble {
     pub(crate) task: TaskId,
     /// What happened: `exit code 3, 5 times`.
     pub(crate) what: String,
+    /// What its health check wrote last, if that is the trouble.
+    pub(crate) check: Option<String>,
     /// There may be a log.
     pub(crate) has_run: bool,
 }
@@ -78,6 +80,8 @@ struct Past {
     failed: BTreeSet<TaskId>,
     rejected: BTreeSet<TaskId>,
     restarts: BTreeMap<TaskId, u32>,
+    /// A health check failed so often that it counted; what it wrote last.
+    unhealthy: Option<String>,
     /// The slot has nothing that runs or will run, since then.
     ended_since: Option<Time>,
 }
@@ -85,6 +89,8 @@ struct Past {
 /// What is known of a stack that comes up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Board {
+    /// The services to look at, by full name; `None`: all of the stack.
+    wanted: Option<BTreeSet<String>>,
     /// Services that `up` has not changed: what ended before it is not its business.
     unchanged: BTreeSet<String>,
     old: BTreeSet<TaskId>,
@@ -105,13 +111,22 @@ enum Replica {
 }
 
 impl Board {
-    /// `unchanged`: full names of services that were there already, as they should be.
-    pub(crate) fn new(unchanged: BTreeSet<String>) -> Board {
-        Board { unchanged, ..Board::default() }
+    /// Of every service of the stack.
+    pub(crate) fn all() -> Board {
+        Board::default()
+    }
+
+    /// Of these services (full names) and those that are being removed; `unchanged` are those among
+    /// them that were there already, as they should be.
+    pub(crate) fn of(wanted: BTreeSet<String>, unchanged: BTreeSet<String>) -> Board {
+        Board { wanted: Some(wanted), unchanged, ..Board::default() }
     }
 
     /// Takes a newer state in.
-    pub(crate) fn observe(&mut self, state: State, now: Time) {
+    pub(crate) fn observe(&mut self, mut state: State, now: Time) {
+        if let Some(wanted) = &self.wanted {
+            state.services.retain(|service| service.removing || wanted.contains(&service.spec.name));
+        }
         if self.began.is_none() {
             self.began = Some(now);
             let old = state.tasks.iter().filter(|task| self.unchanged.contains(&task.spec.name));
@@ -136,6 +151,9 @@ impl Board {
                         past.rejected.insert(task.id);
                     }
                     _ => {}
+                }
+                if let Some(said) = failed_check(task) {
+                    past.unhealthy = Some(said);
                 }
                 let restarts = task.status.container.as_ref().map_or(0, |container| container.restart_count);
                 let before = self.old_restarts.get(&task.id).copied().unwrap_or(0);
@@ -229,11 +247,20 @@ impl Board {
         let placed = service.replicas().is_some()
             || !tasks.is_empty()
             || self.began.is_some_and(|began| now.since(began) >= PLACED_WITHIN);
-        if ready >= wanted && placed {
-            return (Standing::Ready, ready, wanted, settled_phase(&tasks));
+        let surplus = self.surplus(service, &tasks);
+        match (ready >= wanted && placed, surplus) {
+            (true, 0) => return (Standing::Ready, ready, wanted, settled_phase(&tasks)),
+            (true, surplus) => return (Standing::Working, ready, wanted, format!("stopping {surplus} more")),
+            (false, _) => {}
         }
         let phase = phase.unwrap_or_else(|| "planned".to_owned());
         (Standing::Working, ready, wanted, phase)
+    }
+
+    /// Tasks that the service has no more use for, and that still run.
+    fn surplus(&self, service: &Service, newest: &[&Task]) -> usize {
+        let of_it = self.state.tasks.iter().filter(|task| task.service == service.id && runs(task));
+        of_it.filter(|task| !newest.iter().any(|kept| kept.id == task.id)).count()
     }
 
     fn job(&self, service: &Service, wanted: usize, now: Time) -> (Standing, usize, usize, String) {
@@ -257,12 +284,7 @@ impl Board {
             return Replica::Ready;
         }
         let given_up = past.and_then(|past| past.ended_since).is_some_and(|since| now.since(since) >= REPLACED_WITHIN);
-        let unhealthy = task
-            .status
-            .container
-            .as_ref()
-            .and_then(|container| container.health.as_ref())
-            .is_some_and(|health| health.verdict == Verdict::Unhealthy);
+        let unhealthy = past.is_some_and(|past| past.unhealthy.is_some()) && !task.is_serving();
         if given_up || unhealthy || restarts >= RESTARTS || failures >= FAILURES || rejections >= REJECTIONS {
             return Replica::Failed;
         }
@@ -317,8 +339,16 @@ impl Board {
         }
         let replica =
             if task.slot == 0 { service.spec.key.clone() } else { format!("{}.{}", service.spec.key, task.slot) };
-        Trouble { replica, task: told.id, what, has_run: told.status.container.is_some() }
+        let check = past.and_then(|past| past.unhealthy.clone()).filter(|said| !said.is_empty());
+        Trouble { replica, task: told.id, what, check, has_run: told.status.container.is_some() }
     }
+}
+
+/// What the health check of an unhealthy container wrote last.
+fn failed_check(task: &Task) -> Option<String> {
+    let health = task.status.container.as_ref()?.health.as_ref()?;
+    let last = health.log.last().map_or("", |result| result.output.as_str());
+    (health.verdict == Verdict::Unhealthy).then(|| last.trim_end().to_owned())
 }
 
 fn update_failure(service: &Service) -> Option<String> {

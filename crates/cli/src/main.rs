@@ -43,11 +43,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The processes that the daemon starts beside itself, before anything that costs time or threads.
+/// The processes that the daemon starts beside itself, and the OCI runtime's command line, before anything that costs time or threads.
 fn helper(words: &[OsString]) -> Option<ExitCode> {
     let rest = words.get(1..)?;
     match rest.first()?.to_str()? {
         "shim" => Some(runtime::shim::main(rest.get(1..)?)),
+        "oci" => Some(runtime::oci::main(rest.get(1..)?)),
         _ => netd(rest),
     }
 }

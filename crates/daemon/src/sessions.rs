@@ -154,10 +154,50 @@ async fn start_attached(daemon: &Daemon, task: TaskId, stdin: bool) -> Result<Ta
 async fn run(
     daemon: &Arc<Daemon>,
     id: RequestId,
-    mut spec: Box<ServiceSpec>,
+    spec: Box<ServiceSpec>,
     stdin: bool,
     size: Option<(u16, u16)>,
 ) -> Result<Talk, ApiError> {
+    let Launched { receiver, what, service } = launch(daemon, id, spec, size).await?;
+    meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await
+}
+
+/// `run -d`: answers when the container has been started, or could not be.
+///
+/// # Errors
+/// Nothing was made.
+pub(crate) async fn run_detached(
+    daemon: &Arc<Daemon>,
+    id: RequestId,
+    spec: Box<ServiceSpec>,
+) -> Result<api::Reply, ApiError> {
+    let Launched { receiver, what, service } = launch(daemon, id, spec, None).await?;
+    let is_ours = |task: &model::Task| Some(task.service.to_string()) == service;
+    // As long as this lives the container is not removed, so its id can be looked up.
+    let talk = meet(daemon, receiver, &what, false, is_ours).await;
+    let state = daemon.cluster.state().await?;
+    let id = state.tasks.iter().find(|task| is_ours(task)).map(|task| task.id.to_string()).unwrap_or_default();
+    let failure = match talk {
+        Ok(Talk::Session(_) | Talk::Detached) => None,
+        Ok(Talk::NotStarted { exit_code, message }) => Some((exit_code, failure::failed(message))),
+        Err(error) => Some((125, error)),
+    };
+    Ok(api::Reply::Started { id, failure })
+}
+
+/// A standalone service that was made, and where its start is waited for.
+struct Launched {
+    receiver: oneshot::Receiver<Meeting>,
+    what: Awaited,
+    service: Option<String>,
+}
+
+async fn launch(
+    daemon: &Arc<Daemon>,
+    id: RequestId,
+    mut spec: Box<ServiceSpec>,
+    size: Option<(u16, u16)>,
+) -> Result<Launched, ApiError> {
     if !spec.standalone {
         return Err(failure::invalid("run: this is no standalone container"));
     }
@@ -179,7 +219,7 @@ async fn run(
             return Err(error);
         }
     };
-    meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await
+    Ok(Launched { receiver, what, service })
 }
 
 /// Waits until the effect that starts the container comes, or its task has failed before that.

@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use api::StreamItem;
 use api::client::ClientError;
 use model::{Request, Response, Time};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(context: &Context, args: Down) -> Result<u8> {
@@ -40,7 +39,7 @@ pub(super) async fn run(context: &Context, args: Down) -> Result<u8> {
 }
 
 async fn follow(context: &Context, stack: &str, timeout: Option<Duration>, quiet: bool) -> Result<u8> {
-    let mut board = Board::new(BTreeSet::new());
+    let mut board = Board::all();
     let mut screen = Screen::new(context.printer, quiet);
     let began = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());

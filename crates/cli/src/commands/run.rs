@@ -3,7 +3,7 @@
 use crate::args::run::Run;
 use crate::args::stack::Pull;
 use crate::commands::pull;
-use crate::context::{Context, request_id};
+use crate::context::{Context, request_id, unexpected};
 use crate::failure::{Coded, Silent, advised};
 use crate::session::{self, Wants};
 use crate::spec::{self, Surroundings};
@@ -11,9 +11,8 @@ use crate::terminal::{self, DetachKeys};
 use crate::{names, project, start};
 use anyhow::{Context as _, Result, bail};
 use api::client::ClientError;
-use api::{Call, ErrorKind, SessionCall};
-use model::{Request, Response, ServiceSpec};
-use std::time::Duration;
+use api::{Call, ErrorKind, Reply, SessionCall};
+use model::ServiceSpec;
 
 pub(super) async fn run(context: &Context, args: Run) -> Result<u8> {
     match try_run(context, args).await {
@@ -115,53 +114,21 @@ async fn foreground(context: &Context, spec: &ServiceSpec, args: &Run, detach: D
 }
 
 async fn background(context: &Context, spec: &ServiceSpec, args: &Run) -> Result<u8> {
-    let request = Request::PutService { spec: Box::new(spec.clone()), create: true };
-    match context.request(request).await? {
-        Response::Done { .. } => {}
-        _ => bail!("the daemon answered something else than was asked"),
-    }
-    let (id, failure) = started(context, &spec.name).await?;
+    let call = Call::Run { id: request_id()?, spec: Box::new(spec.clone()) };
+    let (id, failure) = match context.call(call).await? {
+        Reply::Started { id, failure } => (id, failure),
+        other => return Err(unexpected(&other)),
+    };
     if let Some(path) = &args.cidfile {
         std::fs::write(path, &id).with_context(|| format!("--cidfile: write {path}"))?;
     }
     context.line(&id)?;
     match failure {
         None => Ok(0),
-        Some((code, why)) => Err(Coded { code, error: anyhow::anyhow!("start container {}: {why}", spec.name) }.into()),
-    }
-}
-
-/// Waits until the container was started; its id, and what went wrong with its exit code.
-async fn started(context: &Context, name: &str) -> Result<(String, Option<(u8, String)>)> {
-    let mut pause = Duration::from_millis(2);
-    let mut id = None;
-    loop {
-        let value = match context.inspect(Call::InspectContainer(name.to_owned())).await {
-            Ok(value) => value,
-            // Its task is planned a moment after its service is there; with --rm it may be gone again.
-            Err(ClientError::Api(error)) if error.kind == ErrorKind::NotFound => match id {
-                Some(id) => return Ok((id, None)),
-                None => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(50));
-                    continue;
-                }
-            },
-            Err(error) => return Err(error.into()),
-        };
-        let text = |path: &str| value.pointer(path).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-        id = Some(text("/Id"));
-        match text("/Rswarm/TaskState").as_str() {
-            "running" | "complete" | "shutdown" | "failed" => return Ok((text("/Id"), None)),
-            "rejected" | "orphaned" => {
-                let code = value.pointer("/State/ExitCode").and_then(|code| code.as_u64()).unwrap_or(0);
-                let code = u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(125);
-                return Ok((text("/Id"), Some((code, text("/Rswarm/Message")))));
-            }
-            _ => {}
+        Some((code, error)) => {
+            let error = anyhow::Error::new(ClientError::Api(error)).context(format!("start container {}", spec.name));
+            Err(Coded { code: u8::try_from(code).unwrap_or(125), error }.into())
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 

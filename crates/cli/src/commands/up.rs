@@ -147,8 +147,10 @@ async fn follow(
     timeout: Option<Duration>,
     quiet: bool,
 ) -> Result<u8> {
-    let unchanged = changes.iter().filter(|change| change.kind == "service" && change.action == "unchanged");
-    let mut board = Board::new(unchanged.map(|change| change.name.clone()).collect());
+    let services = || changes.iter().filter(|change| change.kind == "service");
+    let unchanged =
+        services().filter(|change| change.action == "unchanged").map(|change| change.name.clone()).collect();
+    let mut board = Board::of(services().map(|change| change.name.clone()).collect(), unchanged);
     let mut screen = Screen::new(context.printer, quiet);
     let began = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -180,7 +182,7 @@ async fn follow(
         screen.show(stack, &lines, began.elapsed());
         match board.outcome(Time(now())) {
             // Before the first state there is nothing to judge.
-            Outcome::Settled if !lines.is_empty() || changes.iter().all(|change| change.kind != "service") => {
+            Outcome::Settled if !lines.is_empty() || services().next().is_none() => {
                 break Outcome::Settled;
             }
             Outcome::Failed => break Outcome::Failed,
@@ -209,6 +211,9 @@ async fn report(context: &Context, stack: &str, head: &str, troubles: &[Trouble]
     printer.say(&format!("{}: {head}", paint(printer.colour_err, Colour::Red, "error")));
     for trouble in troubles {
         printer.say(&format!("  {}: {}", paint(printer.colour_err, Colour::Bold, &trouble.replica), trouble.what));
+        for line in trouble.check.iter().flat_map(|said| said.lines()) {
+            printer.say(&format!("    health check: {line}"));
+        }
         if trouble.has_run {
             for line in last_lines(context, trouble).await {
                 printer.say(&format!("    | {line}"));

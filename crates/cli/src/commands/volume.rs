@@ -2,12 +2,13 @@
 
 use super::each;
 use crate::args::object::{CreateVolume, Ls, Rm};
-use crate::context::{Context, means_not_found, random};
+use crate::context::{Context, means_not_found, random, unexpected};
 use crate::render::list::{List, Row};
 use crate::{parse, start};
 use anyhow::{Context as _, Result, bail};
+use api::{Call, Reply, VolumeRow};
 use model::{Request, VolumeSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
@@ -17,31 +18,22 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     {
         bail!("--filter: `{key}` is no filter: name, driver, label and dangling are");
     }
-    let state = context.state().await?;
-    let used = |name: &str| {
-        state
-            .services
-            .iter()
-            .flat_map(|service| &service.spec.container.mounts)
-            .any(|mount| matches!(&mount.source, model::MountSource::Volume { name: used, .. } if used == name))
+    let all = match context.call(Call::Volumes).await? {
+        Reply::Volumes(rows) => rows,
+        other => return Err(unexpected(&other)),
     };
-    let mut volumes: Vec<&VolumeSpec> = state
-        .volumes
+    let used = if dangling.is_some() { mounted(context).await? } else { BTreeSet::new() };
+    let volumes = all
         .iter()
-        .filter(|volume| passes(&filters, &volume.name, volume.driver.as_deref().unwrap_or("local"), &volume.labels))
-        .filter(|volume| dangling.is_none_or(|wanted| used(&volume.name) != wanted))
-        .collect();
-    volumes.sort_by(|a, b| a.name.cmp(&b.name));
-    let rows = volumes.into_iter().map(|volume| {
+        .filter(|row| passes(&filters, &row.spec.name, driver(row), &row.spec.labels))
+        .filter(|row| dangling.is_none_or(|wanted| used.contains(&row.spec.name) != wanted));
+    let rows = volumes.map(|row| {
         Row::default()
-            .with("Driver", volume.driver.as_deref().unwrap_or("local"))
-            .with("Name", volume.name.as_str())
+            .with("Driver", driver(row))
+            .with("Name", row.spec.name.as_str())
             .with("Scope", "local")
-            .with(
-                "Mountpoint",
-                context.settings.data_root.join("volumes").join(&volume.name).join("_data").display().to_string(),
-            )
-            .labels(&volume.labels)
+            .with("Mountpoint", row.mountpoint.as_str())
+            .labels(&row.spec.labels)
     });
     let list = List {
         headings: &[
@@ -57,6 +49,18 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     };
     context.data(&list.render(&args.listing)?)?;
     Ok(0)
+}
+
+fn driver(row: &VolumeRow) -> &str {
+    row.spec.driver.as_deref().unwrap_or("local")
+}
+
+/// Volumes that a container has, running or not.
+async fn mounted(context: &Context) -> Result<BTreeSet<String>> {
+    match context.call(Call::Containers { all: true, stack: None }).await? {
+        Reply::Containers(rows) => Ok(rows.into_iter().flat_map(|row| row.mounts).collect()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Do name, driver and labels pass? Names are alternatives.

@@ -3,8 +3,8 @@
 
 use super::*;
 use model::{
-    ContainerSpec, ContainerState, ContainerStatus, Desired, EndpointMode, Health, NetworkMode, Placement, Resources,
-    RestartCondition, RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
+    ContainerSpec, ContainerState, ContainerStatus, Desired, EndpointMode, Health, HealthResult, NetworkMode,
+    Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
 };
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ fn state(services: &[&Service], tasks: Vec<Task>) -> State {
 }
 
 fn board() -> Board {
-    Board::new(BTreeSet::new())
+    Board::all()
 }
 
 #[test]
@@ -124,7 +124,8 @@ fn a_health_check_must_pass_and_an_unhealthy_one_is_the_end() {
     let web = service(1, spec("web", 1, RestartScope::InPlace));
     let with = |verdict| {
         let mut task = task(1, &web, 1, TaskState::Running);
-        task.status.container.as_mut().unwrap().health = Some(Health { verdict, failing_streak: 0, log: Vec::new() });
+        let result = HealthResult { start: Time(0), end: Time(0), exit_code: 1, output: "on fire\n".to_owned() };
+        task.status.container.as_mut().unwrap().health = Some(Health { verdict, failing_streak: 0, log: vec![result] });
         state(&[&web], vec![task])
     };
     let mut board = board();
@@ -137,6 +138,11 @@ fn a_health_check_must_pass_and_an_unhealthy_one_is_the_end() {
     assert_eq!(board.outcome(Time(10)), Outcome::Pending);
     board.look(Time(10_000));
     assert_eq!(board.outcome(Time(10_000)), Outcome::Failed);
+    let trouble = &board.troubles(Time(10_000))[0];
+    assert_eq!((trouble.what.as_str(), trouble.check.as_deref()), ("unhealthy", Some("on fire")));
+    // The one that comes after it may be better.
+    board.observe(with(Verdict::Healthy), Time(11_000));
+    assert_eq!(board.outcome(Time(11_000)), Outcome::Settled);
 }
 
 #[test]
@@ -221,7 +227,7 @@ fn a_crash_loop_in_place_is_seen_by_its_restarts() {
     crashing.look(Time(2100));
     assert_eq!(crashing.outcome(Time(2100)), Outcome::Failed);
     // What happened before `up` is not its business.
-    let mut unchanged = Board::new(["shop_web".to_owned()].into());
+    let mut unchanged = Board::of(["shop_web".to_owned()].into(), ["shop_web".to_owned()].into());
     unchanged.observe(with(7), Time(1000));
     assert_eq!(unchanged.outcome(Time(1000)), Outcome::Settled);
 }
@@ -250,7 +256,13 @@ fn only_tasks_of_the_new_version_count() {
     let mut board = board();
     board.observe(state(&[&web], vec![old.clone()]), Time(0));
     assert_eq!(board.outcome(Time(0)), Outcome::Pending);
-    board.observe(state(&[&web], vec![old, task(2, &web, 1, TaskState::Running)]), Time(1));
+    let both = vec![old.clone(), task(2, &web, 1, TaskState::Running)];
+    board.observe(state(&[&web], both), Time(1));
+    assert_eq!(board.lines(Time(1))[0].phase, "stopping 1 more");
+    assert_eq!(board.outcome(Time(1)), Outcome::Pending);
+    let ended = task(1, &web, 1, TaskState::Shutdown);
+    let ended = Task { spec_version: 1, ..ended };
+    board.observe(state(&[&web], vec![ended, task(2, &web, 1, TaskState::Running)]), Time(1));
     assert_eq!(board.outcome(Time(1)), Outcome::Settled);
     web.update_status = Some(UpdateStatus {
         state: UpdateState::Paused,
@@ -287,4 +299,26 @@ fn a_global_service_without_a_fitting_node_settles() {
     assert_eq!(board.outcome(Time(2500)), Outcome::Settled);
     board.observe(state(&[&agent], vec![task(1, &agent, 0, TaskState::Running)]), Time(3000));
     assert_eq!(board.outcome(Time(3000)), Outcome::Settled);
+}
+
+#[test]
+fn services_that_the_file_does_not_name_are_not_looked_at() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let orphan = service(2, spec("orphan", 1, RestartScope::InPlace));
+    let mut board = Board::of(["shop_web".to_owned()].into(), BTreeSet::new());
+    let tasks = vec![task(1, &web, 1, TaskState::Running), task(2, &orphan, 1, TaskState::Failed)];
+    board.observe(state(&[&web, &orphan], tasks), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Settled);
+    assert_eq!(board.lines(Time(0)).len(), 1);
+}
+
+#[test]
+fn what_is_too_many_must_have_stopped() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut board = Board::all();
+    let tasks = |second| vec![task(1, &web, 1, TaskState::Running), task(2, &web, 2, second)];
+    board.observe(state(&[&web], tasks(TaskState::Running)), Time(0));
+    assert_eq!(board.outcome(Time(0)), Outcome::Pending);
+    board.observe(state(&[&web], tasks(TaskState::Shutdown)), Time(1));
+    assert_eq!(board.outcome(Time(1)), Outcome::Settled);
 }

@@ -41,6 +41,29 @@ pub(crate) async fn volume_usage(daemon: &Daemon) -> Result<Vec<(String, u64)>, 
     .await
 }
 
+/// `volume ls`: what is on the disk, and what was asked for and is not there yet.
+pub(crate) async fn volume_rows(daemon: &Daemon) -> Result<Vec<api::VolumeRow>, ApiError> {
+    let state = daemon.cluster.state().await?;
+    let mut rows: std::collections::BTreeMap<String, api::VolumeRow> = state
+        .volumes
+        .iter()
+        .map(|spec| {
+            let row = api::VolumeRow { spec: spec.clone(), anonymous: false, mountpoint: String::new() };
+            (spec.name.clone(), row)
+        })
+        .collect();
+    for info in volume_list(daemon).await? {
+        let mountpoint = info.mountpoint.display().to_string();
+        let row = rows.entry(info.spec.name.clone()).or_insert_with(|| api::VolumeRow {
+            spec: info.spec,
+            anonymous: info.anonymous,
+            mountpoint: String::new(),
+        });
+        row.mountpoint = mountpoint;
+    }
+    Ok(rows.into_values().collect())
+}
+
 /// All that are on the disk.
 pub(crate) async fn volume_list(daemon: &Daemon) -> Result<Vec<VolumeInfo>, ApiError> {
     volumes(daemon, runtime::volume::VolumeStore::list).await
