@@ -27,7 +27,7 @@ use model::{Exit, MountSource, Observed, TaskId};
 use nursery::Nursery;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -156,7 +156,7 @@ impl Engine {
         let entry = Arc::new(Entry::new(task, seen, config));
         self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(task, entry.clone());
         if let Some(stream) = stream {
-            tokio::spawn(self.clone().listen(entry, stream));
+            tokio::spawn(listen(Arc::downgrade(&self.inner), entry, stream));
         }
         Ok(())
     }
@@ -180,30 +180,6 @@ impl Engine {
             Ok(Cgroup::open(&inner.disk.cgroup(task)).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false))
         });
         frozen.await.unwrap_or(false)
-    }
-
-    /// Hears what a shim tells until it has gone.
-    async fn listen(self, entry: Arc<Entry>, mut stream: UnixStream) {
-        let task = entry.task;
-        loop {
-            match link::read_reply(&mut stream).await {
-                Ok(Some(Reply::Oom)) => self.say(RuntimeEvent::Oom { task }),
-                Ok(Some(Reply::Exited { attempt, exit })) => return self.ended(&entry, attempt, exit),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        // The shim was killed. Whatever it has left is ended and written down.
-        let attempt = entry.seen.borrow().attempt;
-        loop {
-            match self.block(move |inner| inner.disk.settle(task)).await {
-                Ok(Some(Seen { phase: Phase::Exited(exit), .. })) => return self.ended(&entry, attempt, exit),
-                Ok(Some(_)) => return entry.set_phase(Phase::Created),
-                Ok(None) => {}
-                Err(error) => tracing::error!(%task, "clear up after a shim that was killed: {}", chain(&error)),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     fn ended(&self, entry: &Entry, attempt: u32, exit: Exit) {
@@ -306,7 +282,7 @@ impl Engine {
         match link::read_reply(&mut stream).await.map_err(broken)? {
             Some(Reply::Started { pid, started_at }) => {
                 entry.seen.send_replace(seen(Phase::Running { pid, started_at, paused: false }));
-                tokio::spawn(self.clone().listen(entry.clone(), stream));
+                tokio::spawn(listen(Arc::downgrade(&self.inner), entry.clone(), stream));
                 Ok(Started { pid, started_at })
             }
             Some(Reply::Refused { exit_code, message }) => Err(Error::Rejected { exit_code, message }),
@@ -712,6 +688,34 @@ impl Engine {
     /// The configuration that it was opened with.
     pub fn config(&self) -> &EngineConfig {
         &self.inner.config
+    }
+}
+
+/// Hears what a shim tells until it has gone, or the engine has.
+async fn listen(inner: Weak<Inner>, entry: Arc<Entry>, mut stream: UnixStream) {
+    let task = entry.task;
+    let engine = || inner.upgrade().map(|inner| Engine { inner });
+    loop {
+        let reply = link::read_reply(&mut stream).await;
+        let Some(engine) = engine() else { return };
+        match reply {
+            Ok(Some(Reply::Oom)) => engine.say(RuntimeEvent::Oom { task }),
+            Ok(Some(Reply::Exited { attempt, exit })) => return engine.ended(&entry, attempt, exit),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    // The shim was killed. Whatever it has left is ended and written down.
+    let attempt = entry.seen.borrow().attempt;
+    while let Some(engine) = engine() {
+        match engine.block(move |inner| inner.disk.settle(task)).await {
+            Ok(Some(Seen { phase: Phase::Exited(exit), .. })) => return engine.ended(&entry, attempt, exit),
+            Ok(Some(_)) => return entry.set_phase(Phase::Created),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%task, "clear up after a shim that was killed: {}", chain(&error)),
+        }
+        drop(engine);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn run(engine: OwnedFd, sessions: Vec<OwnedFd>) -> io::Result<()> {
     let _leader = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let start = read_start(&mut engine)?;
+    // So that people can tell shims apart in `ps`.
+    let name = format!("shim {}", start.task.short());
+    let _named = std::ffi::CString::new(name).map(|name| rustix::thread::set_name(&name));
     let folder = Layout::new(&start.data_root, &start.run_root).container(start.task);
     let mut keeper = match Keeper::start(&start, folder.clone(), engine.try_clone()?) {
         Ok(keeper) => keeper,
@@ -149,7 +152,10 @@ impl Keeper {
         }
         self.epoll.add(&self.children, Token::Children, Interest::READ)?;
         match &self.oom {
-            Some(OomEvents::V1(fd)) => self.epoll.add(fd, Token::Oom, Interest::READ)?,
+            Some(OomEvents::V1(fd)) => {
+                rustix::io::ioctl_fionbio(fd, true)?;
+                self.epoll.add(fd, Token::Oom, Interest::READ)?;
+            }
             Some(OomEvents::V2(fd)) => self.epoll.add_priority(fd, Token::Oom)?,
             None => {}
         }

@@ -12,7 +12,7 @@ pub(super) fn acknowledge(signals: &OwnedFd) {
 /// The next child that has ended, also one that was inherited from a process of the container's.
 pub(super) fn next() -> Option<(i32, i32)> {
     loop {
-        match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
                 if let Some(code) = exit_code(status) {
                     return Some((pid.as_raw_nonzero().get(), code));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Longer than anything here should take, on a busy machine too.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// Applets that the tests use.
 const APPLETS: [&str; 40] = [
@@ -23,14 +23,29 @@ const APPLETS: [&str; 40] = [
 ];
 
 /// Roots and an image.
-pub struct Host {
-    pub root: tempfile::TempDir,
-    pub layer: PathBuf,
-    pub config: EngineConfig,
+pub(crate) struct Host {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) layer: PathBuf,
+    pub(crate) config: EngineConfig,
+}
+
+/// A file that names a network namespace.
+pub(crate) struct Netns(PathBuf);
+
+impl Netns {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
 }
 
 /// Is this user allowed to run containers? Says so if not.
-pub fn root_only() -> bool {
+pub(crate) fn root_only() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("SKIPPED: needs root");
@@ -39,7 +54,7 @@ pub fn root_only() -> bool {
 }
 
 impl Host {
-    pub fn new() -> Host {
+    pub(crate) fn new() -> Host {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let root = tempfile::tempdir().unwrap();
         let layer = root.path().join("layer");
@@ -55,21 +70,55 @@ impl Host {
         Host { root, layer, config }
     }
 
-    pub async fn open(&self) -> (Engine, UnboundedReceiver<RuntimeEvent>) {
+    pub(crate) async fn open(&self) -> (Engine, UnboundedReceiver<RuntimeEvent>) {
         Engine::open(self.config.clone()).await.unwrap()
     }
 
     /// A container that runs `sh -c SCRIPT`.
-    pub fn sh(&self, task: TaskId, script: &str) -> CreateContainer {
+    pub(crate) fn sh(&self, task: TaskId, script: &str) -> CreateContainer {
         self.with(task, ContainerSpec { command: Some(words(&["sh", "-c", script])), ..ContainerSpec::default() })
     }
 
-    pub fn with(&self, task: TaskId, container: ContainerSpec) -> CreateContainer {
+    pub(crate) fn with(&self, task: TaskId, container: ContainerSpec) -> CreateContainer {
         create(&self.layer, task, container)
     }
 
-    /// What is left on the host: mounts, cgroups, processes, files.
-    pub fn leftovers(&self) -> Vec<String> {
+    /// A network namespace with nothing but loopback.
+    pub(crate) fn netns(&self) -> Netns {
+        let path = self.root.path().join("netns");
+        std::fs::write(&path, "").unwrap();
+        let target = path.clone();
+        std::thread::spawn(move || {
+            // The namespaces of a thread are its own.
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+            let own = format!("/proc/self/task/{}/ns/net", rustix::thread::gettid().as_raw_nonzero());
+            rustix::mount::mount_bind(own, &target).unwrap();
+        })
+        .join()
+        .unwrap();
+        Netns(path)
+    }
+
+    /// Waits for what is on its way out, then insists that nothing is left.
+    pub(crate) async fn assert_clean(&self) {
+        let until = std::time::Instant::now() + LONG;
+        loop {
+            let left: Vec<String> = self.leftovers();
+            if left.is_empty() && self.shims() == 0 {
+                return;
+            }
+            assert!(std::time::Instant::now() < until, "left: {left:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Shims that live, beside the nursery of the engine that is open.
+    pub(crate) fn shims(&self) -> usize {
+        self.processes().len().saturating_sub(1)
+    }
+
+    /// What is left on the host: mounts, cgroups, files.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
         let root = self.root.path().to_str().unwrap();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -87,12 +136,11 @@ impl Host {
             let entries = std::fs::read_dir(self.root.path().join(folder)).into_iter().flatten().flatten();
             found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
         }
-        found.extend(self.processes().into_iter().map(|process| format!("process {process}")));
         found
     }
 
     /// Shims of this host that still live.
-    pub fn processes(&self) -> Vec<String> {
+    pub(crate) fn processes(&self) -> Vec<String> {
         let mut found = Vec::new();
         for tree in trees() {
             let procs = std::fs::read_to_string(tree.join(&self.config.cgroup_parent).join("shims/cgroup.procs"));
@@ -143,11 +191,11 @@ fn make_layer(layer: &Path) {
     std::fs::write(layer.join("etc/group"), "root:x:0:\nwww:x:34:\nadm:x:4:web\n").unwrap();
 }
 
-pub fn words(list: &[&str]) -> Vec<String> {
+pub(crate) fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|word| (*word).to_owned()).collect()
 }
 
-pub fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> CreateContainer {
+pub(crate) fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> CreateContainer {
     let spec = ServiceSpec {
         name: "test".to_owned(),
         key: "test".to_owned(),
@@ -187,7 +235,7 @@ pub fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> CreateCon
 }
 
 /// All that a session brings: output, error output, exit code.
-pub async fn collect(session: &mut Session) -> (String, String, i32) {
+pub(crate) async fn collect(session: &mut Session) -> (String, String, i32) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     loop {
         match tokio::time::timeout(LONG, session.output.recv()).await.expect("the session says nothing") {
@@ -202,7 +250,7 @@ pub async fn collect(session: &mut Session) -> (String, String, i32) {
 }
 
 /// Runs a container to its end and removes it.
-pub async fn run(engine: &Engine, create: CreateContainer) -> (String, String, i32) {
+pub(crate) async fn run(engine: &Engine, create: CreateContainer) -> (String, String, i32) {
     let task = create.task;
     let mut session = engine.attach(task).await.unwrap();
     engine.create_and_start(create, StartOptions::default()).await.unwrap();
@@ -212,7 +260,7 @@ pub async fn run(engine: &Engine, create: CreateContainer) -> (String, String, i
 }
 
 /// The next event that is no report of being frozen.
-pub async fn exited(events: &mut UnboundedReceiver<RuntimeEvent>) -> (TaskId, model::Exit) {
+pub(crate) async fn exited(events: &mut UnboundedReceiver<RuntimeEvent>) -> (TaskId, model::Exit) {
     loop {
         match tokio::time::timeout(LONG, events.recv()).await.expect("nothing happens") {
             Some(RuntimeEvent::Exited { task, exit, .. }) => return (task, exit),
@@ -220,4 +268,26 @@ pub async fn exited(events: &mut UnboundedReceiver<RuntimeEvent>) -> (TaskId, mo
             None => panic!("the engine is gone"),
         }
     }
+}
+
+/// Lines of a log.
+pub(crate) async fn lines(engine: &Engine, task: TaskId, query: runtime::logs::LogQuery) -> Vec<String> {
+    let mut receiver = engine.logs(task, query).await.unwrap();
+    let mut lines = Vec::new();
+    while let Some(record) = tokio::time::timeout(LONG, receiver.recv()).await.expect("the log says nothing") {
+        lines.push(record.line);
+    }
+    lines
+}
+
+/// Waits until the log has this line.
+pub(crate) async fn wait_until(engine: &Engine, task: TaskId, line: &str) {
+    let query = runtime::logs::LogQuery { follow: true, ..runtime::logs::LogQuery::default() };
+    let mut receiver = engine.logs(task, query).await.unwrap();
+    while let Some(record) = tokio::time::timeout(LONG, receiver.recv()).await.expect("the log says nothing") {
+        if record.line == line {
+            return;
+        }
+    }
+    panic!("the log of {task} ended without `{line}`");
 }
