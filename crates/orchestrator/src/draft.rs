@@ -88,7 +88,8 @@ fn each<'m, K: Ord, V: PartialEq>(
                 if !is_same(x, y) {
                     look(a, Some(x), Some(y));
                 }
-                (old.next(), new.next());
+                old.next();
+                new.next();
             }
             (Some((a, x)), other) if other.is_none_or(|(b, _)| a < b) => {
                 look(a, Some(x), None);

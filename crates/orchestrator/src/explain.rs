@@ -32,7 +32,7 @@ pub(crate) enum Wait {
         size: u64,
     },
     /// No node fits.
-    Nodes(Unplaced),
+    Nodes(Box<Unplaced>),
 }
 
 /// What a dependency lacks.
@@ -90,7 +90,8 @@ impl Unplaced {
         for (constraint, count) in &self.constraints {
             parts.push((*count, format!("fails constraint {constraint}"), format!("fail constraint {constraint}")));
         }
-        let mut lack = |count: usize, what: String| parts.push((count, format!("lacks {what}"), format!("lack {what}")));
+        let mut lack =
+            |count: usize, what: String| parts.push((count, format!("lacks {what}"), format!("lack {what}")));
         lack(self.memory.0, bytes(self.memory.1));
         lack(self.cpus.0, format!("{} CPUs", self.cpus.1 as f64 / 1e9));
         self.generic.iter().for_each(|(kind, count)| lack(*count, kind.clone()));
@@ -125,7 +126,7 @@ impl fmt::Display for Unplaced {
 /// `512 MiB`: the largest unit that divides without rest, else bytes.
 fn bytes(count: u64) -> String {
     for (unit, size) in [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if count >= size && count % size == 0 {
+        if count >= size && count.is_multiple_of(size) {
             return format!("{} {unit}", count / size);
         }
     }

@@ -3,7 +3,9 @@
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Desired, Mode, NetworkMode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict};
+use model::{
+    Desired, Mode, NetworkMode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict,
+};
 use std::sync::Arc;
 
 pub(crate) fn step(draft: &mut Draft<'_>) {

@@ -41,7 +41,7 @@ pub(crate) fn step(draft: &mut Draft<'_>) {
 }
 
 /// The best of the nodes that can take the task, else how many can't, and why.
-fn choose(draft: &Draft<'_>, nodes: &[Arc<Node>], usage: &Usage, task: &Task) -> Result<NodeId, Unplaced> {
+fn choose(draft: &Draft<'_>, nodes: &[Arc<Node>], usage: &Usage, task: &Task) -> Result<NodeId, Box<Unplaced>> {
     let beside = super::gates::join_target(draft.cluster(), task)
         .and_then(|target| draft.cluster().tasks.get(&target))
         .and_then(|target| target.node);
@@ -51,7 +51,7 @@ fn choose(draft: &Draft<'_>, nodes: &[Arc<Node>], usage: &Usage, task: &Task) ->
         task.node.is_none_or(|wanted| wanted == node.id) && can_take(node, usage, task, beside, &mut unplaced)
     });
     let best = fitting.min_by_key(|node| score(node, usage, task)).map(|node| node.id);
-    best.ok_or(unplaced)
+    best.ok_or_else(|| Box::new(unplaced))
 }
 
 /// Asks the filters in turn; the first that refuses is counted.

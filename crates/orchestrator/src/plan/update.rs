@@ -5,7 +5,8 @@ use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use model::{
-    Desired, FailureAction, Mode, NetworkMode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    Desired, FailureAction, Mode, NetworkMode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState,
+    UpdateStatus,
 };
 use std::sync::Arc;
 
@@ -195,7 +196,8 @@ impl Update {
             return self.pause(draft, why);
         };
         // What was made of the bad spec at this very moment is not worth a task.
-        let made: Vec<_> = draft.cluster().tasks_of(self.service.id).map(|task| task.id).filter(|id| draft.is_new(*id)).collect();
+        let made: Vec<_> =
+            draft.cluster().tasks_of(self.service.id).map(|task| task.id).filter(|id| draft.is_new(*id)).collect();
         made.into_iter().for_each(|id| draft.edit().drop_task(id));
         let now = draft.now;
         draft.edit().edit_service(self.service.id, |service| {

@@ -1,6 +1,8 @@
 //! The manager with its log and hosts that are values: stories as scripts, laws, and what they cost.
 
 mod host;
+mod laws;
+mod scale;
 mod script;
 mod spec;
 mod world;

@@ -50,10 +50,15 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
         "global" => spec.mode = Mode::Global,
         "job" => {
             let (total, concurrent) = value.split_once('/').expect("job=TOTAL/CONCURRENT");
-            spec.mode = Mode::ReplicatedJob { total: total.parse().unwrap(), concurrent: concurrent.parse().unwrap() };
+            spec.mode = Mode::ReplicatedJob {
+                total: total.parse().expect("a number"),
+                concurrent: concurrent.parse().expect("a number"),
+            };
         }
         "label" => drop(spec.labels.insert(value.to_owned(), String::new())),
-        "exit" | "healthy" | "reject" | "stop" => drop(container.labels.insert(key.to_owned(), value.replace('_', " "))),
+        "exit" | "healthy" | "reject" | "stop" => {
+            drop(container.labels.insert(key.to_owned(), value.replace('_', " ")))
+        }
         "env" => {
             let (name, value) = value.split_once(':').unwrap_or((value, ""));
             container.env.insert(name.to_owned(), Some(value.to_owned()));
@@ -83,7 +88,7 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
         "port" => {
             let (published, target) = value.split_once(':').unwrap_or(("", value));
             spec.ports.push(PortSpec {
-                target: target.parse().unwrap(),
+                target: target.parse().expect("a number"),
                 published: published.parse().ok(),
                 host_ip: None,
                 protocol: Protocol::Tcp,
@@ -125,7 +130,7 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
         "update.parallelism" => spec.update.parallelism = number(),
         "update.delay" => spec.update.delay = seconds(value),
         "update.monitor" => spec.update.monitor = seconds(value),
-        "update.ratio" => spec.update.max_failure_ratio = value.parse().unwrap(),
+        "update.ratio" => spec.update.max_failure_ratio = value.parse().expect("a number"),
         "update.start-first" => spec.update.order = UpdateOrder::StartFirst,
         "update.on-failure" => {
             spec.update.failure_action = match value {
@@ -135,7 +140,7 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
             }
         }
         "memory" => spec.resources.reserve_memory = Some(u64::from(number()) << 20),
-        "cpus" => spec.resources.reserve_nano_cpus = Some((value.parse::<f64>().unwrap() * 1e9) as u64),
+        "cpus" => spec.resources.reserve_nano_cpus = Some((value.parse::<f64>().expect("a number") * 1e9) as u64),
         "where" => spec.placement.constraints.push(value.replace("==", " == ").replace("!=", " != ")),
         "spread" => spec.placement.spread.push(value.to_owned()),
         "per-node" => spec.placement.max_replicas_per_node = number(),

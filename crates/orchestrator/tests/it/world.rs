@@ -19,6 +19,8 @@ pub(crate) struct World {
     next_request: u128,
     /// Assignments that were sent.
     pub(crate) assignments: usize,
+    /// Look at each rest whether it is one.
+    checked: bool,
 }
 
 /// A machine with room.
@@ -53,9 +55,27 @@ impl World {
             replies: BTreeMap::new(),
             next_request: 1,
             assignments: 0,
+            checked: true,
         };
         world.tell(ManagerInput::Leading { term: 1 });
         world
+    }
+
+    /// The same without checks, to measure.
+    pub(crate) fn unchecked(seed: u64) -> World {
+        World { checked: false, ..World::new(seed) }
+    }
+
+    /// It leads again, with the nodes that are there.
+    pub(crate) fn lead_again(&mut self) {
+        self.tell(ManagerInput::Leading { term: 2 });
+        let here: Vec<Node> = self
+            .nodes
+            .values()
+            .filter(|node| self.hosts.get(&node.id).is_some_and(|host| !host.silent))
+            .cloned()
+            .collect();
+        here.into_iter().for_each(|node| self.join(node));
     }
 
     pub(crate) fn tell(&mut self, input: ManagerInput) {
@@ -76,6 +96,25 @@ impl World {
         let id = self.post(request);
         self.settle();
         self.replies.get(&id).cloned().unwrap_or_else(|| panic!("no answer to {id}"))
+    }
+
+    /// The same with an id of one's own.
+    pub(crate) fn ask_as(&mut self, id: RequestId, request: Request) -> Response {
+        self.replies.remove(&id);
+        self.tell(ManagerInput::Request(id, Box::new(request)));
+        self.settle();
+        self.replies.get(&id).cloned().unwrap_or_else(|| panic!("no answer to {id}"))
+    }
+
+    /// The answer, if there is one.
+    pub(crate) fn reply(&self, id: RequestId) -> Option<&Response> {
+        self.replies.get(&id)
+    }
+
+    /// What is proposed next never gets into the log.
+    pub(crate) fn lose_proposal(&mut self) -> u64 {
+        while self.turn() {}
+        self.proposed.pop_front().expect("a proposal").ticket
     }
 
     /// Asks only.
@@ -135,6 +174,9 @@ impl World {
 
     /// At rest it stays at rest: nothing is proposed until it said it would wake.
     fn check_rest(&mut self) {
+        if !self.checked {
+            return;
+        }
         let before = self.manager.next_wake();
         let last = before.map_or(self.now.after(Duration::from_secs(3600)), |wake| Time(wake.0 - 1));
         for at in [self.now, Time(self.now.0.midpoint(last.0)), last] {
