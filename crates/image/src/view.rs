@@ -128,7 +128,7 @@ impl Store {
         let mut steps: Vec<Step> = steps.collect();
         // Layers that its history does not speak of.
         let created = image.config.created_seconds();
-        while let Some(layer) = layers.next() {
+        for layer in layers {
             let size = state.layers.get(layer).map_or(0, |layer| layer.size);
             steps.push(Step { created, created_by: String::new(), comment: String::new(), size });
         }

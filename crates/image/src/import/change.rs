@@ -153,6 +153,7 @@ fn health(text: &str, shell: &[String]) -> std::result::Result<Health, &'static 
     }
     let (word, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     health.test = match word.to_ascii_uppercase().as_str() {
+        "CMD" if argument.trim().is_empty() => return Err("CMD needs a command"),
         "NONE" => vec!["NONE".to_owned()],
         "CMD" => match serde_json::from_str::<Vec<String>>(argument.trim()) {
             Ok(list) => [vec!["CMD".to_owned()], list].concat(),

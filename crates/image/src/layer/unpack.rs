@@ -261,7 +261,10 @@ impl Unpacker {
         loop {
             match make(parent.fd()) {
                 Ok(made) => return Ok(made),
-                Err(Errno::EXIST) => drop(self.clear(reader, parent, name)?),
+                Err(Errno::EXIST) => {
+                    // What it hid, the new one hides as well.
+                    let _whiteout_or_not = self.clear(reader, parent, name)?;
+                }
                 Err(Errno::NAMETOOLONG | Errno::INVAL) => {
                     return Err(Error::hostile(&entry.path, "a name that no file can have"));
                 }
@@ -398,6 +401,3 @@ fn times((seconds, nanos): (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }
-
-#[cfg(test)]
-mod tests;

@@ -59,10 +59,10 @@ pub(crate) async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
         .map_err(|error| Error::corrupt(path.display().to_string(), format!("malformed: {error}")))?;
     let helper = file.cred_helpers.iter().find(|(key, _)| names(key, host)).map(|(_, helper)| helper);
     let store = Some(&file.creds_store).filter(|store| !store.is_empty());
-    if let Some(helper) = helper.or(store) {
-        if let Some(login) = ask(helper, host).await? {
-            return Ok(Some(login));
-        }
+    if let Some(helper) = helper.or(store)
+        && let Some(login) = ask(helper, host).await?
+    {
+        return Ok(Some(login));
     }
     let entry = file.auths.into_iter().find(|(key, _)| names(key, host)).map(|(_, entry)| entry);
     entry.map_or(Ok(None), |entry| login(entry, &path))

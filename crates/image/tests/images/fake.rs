@@ -25,6 +25,9 @@ pub(crate) struct Behaviour {
     pub(crate) slow: AtomicBool,
 }
 
+/// Media type and bytes by path.
+type Content = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
+
 pub(crate) struct Fake {
     pub(crate) host: String,
     pub(crate) behaviour: Arc<Behaviour>,
@@ -32,7 +35,7 @@ pub(crate) struct Fake {
     pub(crate) sent: Arc<AtomicU64>,
     /// Requests by path.
     pub(crate) requests: Arc<Mutex<BTreeMap<String, u64>>>,
-    content: Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>,
+    content: Content,
     over: Arc<AtomicBool>,
 }
 
@@ -109,7 +112,7 @@ struct Connection {
     behaviour: Arc<Behaviour>,
     sent: Arc<AtomicU64>,
     requests: Arc<Mutex<BTreeMap<String, u64>>>,
-    content: Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>,
+    content: Content,
 }
 
 impl Connection {

@@ -109,7 +109,7 @@ async fn a_tag_that_moves_leaves_its_image_without_a_name() {
     assert_eq!(layers(&first.id)[0], layers(&second.id)[0]);
     assert_eq!(lab.names("layers").len(), 3);
     let removed = lab.store.prune(false, &image::Uses::new()).unwrap();
-    assert_eq!(removed.deleted, [first.id.clone()]);
+    assert_eq!(removed.deleted, std::slice::from_ref(&first.id));
     assert_eq!(lab.names("layers").len(), 2);
     assert_eq!(lab.text(&fake.name("v"), "base"), "b");
 }
@@ -276,4 +276,117 @@ async fn registries_without_tls_have_to_be_named() {
     let lab = Lab::new(&[&fake.host]);
     let missing = pull(&lab, &fake.name("nowhere")).await.unwrap_err();
     assert!(matches!(*missing, Error::NotOnRegistry { .. }), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_registry_claims_is_checked() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let lab = Lab::new(&[&fake.host]);
+    let made = image(OCI, &[(tar(&[("a", &noise(2 << 20, 1))]), Form::Gzip)]);
+    let layer = digest(&made.blobs[0]);
+    let refused = async |tag: &str, why: &str| {
+        let error = pull(&lab, &fake.name(tag)).await.expect_err(tag);
+        let text = error.to_string();
+        assert!(text.contains(why), "{tag}: {text} (expected: {why})");
+        assert!(!error.is_transient(), "{tag}: {text}");
+        lab.assert_clean();
+        assert!(lab.store.list(true).is_empty() && lab.names("layers").is_empty(), "{tag}");
+    };
+    let edit = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut manifest = serde_json::from_slice(&made.manifest).unwrap();
+        change(&mut manifest);
+        serde_json::to_vec(&manifest).unwrap()
+    };
+    let tags: [(&str, Vec<u8>, &str); 13] = [
+        ("nonsense", b"<html>".to_vec(), "no manifest"),
+        ("old", br#"{"schemaVersion": 1, "fsLayers": []}"#.to_vec(), "old or unknown schema"),
+        ("long", vec![b' '; 5 << 20], "longer than"),
+        ("both", edit(&|it| it["manifests"] = json!([])), "both at once"),
+        ("type", edit(&|it| it["mediaType"] = json!("application/vnd.oci.image.index.v1+json")), "media type"),
+        (
+            "artifact",
+            edit(&|it| it["config"]["mediaType"] = json!("application/vnd.cncf.helm.config.v1+json")),
+            "artifact",
+        ),
+        ("foreign", edit(&|it| it["layers"][0]["mediaType"] = json!("x.foreign.diff.tar.gzip")), "can't be unpacked"),
+        ("sha512", edit(&|it| it["layers"][0]["digest"] = json!("sha512:00")), "malformed manifest"),
+        ("big config", edit(&|it| it["config"]["size"] = json!(5 << 20)), "more than"),
+        ("more layers", edit(&|it| it["layers"] = json!([it["layers"][0], it["layers"][0]])), "2 layers"),
+        ("short", edit(&|it| it["layers"][0]["size"] = json!(1 << 20)), ""),
+        ("other config", edit(&|it| it["config"]["digest"] = json!(digest(b"{}"))), "digest"),
+        ("many", edit(&|it| it["layers"] = vec![it["layers"][0].clone(); 200].into()), "200 layers"),
+    ];
+    fake.serve("good", &made);
+    fake.put(&format!("/v2/app/blobs/{}", digest(b"{}")), "", b"{} ".to_vec());
+    for (tag, manifest, why) in tags {
+        let tag = tag.replace(' ', "-");
+        fake.put_manifest(&tag, OCI, manifest);
+        refused(&tag, why).await;
+    }
+    // A layer that is not what its digest says, and one that is not what the config says.
+    fake.put(&format!("/v2/app/blobs/{layer}"), "", crate::lab::gzip(&tar(&[("a", &noise(2 << 20, 2))])));
+    refused("good", "").await;
+    let other = image(OCI, &[(tar(&[("b", b"x")]), Form::Gzip)]);
+    fake.serve("other", &other);
+    let mixed = edit(&|it| {
+        it["layers"] = serde_json::from_slice::<serde_json::Value>(&other.manifest).unwrap()["layers"].clone();
+    });
+    fake.put_manifest("mixed", OCI, mixed);
+    refused("mixed", "the config says").await;
+    // By digest it must be just that.
+    let wanted = digest(&made.manifest);
+    fake.put(&format!("/v2/app/manifests/{wanted}"), OCI, other.manifest.clone());
+    let error = pull(&lab, &format!("{}/app@{wanted}", fake.host)).await.unwrap_err().to_string();
+    assert!(error.contains("something with the digest"), "{error}");
+}
+
+/// Says to a copy of this program where its helpers are.
+const HELPERS: &str = "IMAGE_TEST_HELPERS";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credential_helpers_are_asked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    fake.serve("v", &image(OCI, &[(tar(&[("a", b"1")]), Form::Gzip)]));
+    *fake.behaviour.token.lock().unwrap() = Some(("t".to_owned(), Some("Basic am9lOnNlY3JldA==".to_owned())));
+    // Helpers are found on PATH, which is a process's own: the rest happens in a copy of this one.
+    let Ok(bin) = std::env::var(HELPERS) else {
+        let bin = tempfile::tempdir().unwrap();
+        let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["pull::credential_helpers_are_asked", "--exact", "--nocapture"])
+            .env(HELPERS, bin.path())
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    };
+    let helper = std::path::Path::new(&bin).join("docker-credential-imagetest");
+    let script = format!(
+        "#!/bin/sh\nread host\n[ \"$1 $host\" = \"get {}\" ] || {{ echo credentials not found in native keychain; exit 1; }}\n\
+         echo '{{\"ServerURL\": \"x\", \"Username\": \"joe\", \"Secret\": \"secret\"}}'\n",
+        fake.host
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let with = |text: String| {
+        Lab::with(&[&fake.host], |options, folder| {
+            std::fs::write(folder.join("config.json"), text).unwrap();
+            options.docker_config = Some(folder.to_owned());
+        })
+    };
+    let good = with(format!(r#"{{"credHelpers": {{"{}": "imagetest"}}}}"#, fake.host));
+    pull(&good, &fake.name("v")).await.unwrap();
+    let store = with(r#"{"credsStore": "imagetest"}"#.to_owned());
+    pull(&store, &fake.name("v")).await.unwrap();
+    let missing = with(r#"{"credsStore": "is-not-installed"}"#.to_owned());
+    let error = pull(&missing, &fake.name("v")).await.unwrap_err();
+    assert!(matches!(*error, Error::CredentialHelper { .. }), "{error}");
 }
