@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/containers/ID/     config.json   what it was made from; its presence says "made"
+//!                         anonymous.json names of its anonymous volumes, before they are made
 //!                         run.json      the last start
 //!                         exit.json     how that start ended
 //!                         lock          held (flock) by its shim, or by an engine that repairs
@@ -74,6 +75,10 @@ pub(crate) struct Folder {
 impl Folder {
     pub(crate) fn config(&self) -> PathBuf {
         self.path.join("config.json")
+    }
+
+    pub(crate) fn anonymous(&self) -> PathBuf {
+        self.path.join("anonymous.json")
     }
 
     pub(crate) fn last_run(&self) -> PathBuf {

@@ -92,17 +92,12 @@ impl VolumeStore {
         self.make(spec, false)
     }
 
-    /// Makes a volume for one container, under a random name.
+    /// Makes a volume for one container, under a name of [`anonymous_name`].
     ///
     /// # Errors
     /// The disk.
-    pub(crate) fn create_anonymous(&self) -> Result<VolumeInfo, VolumeError> {
-        let mut random = [0_u8; 32];
-        let path = PathBuf::from("/dev/urandom");
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| io_error("read", &path)(error.into()))?;
-        let name = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.make(&VolumeSpec { name, ..VolumeSpec::default() }, true)
+    pub(crate) fn create_anonymous(&self, name: &str) -> Result<VolumeInfo, VolumeError> {
+        self.make(&VolumeSpec { name: name.to_owned(), ..VolumeSpec::default() }, true)
     }
 
     fn make(&self, spec: &VolumeSpec, anonymous: bool) -> Result<VolumeInfo, VolumeError> {
@@ -226,6 +221,16 @@ impl VolumeStore {
     }
 }
 
+/// A name that no other volume has: 64 hex digits, as Docker's.
+///
+/// # Errors
+/// The kernel has no randomness.
+pub(crate) fn anonymous_name() -> io::Result<String> {
+    let mut random = [0_u8; 32];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> VolumeError + 'a {
     move |source| VolumeError::Io { what, path: path.to_owned(), source }
 }
@@ -287,7 +292,7 @@ mod tests {
         std::fs::write(made.mountpoint.join("a"), vec![1; 5000]).unwrap();
         std::fs::hard_link(made.mountpoint.join("a"), made.mountpoint.join("b")).unwrap();
         assert_eq!(store.usage("web_data").unwrap(), VolumeUsage { bytes: 8192, files: 2 });
-        let anonymous = store.create_anonymous().unwrap();
+        let anonymous = store.create_anonymous(&anonymous_name().unwrap()).unwrap();
         assert!(anonymous.anonymous && anonymous.spec.name.len() == 64);
         assert_eq!(store.list().unwrap().len(), 2);
         // A creation and a removal that were cut short.

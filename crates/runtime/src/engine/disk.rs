@@ -6,7 +6,7 @@ use super::{ContentFile, CreateContainer, Error, NetMode, Result};
 use crate::container::Cgroup;
 use crate::layout::{Folder, Layout};
 use crate::record::{self, Config, Durable, Ended, Run};
-use crate::volume::VolumeStore;
+use crate::volume::{VolumeStore, anonymous_name};
 use model::{Exit, MountSource, TaskId, Time};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -87,7 +87,6 @@ impl Disk {
     /// Makes (or makes anew) the files of a container; its record comes last.
     pub(super) fn create(&self, create: CreateContainer) -> Result<Config> {
         let folder = self.layout.container(create.task);
-        let before = self.config(&folder)?;
         make_private(&folder.path)?;
         for path in [folder.upper(), folder.work()] {
             fs::create_dir_all(&path).map_err(failed("make folder", &path))?;
@@ -99,7 +98,7 @@ impl Disk {
         write("hosts", &hosts(&create))?;
         write("hostname", &format!("{}\n", create.hostname))?;
         write("resolv.conf", &create.resolv_conf)?;
-        let anonymous = self.make_volumes(&create, before.map(|before| before.anonymous).unwrap_or_default())?;
+        let anonymous = self.make_volumes(&folder, &create)?;
         self.write_files(&folder, &create.files)?;
         let config = Config { create, created: record::now(), anonymous };
         self.write_config(&folder, &config)?;
@@ -115,11 +114,7 @@ impl Disk {
     }
 
     /// Makes the volumes that it mounts; anonymous ones keep the names that they have.
-    fn make_volumes(
-        &self,
-        create: &CreateContainer,
-        mut anonymous: BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, String>> {
+    fn make_volumes(&self, folder: &Folder, create: &CreateContainer) -> Result<BTreeMap<String, String>> {
         let mounts = &create.spec.container.mounts;
         let is_taken = |target: &str| mounts.iter().any(|mount| same_path(&mount.target, target));
         let mut wanted: Vec<&str> = Vec::new();
@@ -134,12 +129,28 @@ impl Disk {
             }
         }
         wanted.extend(create.image.config.volumes.iter().map(String::as_str).filter(|target| !is_taken(target)));
+        let mut anonymous = self.anonymous(folder)?;
+        if wanted.is_empty() && anonymous.is_empty() {
+            return Ok(anonymous);
+        }
         for target in wanted {
             if !anonymous.contains_key(target) {
-                anonymous.insert(target.to_owned(), self.volumes.create_anonymous()?.spec.name);
+                let name = anonymous_name().map_err(failed("name volumes of", &folder.path))?;
+                anonymous.insert(target.to_owned(), name);
             }
         }
+        // Named before they are made: whatever cuts this short, removal knows them.
+        record::write(&folder.anonymous(), &anonymous, Durable::No).map_err(failed("write", &folder.anonymous()))?;
+        for name in anonymous.values() {
+            self.volumes.create_anonymous(name)?;
+        }
         Ok(anonymous)
+    }
+
+    /// Its anonymous volumes, made or about to be made.
+    fn anonymous(&self, folder: &Folder) -> Result<BTreeMap<String, String>> {
+        let read = record::read(&folder.anonymous()).map_err(failed("read", &folder.anonymous()))?;
+        Ok(read.unwrap_or_default())
     }
 
     /// Writes configs and secrets, into memory only.
@@ -194,8 +205,8 @@ impl Disk {
     /// Removes everything of a container that does not run.
     pub(super) fn remove(&self, task: TaskId, volumes: bool) -> Result<()> {
         let folder = self.layout.container(task);
-        if volumes && let Some(config) = self.config(&folder)? {
-            for name in config.anonymous.values() {
+        if volumes {
+            for name in self.anonymous(&folder)?.values() {
                 self.volumes.remove(name)?;
             }
         }

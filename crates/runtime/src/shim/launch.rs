@@ -70,7 +70,7 @@ pub(super) fn lock(folder: &Folder, engine: &UnixStream) -> io::Result<OwnedFd> 
 
 /// Opens the socket by which engines find this shim, and turns standard error to a file there.
 pub(super) fn listen(folder: &Folder) -> io::Result<UnixListener> {
-    std::fs::create_dir_all(&folder.run)?;
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(&folder.run)?;
     let place = rustix::fs::open(&folder.run, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // The name of a socket may have 107 bytes only, so it is made short.
     let path = format!("/proc/self/fd/{}/{}", place.as_raw_fd(), Folder::SOCKET);

@@ -53,10 +53,11 @@ async fn a_shim_that_is_killed_takes_its_container_along() {
     let host = Host::new();
     let (engine, mut events) = host.open().await;
     let task = TaskId(12);
-    let nursery = host.processes();
     engine.create_and_start(host.sh(task, "sleep 1000 & sleep 1000"), StartOptions::default()).await.unwrap();
-    let shim = host.processes().into_iter().find(|process| !nursery.contains(process)).unwrap();
-    let pid: i32 = shim.split(' ').next().unwrap().parse().unwrap();
+    let pids = host.processes().into_iter().map(|process| process.split(' ').next().unwrap().parse::<i32>().unwrap());
+    let is_shim =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("shim "));
+    let pid = pids.into_iter().find(is_shim).unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
     let (ended, exit) = exited(&mut events).await;
     assert_eq!((ended, exit.code), (task, 137));
