@@ -24,6 +24,7 @@ mod devices;
 pub mod error;
 pub mod exe;
 mod exec;
+mod extras;
 pub mod hooks;
 mod idmap;
 mod init;

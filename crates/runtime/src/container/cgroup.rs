@@ -168,19 +168,30 @@ impl Cgroup {
 
     fn apply(&self, resources: &LinuxResources) -> Result<(), Error> {
         let settings = if self.unified { limits::v2(resources)? } else { limits::v1(resources)? };
-        for setting in settings {
-            let Some(folder) = self.controller(setting.controller) else {
-                return Err(Error::text(format!(
-                    "cgroup {}: no controller {} for {}",
-                    self.path, setting.controller, setting.file
-                )));
-            };
-            match folder.write(&setting.file, &setting.value) {
-                Err(error) if setting.optional && is_missing(&error) => {}
-                result => result?,
+        for (at, setting) in settings.iter().enumerate() {
+            let tried = self.set(setting);
+            let next = settings.get(at + 1).filter(|next| next.file == "memory.memsw.limit_in_bytes");
+            match (tried, next) {
+                // Version 1 refuses more memory than memory and swap together: raise those first.
+                (Err(error), Some(next)) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    self.set(next)?;
+                    self.set(setting)?;
+                }
+                (tried, _) => tried?,
             }
         }
         Ok(())
+    }
+
+    fn set(&self, setting: &limits::Setting) -> Result<(), Error> {
+        let Some(folder) = self.controller(setting.controller) else {
+            let (path, file) = (&self.path, &setting.file);
+            return Err(Error::text(format!("cgroup {path}: no controller {} for {file}", setting.controller)));
+        };
+        match folder.write(&setting.file, &setting.value) {
+            Err(error) if setting.optional && is_missing(&error) => Ok(()),
+            result => result,
+        }
     }
 
     fn restrict_devices(&self, resources: &LinuxResources) -> Result<(), Error> {

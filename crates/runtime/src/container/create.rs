@@ -7,7 +7,7 @@ use super::namespaces::{self, Namespaces};
 use super::prepare::{self, Prepared};
 use super::seccomp::Filter;
 use super::sys::{self, Forked};
-use super::{Cgroup, CreateOptions, Created, Error, Gate, Rootfs, exe, idmap, kernel, process};
+use super::{Cgroup, CreateOptions, Created, Error, Gate, Rootfs, exe, extras, idmap, kernel, process};
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
@@ -95,7 +95,7 @@ impl Work<'_> {
         };
         // From here on only init holds the end of its own and what was opened for it.
         drop((theirs, prepared, join));
-        let mut born = Born { pid, pidfd, socket: ours, console: None, warnings: Vec::new() };
+        let mut born = Born { pid, pidfd, socket: ours, console: None, warnings: extras::not_done(self.options.spec) };
         let set_up = Outside { options: self.options, process: self.process, proc, new_user }.attend(&mut born);
         match set_up {
             Ok(()) => Ok(born),

@@ -10,7 +10,7 @@ use super::prepare::{Prepared, Tree};
 use super::process::{self, Finish};
 use super::seccomp::Filter;
 use super::terminal::Terminal;
-use super::{CreateOptions, Error, Gate, Stdio, devices, sys, terminal};
+use super::{CreateOptions, Error, Gate, Stdio, devices, extras, sys, terminal};
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
@@ -211,7 +211,7 @@ impl Init<'_> {
     fn finish_root(&self) -> Result<(), Error> {
         let propagation = self.spec().linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
         if let Some(word) = propagation.filter(|word| !word.is_empty()) {
-            let kind = match word.strip_prefix('r').filter(|rest| *rest != "").unwrap_or(word) {
+            let kind = match word.strip_prefix('r').unwrap_or(word) {
                 "shared" => MountPropagationFlags::SHARED,
                 "slave" => MountPropagationFlags::DOWNSTREAM,
                 "private" => MountPropagationFlags::PRIVATE,
@@ -287,6 +287,7 @@ impl Init<'_> {
         self.run_own_hooks(Point::StartContainer, "created")?;
         die_with_creator(false)?;
         kernel::set_labels(&self.prepared.proc, self.process, Labels::of(&self.prepared.proc, self.process))?;
+        extras::apply(self.spec(), self.process)?;
         Err(process::finish(&Finish {
             process: self.process,
             filter: self.filter.as_ref(),

@@ -110,16 +110,13 @@ fn runs_selinux() -> bool {
 /// Labels that the process asks for and this kernel can't give.
 pub(crate) fn label_warnings(proc: impl AsFd, process: &Process) -> Vec<String> {
     let mut warnings = Vec::new();
-    let unconfined = |profile: &&String| profile.is_empty() || *profile == "unconfined";
-    if let Some(profile) = process.apparmor_profile().as_ref().filter(|profile| !unconfined(profile)) {
-        if !runs_apparmor(proc) {
-            warnings.push(format!("AppArmor profile {profile} is not applied: this kernel does not run AppArmor"));
-        }
+    let profile = process.apparmor_profile().as_deref().unwrap_or_default();
+    if !matches!(profile, "" | "unconfined") && !runs_apparmor(proc) {
+        warnings.push(format!("AppArmor profile {profile} is not applied: this kernel does not run AppArmor"));
     }
-    if let Some(label) = process.selinux_label().as_ref().filter(|label| !label.is_empty()) {
-        if !runs_selinux() {
-            warnings.push(format!("SELinux label {label} is not applied: this kernel does not run SELinux"));
-        }
+    let label = process.selinux_label().as_deref().unwrap_or_default();
+    if !label.is_empty() && !runs_selinux() {
+        warnings.push(format!("SELinux label {label} is not applied: this kernel does not run SELinux"));
     }
     warnings
 }

@@ -318,3 +318,17 @@ pub(crate) fn signalfd_of_all() -> Result<OwnedFd, Errno> {
     let fd = check(unsafe { libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC) }.into())?;
     Ok(own_fd(fd as i32))
 }
+
+/// Sets the execution domain of this process.
+pub(crate) fn personality(domain: u32) -> Result<(), Errno> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::personality(domain.into()) }.into()).map(|_| ())
+}
+
+/// Sets class and level of this process's I/O.
+pub(crate) fn ioprio_set(class: u16, level: u16) -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    let priority = libc::c_int::from(class) << 13 | libc::c_int::from(level);
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, priority) }).map(|_| ())
+}
