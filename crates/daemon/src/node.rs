@@ -22,7 +22,7 @@ pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
             tracing::warn!("read the routes of the host, to keep address pools off them: {error}");
             Vec::new()
         }),
-        incarnation: seed().unwrap_or_default(),
+        incarnation: crate::config::random().map_or(0, u64::from_le_bytes),
     }
 }
 
