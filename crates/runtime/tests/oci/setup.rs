@@ -71,7 +71,7 @@ fn nothing_of_a_container_shows_on_the_host() {
     assert!(!mounts.contains(&path), "{mounts}");
     bundle.ok(&["delete", "--force", &bundle.id]);
     let left = std::fs::read_dir("/sys/fs/cgroup").expect("list").flatten();
-    let left: Vec<_> = left.map(|entry| entry.path().join(format!("rswarm-test-{}", bundle.id))).collect();
+    let left: Vec<_> = left.map(|entry| entry.path().join(format!("oci-test-{}", bundle.id))).collect();
     assert!(left.iter().all(|folder| !folder.exists()), "{left:?}");
 }
 

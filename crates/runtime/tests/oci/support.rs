@@ -61,7 +61,7 @@ impl Bundle {
         bundle.config["process"]["terminal"] = false.into();
         bundle.config["process"]["args"] = json!(["sh", "-c", script]);
         bundle.config["root"]["readonly"] = false.into();
-        bundle.config["linux"]["cgroupsPath"] = format!("/rswarm-test-{}", bundle.id).into();
+        bundle.config["linux"]["cgroupsPath"] = format!("/oci-test-{}", bundle.id).into();
         bundle
     }
 
