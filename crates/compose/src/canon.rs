@@ -41,7 +41,7 @@ fn one_or_more(unique: Unique, node: &mut Node) {
 
 fn object(fields: &'static [Field], node: &mut Node) {
     let Some(map) = node.as_map_mut() else { return };
-    for (name, entry) in map.iter_mut() {
+    for (name, entry) in &mut *map {
         if let Some(field) = schema::find(fields, name) {
             value(&field.kind, entry);
         }
@@ -56,7 +56,7 @@ fn external(map: &mut Map) {
         let name = old.remove("name");
         external.value = Value::Bool(true);
         if let Some(name) = name {
-            map.entry("name".to_owned()).or_insert(name);
+            map.or_insert_with("name", || name);
         }
     }
 }
@@ -184,7 +184,7 @@ fn mount(volume: short::Volume, node: &Node) -> Vec<(&'static str, Value)> {
 fn default(node: &mut Node, name: &str, value: Value) {
     let place = Node { at: At::default(), ..node.clone_places() };
     if let Some(map) = node.as_map_mut() {
-        map.entry(name.to_owned()).or_insert_with(|| place.with(value));
+        map.or_insert_with(name, || place.with(value));
     }
 }
 

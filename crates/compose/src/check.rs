@@ -3,11 +3,43 @@
 pub(crate) mod values;
 
 use crate::context::Context;
-use crate::schema::{self, Field, Form, Kind};
+use crate::schema::{self, Field, Form, Kind, Unique};
 use crate::tree::{Node, Tag, Value};
+use std::fmt;
 
-/// Where in the file a value is, in words: `services.web.ports[0]`.
-pub(crate) type Path = String;
+/// Where in the file a value is; prints as `services.web.ports[0]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Path<'a> {
+    /// The whole file.
+    Root,
+    /// An entry of a mapping.
+    Key(&'a Path<'a>, &'a str),
+    /// An item of a list.
+    Item(&'a Path<'a>, usize),
+}
+
+impl<'a> Path<'a> {
+    /// The path of an entry.
+    pub(crate) const fn key(&'a self, name: &'a str) -> Path<'a> {
+        Path::Key(self, name)
+    }
+
+    /// The path of an item.
+    pub(crate) const fn item(&'a self, index: usize) -> Path<'a> {
+        Path::Item(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Key(Path::Root, name) => f.write_str(name),
+            Path::Key(above, name) => write!(f, "{above}.{name}"),
+            Path::Item(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
+}
 
 /// Checks a value, and everything in it.
 pub(crate) struct Check<'a> {
@@ -19,7 +51,7 @@ pub(crate) struct Check<'a> {
 
 impl Check<'_> {
     /// Reports what is wrong with `node`, which should be a `kind`.
-    pub(crate) fn value(&mut self, kind: &Kind, node: &Node, path: &Path) {
+    pub(crate) fn value(&mut self, kind: &Kind, node: &Node, path: &Path<'_>) {
         if node.tag == Tag::Reset {
             return;
         }
@@ -36,11 +68,11 @@ impl Check<'_> {
         }
     }
 
-    fn wrong(&mut self, node: &Node, path: &Path, expected: &str) {
+    fn wrong(&mut self, node: &Node, path: &Path<'_>, expected: &str) {
         values::wrong_type(self.context, node, path, expected);
     }
 
-    fn object(&mut self, fields: &'static [Field], extras: bool, nullable: bool, node: &Node, path: &Path) {
+    fn object(&mut self, fields: &'static [Field], extras: bool, nullable: bool, node: &Node, path: &Path<'_>) {
         let Value::Map(map) = &node.value else {
             if !(nullable && node.value == Value::Null) {
                 self.wrong(node, path, "a mapping");
@@ -54,12 +86,12 @@ impl Check<'_> {
                 }
                 continue;
             };
-            self.value(&field.kind, entry, &join(path, name));
+            self.value(&field.kind, entry, &path.key(name));
         }
         self.missing(fields, node, path);
     }
 
-    fn missing(&mut self, fields: &'static [Field], node: &Node, path: &Path) {
+    fn missing(&mut self, fields: &'static [Field], node: &Node, path: &Path<'_>) {
         if self.partial {
             return;
         }
@@ -71,7 +103,7 @@ impl Check<'_> {
         }
     }
 
-    fn unknown(&mut self, fields: &[Field], name: &str, entry: &Node, path: &Path) {
+    fn unknown(&mut self, fields: &[Field], name: &str, entry: &Node, path: &Path<'_>) {
         let known = || fields.iter().map(|field| field.name);
         let close = known()
             .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), known))
@@ -84,23 +116,23 @@ impl Check<'_> {
             }
             None => "keys of your own start with `x-`".to_owned(),
         };
-        let place = if path.is_empty() { "at the top level".to_owned() } else { format!("in {path}") };
+        let place = if matches!(path, Path::Root) { "at the top level".to_owned() } else { format!("in {path}") };
         let at = Node { at: entry.key, ..entry.clone_places() };
         self.context.error_on("RS0301", &at, format!("unknown key `{name}` {place}"), Some(hint));
     }
 
-    fn named(&mut self, inner: &Kind, node: &Node, path: &Path) {
+    fn named(&mut self, inner: &Kind, node: &Node, path: &Path<'_>) {
         let Value::Map(map) = &node.value else {
             self.wrong(node, path, "a mapping");
             return;
         };
         for (name, entry) in map {
             self.name(name, entry, path);
-            self.value(inner, entry, &join(path, name));
+            self.value(inner, entry, &path.key(name));
         }
     }
 
-    fn name(&mut self, name: &str, entry: &Node, path: &Path) {
+    fn name(&mut self, name: &str, entry: &Node, path: &Path<'_>) {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || !name.chars().all(allowed) {
             let message = format!("`{}` is no name for an entry of {path}", crate::tree::shorten(name));
@@ -110,7 +142,7 @@ impl Check<'_> {
         }
     }
 
-    fn list(&mut self, inner: &Kind, node: &Node, path: &Path) {
+    fn list(&mut self, inner: &Kind, node: &Node, path: &Path<'_>) {
         // `env_file` may be one entry without a list around it
         if let (Kind::Short(Form::EnvFile, _), Value::Text(_)) = (inner, &node.value) {
             return self.value(inner, node, path);
@@ -122,12 +154,12 @@ impl Check<'_> {
         for (index, item) in items.iter().enumerate() {
             // items are never merged, so each must be whole
             let partial = std::mem::replace(&mut self.partial, false);
-            self.value(inner, item, &format!("{path}[{index}]"));
+            self.value(inner, item, &path.item(index));
             self.partial = partial;
         }
     }
 
-    fn short(&mut self, form: Form, fields: &'static [Field], node: &Node, path: &Path) {
+    fn short(&mut self, form: Form, fields: &'static [Field], node: &Node, path: &Path<'_>) {
         match (&node.value, form) {
             (Value::Map(_), Form::EnvFile | Form::Extends | Form::Include) => {
                 self.object(fields, false, false, node, path);
@@ -140,12 +172,13 @@ impl Check<'_> {
         }
     }
 
-    fn names(&mut self, form: Form, fields: &'static [Field], node: &Node, path: &Path) {
+    fn names(&mut self, form: Form, fields: &'static [Field], node: &Node, path: &Path<'_>) {
         match &node.value {
             Value::List(items) => {
+                values::once(self.context, Unique::Once, node, path);
                 for (index, item) in items.iter().enumerate() {
                     if item.as_text().is_none() {
-                        self.wrong(item, &format!("{path}[{index}]"), "a text");
+                        self.wrong(item, &path.item(index), "a text");
                     }
                 }
             }
@@ -153,19 +186,19 @@ impl Check<'_> {
                 for (name, entry) in map {
                     self.name(name, entry, path);
                     let nullable = form != Form::DependsOn;
-                    self.object(fields, true, nullable, entry, &join(path, name));
+                    self.object(fields, true, nullable, entry, &path.key(name));
                 }
             }
             _ => self.wrong(node, path, "a list of names or a mapping"),
         }
     }
 
-    fn gpus(&mut self, node: &Node, path: &Path) {
+    fn gpus(&mut self, node: &Node, path: &Path<'_>) {
         match &node.value {
             Value::Text(text) if text == "all" => {}
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    let path = format!("{path}[{index}]");
+                    let path = path.item(index);
                     // unlike `devices`, these need no capabilities
                     let partial = std::mem::replace(&mut self.partial, true);
                     self.object(schema::DEVICES, true, false, item, &path);
@@ -175,11 +208,6 @@ impl Check<'_> {
             _ => self.wrong(node, path, "`all` or a list of device requests"),
         }
     }
-}
-
-/// `path.name`, or just the name at the top.
-pub(crate) fn join(path: &str, name: &str) -> Path {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 impl Node {

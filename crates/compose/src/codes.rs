@@ -155,6 +155,13 @@ pub const ALL: &[Code] = &[
         "The text has a quote or backslash that is not closed. A list of words avoids the question.",
     ),
     code(
+        "RS0313",
+        "a part of a command is dropped",
+        "A command that is written as a text is split into words, and no shell runs it. As in Docker Compose, it ends at \
+         the first `;`, `&`, `|`, `<` or `>` outside of quotes. Write a list with a shell to run it: \
+         `[\"sh\", \"-c\", \"a | b\"]`.",
+    ),
+    code(
         "RS0314",
         "not an assignment",
         "Entries of `environment`, `labels` and the like are `NAME=value`, without spaces around the name.",
@@ -164,6 +171,7 @@ pub const ALL: &[Code] = &[
         "not a host entry",
         "Entries of `extra_hosts` are `name=address` or `name:address`; the address `host-gateway` means the host.",
     ),
+    code("RS0316", "something is named twice", "The list must not have the same item twice."),
     code(
         "RS0317",
         "not a limit",

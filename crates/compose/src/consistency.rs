@@ -118,15 +118,17 @@ fn visit<'a>(
     if !done.insert(start) {
         return;
     }
+    let mut waiting: BTreeSet<&str> = BTreeSet::from([start]);
     path.push(start);
     stack.push((start, edges(start)));
     while let Some((_, rest)) = stack.last_mut() {
         let Some((next, entry)) = rest.pop() else {
             stack.pop();
-            path.pop();
+            path.pop().map(|name| waiting.remove(name));
             continue;
         };
-        if let Some(at) = path.iter().position(|name| *name == next.as_str()) {
+        if waiting.contains(next.as_str()) {
+            let at = path.iter().position(|name| *name == next.as_str()).unwrap_or(0);
             let mut chain: Vec<&str> = path[at..].to_vec();
             chain.push(next);
             let place = Node { at: if entry.key.is_known() { entry.key } else { entry.at }, ..entry.clone_places() };
@@ -134,6 +136,7 @@ fn visit<'a>(
             context.error_on("RS0507", &place, message, Some("take one `depends_on` out".to_owned()));
         } else if services.contains_key(next.as_str()) && done.insert(next) {
             path.push(next);
+            waiting.insert(next);
             stack.push((next, edges(next)));
         }
     }

@@ -2,6 +2,7 @@
 //! spelling, nothing that is empty unless it means something.
 
 use crate::canon::clean_path;
+use crate::check::Path;
 use crate::check::values::{flag, octal};
 use crate::context::Context;
 use crate::schema::{self, Done, Field, Form, Kind};
@@ -10,47 +11,49 @@ use crate::{short, units};
 
 /// The finished form of a value; `None` when there is nothing to say. Values that failed their
 /// checks are left out.
-pub(crate) fn value(kind: &Kind, node: &Node) -> Option<Node> {
+pub(crate) fn value(kind: &Kind, mut node: Node) -> Option<Node> {
     let finished = match kind {
-        Kind::Text | Kind::Choice(_) => Value::Text(node.as_text()?.to_owned()),
-        Kind::Flag => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
-        Kind::Whole(..) => Value::Int(whole(node)?),
-        Kind::Number => Value::Float(number(node)?),
+        Kind::Text | Kind::Choice(_) => return node.as_text().is_some().then_some(node),
+        Kind::Flag | Kind::External => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
+        Kind::Whole(..) => Value::Int(whole(&node)?),
+        Kind::Number => Value::Float(number(&node)?),
         Kind::Bytes | Kind::TextBytes => match &node.value {
             Value::Text(text) => Value::Text(units::bytes(text)?.to_string()),
-            _ => Value::Text(whole(node)?.to_string()),
+            _ => Value::Text(whole(&node)?.to_string()),
         },
         Kind::Duration => Value::Text(units::show_duration(units::duration(node.as_text()?)?)),
         Kind::FileMode => {
             let mode = node.as_int().or_else(|| node.as_text().and_then(octal))?;
             Value::Text(format!("0{mode:o}"))
         }
-        Kind::Command => command(node)?,
+        Kind::Command => command(&mut node)?,
         Kind::HealthTest => match &node.value {
             Value::Text(text) => Value::List(vec![node.with_text("CMD-SHELL"), node.with_text(text.as_str())]),
-            Value::List(_) => texts(node)?,
-            _ => return None,
+            _ => texts(&mut node)?,
         },
-        Kind::Env => pairs(node, true)?,
-        Kind::Labels | Kind::Options | Kind::TextMap => pairs(node, false)?,
-        Kind::MultiOptions => multi(node)?,
-        Kind::Texts(_) | Kind::OneOrMore(_) | Kind::Loose(_) => texts(node)?,
-        Kind::Addresses => Value::List(node.as_list()?.iter().filter(|item| !item.is_empty()).cloned().collect()),
-        Kind::Object(fields) | Kind::Strict(fields) => return object(fields, node),
-        Kind::Nullable(fields) => return object(fields, node),
-        Kind::Named(inner) => named(inner, node)?,
-        Kind::List(inner, _) => Value::List(node.as_list()?.iter().filter_map(|item| value(inner, item)).collect()),
+        Kind::Env => pairs(&mut node, true)?,
+        Kind::Labels | Kind::Options | Kind::TextMap => pairs(&mut node, false)?,
+        Kind::MultiOptions => multi(&mut node)?,
+        Kind::Texts(_) | Kind::OneOrMore(_) | Kind::Loose(_) => texts(&mut node)?,
+        Kind::Addresses => Value::List(node.take_list()?.into_iter().filter(|item| !item.is_empty()).collect()),
+        Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) => return object(fields, node),
+        Kind::Named(inner) => named(inner, &mut node)?,
+        Kind::List(inner, _) => {
+            Value::List(node.take_list()?.into_iter().filter_map(|item| value(inner, item)).collect())
+        }
         Kind::Short(form, fields) => return short_form(*form, fields, node),
-        Kind::Names(form, fields) => names(*form, fields, node)?,
-        Kind::Hosts => hosts(node)?,
-        Kind::Ulimits => ulimits(node)?,
-        Kind::External => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
-        Kind::Count => Value::Int(count(node)?),
-        Kind::Gpus => Value::List(node.as_list()?.iter().filter_map(|item| object(schema::DEVICES, item)).collect()),
-        Kind::Ssh => ssh(node)?,
-        Kind::TextOrFlag | Kind::TextOrWhole => Value::Text(plain_text(node)?),
+        Kind::Names(form, fields) => names(*form, fields, &mut node)?,
+        Kind::Hosts => hosts(&node)?,
+        Kind::Ulimits => ulimits(&node)?,
+        Kind::Count => Value::Int(count(&node)?),
+        Kind::Gpus => {
+            Value::List(node.take_list()?.into_iter().filter_map(|item| object(schema::DEVICES, item)).collect())
+        }
+        Kind::Ssh => ssh(&node)?,
+        Kind::TextOrFlag | Kind::TextOrWhole => Value::Text(plain_text(&node)?),
     };
-    Some(node.with(finished))
+    node.value = finished;
+    Some(node)
 }
 
 /// A scalar as Go prints it.
@@ -95,32 +98,46 @@ fn count(node: &Node) -> Option<i64> {
     }
 }
 
-fn command(node: &Node) -> Option<Value> {
+fn command(node: &mut Node) -> Option<Value> {
     match &node.value {
         Value::Null => Some(Value::Null),
         Value::Text(text) => {
-            let words = short::words(text).ok()?;
+            let words = short::words(text).ok()?.words;
             Some(Value::List(words.into_iter().map(|word| node.with_text(word)).collect()))
         }
-        Value::List(_) => texts(node),
-        _ => None,
+        _ => texts(node),
     }
 }
 
-fn texts(node: &Node) -> Option<Value> {
-    let item = |item: &Node| Some(item.with_text(plain_text(item)?));
-    Some(Value::List(node.as_list()?.iter().filter_map(item).collect()))
+/// The node with its scalar as text.
+fn as_text(mut node: Node) -> Option<Node> {
+    if node.as_text().is_none() {
+        node.value = Value::Text(plain_text(&node)?);
+    }
+    Some(node)
 }
 
-fn multi(node: &Node) -> Option<Value> {
-    let entry = |(name, entry): (&String, &Node)| {
-        let list = match &entry.value {
-            Value::List(_) => texts(entry)?,
-            _ => Value::List(vec![entry.with_text(plain_text(entry)?)]),
+fn texts(node: &mut Node) -> Option<Value> {
+    Some(Value::List(node.take_list()?.into_iter().filter_map(as_text).collect()))
+}
+
+fn entries(node: &mut Node, mut finish: impl FnMut(Node) -> Option<Node>) -> Option<Value> {
+    let map = node.take_map()?;
+    Some(Value::Map(map.into_iter().filter_map(|(name, entry)| Some((name, finish(entry)?))).collect()))
+}
+
+fn multi(node: &mut Node) -> Option<Value> {
+    entries(node, |mut entry| {
+        entry.value = match &entry.value {
+            Value::List(_) => texts(&mut entry)?,
+            _ => Value::List(vec![entry.with_text(plain_text(&entry)?)]),
         };
-        Some((name.clone(), entry.with(list)))
-    };
-    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+        Some(entry)
+    })
+}
+
+fn pairs(node: &mut Node, nulls: bool) -> Option<Value> {
+    entries(node, |entry| if nulls && entry.value == Value::Null { Some(entry) } else { as_text(entry) })
 }
 
 fn ssh(node: &Node) -> Option<Value> {
@@ -131,34 +148,20 @@ fn ssh(node: &Node) -> Option<Value> {
     Some(Value::List(node.as_map()?.iter().map(line).collect()))
 }
 
-fn pairs(node: &Node, nulls: bool) -> Option<Value> {
-    let entry = |(name, entry): (&String, &Node)| {
-        let value = match &entry.value {
-            Value::Null if nulls => Value::Null,
-            _ => Value::Text(plain_text(entry)?),
-        };
-        Some((name.clone(), entry.with(value)))
-    };
-    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
-}
-
-fn object(fields: &'static [Field], node: &Node) -> Option<Node> {
-    let entries = node.as_map()?;
-    let mut map = Map::new();
-    for (name, entry) in entries {
-        let Some(field) = schema::find(fields, name) else {
+fn object(fields: &'static [Field], mut node: Node) -> Option<Node> {
+    let finish = |(name, entry): (String, Node)| {
+        let Some(field) = schema::find(fields, &name) else {
             let tag = if entry.tag == Tag::Hidden { Tag::Hidden } else { Tag::Extra };
-            map.insert(name.clone(), Node { tag, ..entry.clone() });
-            continue;
+            return Some((name, Node { tag, ..entry }));
         };
-        let Some(finished) = value(&field.kind, entry) else { continue };
+        let finished = value(&field.kind, entry)?;
         let kept = field.keep && finished.value != Value::Null;
-        if kept || !says_nothing(&field.kind, &finished) {
-            map.insert(name.clone(), finished);
-        }
-    }
+        (kept || !says_nothing(&field.kind, &finished)).then_some((name, finished))
+    };
+    let mut map: Map = node.take_map()?.into_iter().filter_map(finish).collect();
     always(fields, &mut map);
-    Some(node.with(Value::Map(map)))
+    node.value = Value::Map(map);
+    Some(node)
 }
 
 fn says_nothing(kind: &Kind, finished: &Node) -> bool {
@@ -175,55 +178,50 @@ fn always(fields: &'static [Field], map: &mut Map) {
     let has = |name: &str| schema::find(fields, name).is_some();
     let empty = || Node::new(Value::Map(Map::new()), Default::default());
     if has("endpoint_mode") && has("placement") {
-        map.entry("resources".to_owned()).or_insert_with(empty);
-        map.entry("placement".to_owned()).or_insert_with(empty);
+        map.or_insert_with("resources", empty);
+        map.or_insert_with("placement", empty);
     }
     if has("ipam") && has("internal") {
-        map.entry("ipam".to_owned()).or_insert_with(empty);
+        map.or_insert_with("ipam", empty);
     }
     let no_command = || Node { tag: Tag::Json, ..Node::default() };
     if has("exec") && has("initial_sync") {
         let exec = Map::from([("command".to_owned(), no_command())]);
-        map.entry("exec".to_owned())
-            .or_insert_with(|| Node { tag: Tag::Json, ..Node::new(Value::Map(exec), Default::default()) });
+        map.or_insert_with("exec", || Node { tag: Tag::Json, ..Node::new(Value::Map(exec), Default::default()) });
     }
     for key in ["command", "entrypoint"] {
         if has(key) {
-            map.entry(key.to_owned()).or_insert_with(no_command);
+            map.or_insert_with(key, no_command);
         }
     }
     if has("device_ids") && !map.contains_key("device_ids") {
-        map.entry("count".to_owned()).or_insert_with(|| Node::new(Value::Int(-1), Default::default()));
+        map.or_insert_with("count", || Node::new(Value::Int(-1), Default::default()));
     }
 }
 
-fn named(inner: &Kind, node: &Node) -> Option<Value> {
-    let entry = |(name, entry): (&String, &Node)| {
-        let finished = match &entry.value {
-            Value::Null => value(inner, &entry.with(Value::Map(Map::new())))?,
-            _ => value(inner, entry)?,
-        };
-        Some((name.clone(), finished))
-    };
-    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+fn named(inner: &Kind, node: &mut Node) -> Option<Value> {
+    entries(node, |mut entry| {
+        if entry.value == Value::Null {
+            entry.value = Value::Map(Map::new());
+        }
+        value(inner, entry)
+    })
 }
 
-fn names(form: Form, fields: &'static [Field], node: &Node) -> Option<Value> {
-    let entry = |(name, entry): (&String, &Node)| match &entry.value {
-        Value::Null => Some((name.clone(), entry.clone())),
-        _ => {
-            let mut finished = object(fields, entry)?;
-            if form == Form::DependsOn {
-                let place = finished.clone_places();
-                let map = finished.as_map_mut()?;
-                let started = || place.with_text("service_started");
-                map.entry("condition".to_owned()).or_insert_with(started);
-                map.entry("required".to_owned()).or_insert_with(|| place.with(Value::Bool(true)));
-            }
-            Some((name.clone(), finished))
+fn names(form: Form, fields: &'static [Field], node: &mut Node) -> Option<Value> {
+    entries(node, |entry| {
+        if entry.value == Value::Null {
+            return Some(entry);
         }
-    };
-    Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
+        let mut finished = object(fields, entry)?;
+        if form == Form::DependsOn {
+            let place = finished.clone_places();
+            let map = finished.as_map_mut()?;
+            map.or_insert_with("condition", || place.with_text("service_started"));
+            map.or_insert_with("required", || place.with(Value::Bool(true)));
+        }
+        Some(finished)
+    })
 }
 
 fn hosts(node: &Node) -> Option<Value> {
@@ -254,15 +252,16 @@ fn ulimits(node: &Node) -> Option<Value> {
     Some(Value::Map(node.as_map()?.iter().filter_map(entry).collect()))
 }
 
-fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node> {
+fn short_form(form: Form, fields: &'static [Field], node: Node) -> Option<Node> {
     let written = |name: &str| node.as_map().is_some_and(|map| map.contains_key(name));
     let has_file = written("dockerfile") || written("dockerfile_inline");
+    let has_context = written("context");
     let mut node = object(fields, node)?;
     let place = node.clone_places();
     let map = node.as_map_mut()?;
     let source = map.get("source").and_then(Node::as_text).unwrap_or_default().to_owned();
     let mut default = |name: &str, value: Value| {
-        map.entry(name.to_owned()).or_insert_with(|| place.with(value));
+        map.or_insert_with(name, || place.with(value));
     };
     match form {
         Form::Port => {
@@ -270,7 +269,9 @@ fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node>
             default("mode", Value::Text("ingress".to_owned()));
         }
         Form::Build => {
-            default("context", Value::Text(".".to_owned()));
+            if !has_context {
+                default("context", Value::Text(".".to_owned()));
+            }
             if !has_file {
                 default("dockerfile", Value::Text("Dockerfile".to_owned()));
             }
@@ -291,12 +292,12 @@ fn short_form(form: Form, fields: &'static [Field], node: &Node) -> Option<Node>
 }
 
 /// Tells of keys that are known but not done, in a finished service or resource.
-pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, path: &str) {
+pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, path: &Path<'_>) {
     match kind {
         Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) | Kind::Short(_, fields) => {
             for (name, entry) in node.as_map().into_iter().flatten() {
                 let Some(field) = schema::find(fields, name) else { continue };
-                let path = crate::check::join(path, name);
+                let path = path.key(name);
                 match field.done {
                     Done::NotYet(instead) => {
                         let place = Node { at: entry.key, ..entry.clone_places() };
@@ -309,17 +310,17 @@ pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, pat
         }
         Kind::Named(inner) => {
             for (name, entry) in node.as_map().into_iter().flatten() {
-                tell_not_done(context, inner, entry, &crate::check::join(path, name));
+                tell_not_done(context, inner, entry, &path.key(name));
             }
         }
         Kind::Names(_, fields) => {
             for (name, entry) in node.as_map().into_iter().flatten() {
-                tell_not_done(context, &Kind::Object(fields), entry, &crate::check::join(path, name));
+                tell_not_done(context, &Kind::Object(fields), entry, &path.key(name));
             }
         }
         Kind::List(inner, _) => {
             for (index, item) in node.as_list().into_iter().flatten().enumerate() {
-                tell_not_done(context, inner, item, &format!("{path}[{index}]"));
+                tell_not_done(context, inner, item, &path.item(index));
             }
         }
         _ => {}

@@ -22,6 +22,7 @@ pub mod input;
 mod interpolate;
 mod loader;
 mod lower;
+mod map;
 mod merge;
 mod names;
 mod normalize;

@@ -7,7 +7,7 @@ mod include;
 mod read;
 
 use crate::canon;
-use crate::check::Check;
+use crate::check::{Check, Path};
 use crate::context::Context;
 use crate::input::Input;
 use crate::interpolate::{self, Finding, TemplateError};
@@ -63,10 +63,10 @@ impl<'a> Loader<'a> {
     pub(crate) fn model(&mut self, files: &[String], scope: &Scope, included: &[String]) -> Map {
         let mut model = Node::new(Value::Map(Map::new()), Default::default());
         for file in files {
-            let documents = self.documents(file);
+            let documents = self.take_documents(file);
             let partial = files.len() > 1 || documents.len() > 1;
-            for document in documents.iter() {
-                if let Some(document) = self.document(document.clone(), file, scope, included, partial) {
+            for document in documents {
+                if let Some(document) = self.document(document, file, scope, included, partial) {
                     model = merge::value(&Kind::Object(TOP), model, document);
                 }
             }
@@ -97,11 +97,7 @@ impl<'a> Loader<'a> {
         }
         self.interpolate(&mut node, &scope.env);
         let extends = has_extends(&node);
-        Check { context: &mut self.context, partial: partial || extends }.value(
-            &Kind::Object(TOP),
-            &node,
-            &String::new(),
-        );
+        Check { context: &mut self.context, partial: partial || extends }.value(&Kind::Object(TOP), &node, &Path::Root);
         canon::value(&Kind::Object(TOP), &mut node);
         let top = node.as_map_mut()?;
         top.remove("version");
@@ -177,7 +173,7 @@ impl<'a> Loader<'a> {
 fn default_context(service: &mut Node) {
     let build = service.as_map_mut().and_then(|service| service.get_mut("build"));
     if let Some(build) = build.and_then(Node::as_map_mut) {
-        build.entry("context".to_owned()).or_insert_with(|| Node::text(".", Default::default()));
+        build.or_insert_with("context", || Node::text(".", Default::default()));
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Lower<'a> {
     pub(crate) folder: &'a str,
 }
 
-impl Lower<'_> {
+impl<'a> Lower<'a> {
     /// The whole stack; what can't be said in a spec is told.
     pub(crate) fn stack(&mut self) -> StackSpec {
         let mut stack = StackSpec { name: self.project.to_owned(), ..StackSpec::default() };
@@ -39,7 +39,7 @@ impl Lower<'_> {
         }
         self.links(&mut stack);
         self.volumes_from(&mut stack);
-        let used = Used::by(&services);
+        let used = Used::by(services);
         self.networks(&used, &mut stack);
         self.bridged(&mut stack);
         self.volumes(&used, &mut stack);
@@ -58,8 +58,9 @@ impl Lower<'_> {
         }
     }
 
-    fn services(&self) -> Map {
-        self.top.get("services").and_then(Node::as_map).cloned().unwrap_or_default()
+    pub(crate) fn services(&self) -> &'a Map {
+        const NONE: &Map = &Map::new();
+        self.top.get("services").and_then(Node::as_map).unwrap_or(NONE)
     }
 
     /// The full name of a service.
@@ -132,7 +133,7 @@ impl Lower<'_> {
 
     /// `links: [db:database]` lets the name `database` mean `db`.
     fn links(&self, stack: &mut StackSpec) {
-        for (key, node) in &self.services() {
+        for (key, node) in self.services() {
             let own: BTreeSet<String> = match stack.services.get(&self.service_name(key)) {
                 Some(spec) => spec.networks.iter().map(|network| network.network.clone()).collect(),
                 None => continue,

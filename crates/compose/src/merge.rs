@@ -24,6 +24,7 @@ pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
         Kind::Env | Kind::Labels | Kind::Options | Kind::TextMap | Kind::Ulimits | Kind::Ssh => {
             map(base, over, |_, _, over| over)
         }
+        Kind::List(_, Unique::Subnet) => pools(base, over),
         Kind::List(_, rule) | Kind::Texts(rule) | Kind::OneOrMore(rule) | Kind::Loose(rule) => {
             append(*rule, base, over)
         }
@@ -58,21 +59,10 @@ pub(crate) fn settle(node: &mut Node) {
     }
 }
 
-fn map(mut base: Node, over: Node, mut both: impl FnMut(&str, Node, Node) -> Node) -> Node {
+fn map(mut base: Node, over: Node, both: impl FnMut(&str, Node, Node) -> Node) -> Node {
     match (&mut base.value, over.value) {
         (Value::Map(entries), Value::Map(others)) => {
-            for (name, other) in others {
-                match entries.entry(name) {
-                    Entry::Vacant(entry) => {
-                        entry.insert(other);
-                    }
-                    Entry::Occupied(mut entry) => {
-                        let old = std::mem::take(entry.get_mut());
-                        let merged = both(entry.key().as_str(), old, other);
-                        entry.insert(merged);
-                    }
-                }
-            }
+            *entries = std::mem::take(entries).union(others, both);
             base
         }
         (_, value) => Node { value, at: over.at, key: over.key, via: over.via, tag: over.tag },
@@ -127,8 +117,7 @@ pub(crate) fn unique(rule: Unique, node: &mut Node) {
         match identity(rule, &item).map(|key| places.entry(key)) {
             Some(Entry::Occupied(entry)) => {
                 let place = *entry.get();
-                kept[place] =
-                    if rule == Unique::Subnet { merge_pool(std::mem::take(&mut kept[place]), item) } else { item };
+                kept[place] = item;
             }
             Some(Entry::Vacant(entry)) => {
                 entry.insert(kept.len());
@@ -140,8 +129,16 @@ pub(crate) fn unique(rule: Unique, node: &mut Node) {
     *items = kept;
 }
 
-fn merge_pool(base: Node, over: Node) -> Node {
-    map(base, over, |_, base, over| anything(base, over))
+/// Pools of a network: those of `over`, each on top of the one with the same subnet.
+fn pools(base: Node, mut over: Node) -> Node {
+    let Value::List(pools) = &mut over.value else { return over };
+    for pool in pools {
+        let same = base.as_list().into_iter().flatten().find(|old| old.get_text("subnet") == pool.get_text("subnet"));
+        if let Some(old) = same {
+            *pool = map(old.clone(), std::mem::take(pool), |_, base, over| anything(base, over));
+        }
+    }
+    over
 }
 
 fn identity(rule: Unique, item: &Node) -> Option<String> {
@@ -151,16 +148,16 @@ fn identity(rule: Unique, item: &Node) -> Option<String> {
         _ => String::new(),
     };
     match rule {
-        Unique::No => None,
+        // pools are one network each, and are put together in their own way
+        Unique::No | Unique::Subnet => None,
         Unique::Key => item.as_text().map(|text| text.split_once('=').map_or(text, |(key, _)| key).to_owned()),
-        Unique::Value => match &item.value {
+        Unique::Value | Unique::Once => match &item.value {
             Value::Text(text) => Some(text.clone()),
             Value::Int(number) => Some(number.to_string()),
             _ => None,
         },
         Unique::Target => item.get_text("target").map(crate::canon::clean_path),
         Unique::Path => item.get_text("path").map(str::to_owned),
-        Unique::Subnet => item.get_text("subnet").map(str::to_owned),
         Unique::Mount => {
             let target = item.get_text("target").or_else(|| item.get_text("source"))?;
             Some(target.trim_start_matches("/run/secrets/").trim_start_matches('/').to_owned())

@@ -20,6 +20,11 @@ pub(crate) fn services(services: &mut Map) {
             policy.value = Value::Text("missing".to_owned());
         }
         inherit_image(service);
+        // arguments that the environment does not have are not given to a build
+        let args = service.get_mut("build").and_then(Node::as_map_mut).and_then(|build| build.get_mut("args"));
+        if let Some(args) = args.and_then(Node::as_map_mut) {
+            args.retain(|_, node| node.value != Value::Null);
+        }
     }
 }
 
@@ -60,7 +65,7 @@ fn imply_dependencies(service: &mut Map) {
         return;
     }
     let empty = || Node::new(Value::Map(Map::new()), At::default());
-    let Some(map) = service.entry("depends_on".to_owned()).or_insert_with(empty).as_map_mut() else { return };
+    let Some(map) = service.or_insert_with("depends_on", empty).as_map_mut() else { return };
     for (name, restart, place) in implied {
         let entry = || {
             let mut entry = Map::from([
@@ -72,7 +77,7 @@ fn imply_dependencies(service: &mut Map) {
             }
             place.with(Value::Map(entry))
         };
-        map.entry(name).or_insert_with(entry);
+        map.or_insert_with(name, entry);
     }
 }
 
@@ -80,7 +85,7 @@ fn inherit_image(service: &mut Map) {
     let Some(image) = service.get("image").cloned() else { return };
     let Some(Value::List(hooks)) = service.get_mut("pre_start").map(|hooks| &mut hooks.value) else { return };
     for hook in hooks.iter_mut().filter_map(Node::as_map_mut) {
-        hook.entry("image".to_owned()).or_insert_with(|| image.clone());
+        hook.or_insert_with("image", || image.clone());
     }
 }
 
@@ -88,8 +93,8 @@ fn inherit_image(service: &mut Map) {
 pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
     if uses_default {
         let empty = || Node::new(Value::Map(Map::new()), At::default());
-        if let Some(networks) = top.entry("networks".to_owned()).or_insert_with(empty).as_map_mut() {
-            networks.entry("default".to_owned()).or_insert_with(|| {
+        if let Some(networks) = top.or_insert_with("networks", empty).as_map_mut() {
+            networks.or_insert_with("default", || {
                 let ipam = Map::from([("ipam".to_owned(), empty())]);
                 Node::new(Value::Map(ipam), At::default())
             });
@@ -101,7 +106,7 @@ pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
             let place = resource.clone_places();
             let Some(map) = resource.as_map_mut() else { continue };
             let name = if external { key.clone() } else { format!("{project}_{key}") };
-            map.entry("name".to_owned()).or_insert_with(|| place.with_text(name));
+            map.or_insert_with("name", || place.with_text(name));
             // an empty one, such as that of a variable that is not set, is as good as none
             map.retain(|key, node| key != "name" || !node.is_empty());
         }
@@ -128,7 +133,7 @@ pub(crate) fn prune(top: &mut Map, services: &Map) {
     }
     for section in ["networks", "volumes", "configs", "secrets", "models"] {
         let Some(entries) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
-        entries.retain(|name, _| used.contains(&(section, name.clone())));
+        entries.retain(|name, _| used.contains(&(section, name.to_owned())));
         if entries.is_empty() {
             top.remove(section);
         }
@@ -168,9 +173,9 @@ pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source
 fn add_texts(service: &mut Node, section: &str, texts: BTreeMap<String, String>, place: &Node) {
     let Some(map) = service.as_map_mut().filter(|_| !texts.is_empty()) else { return };
     let empty = || Node::new(Value::Map(Map::new()), At::default());
-    let Some(entries) = map.entry(section.to_owned()).or_insert_with(empty).as_map_mut() else { return };
+    let Some(entries) = map.or_insert_with(section, empty).as_map_mut() else { return };
     for (name, text) in texts {
-        entries.entry(name).or_insert_with(|| place.with_text(text));
+        entries.or_insert_with(name, || place.with_text(text));
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the request to the result, step by step.
 
+use crate::check::Path;
 use crate::consistency::{self, Checked};
 use crate::context::Context;
 use crate::finish;
@@ -77,7 +78,7 @@ fn choose(input: &Input<'_>, setup: &Setup, top: &mut Map, context: &mut Context
             || own.iter().any(|node| node.as_text().is_some_and(|name| profiles.contains(name)))
     };
     let (active, inactive): (Map, Map) = services.into_iter().partition(|(_, service)| active(service));
-    (active, inactive.into_keys().collect())
+    (active, inactive.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The normalised tree of the active services and everything beside them.
@@ -91,19 +92,19 @@ fn normalized(
 ) -> Node {
     let mut services = Map::new();
     for (name, service) in active {
-        if let Some(mut finished) = finish::value(&Kind::Object(SERVICE), &service) {
+        if let Some(mut finished) = finish::value(&Kind::Object(SERVICE), service) {
             resolve(input, &setup.env, &mut finished, context);
-            finish::tell_not_done(context, &Kind::Object(SERVICE), &finished, &format!("services.{name}"));
+            finish::tell_not_done(context, &Kind::Object(SERVICE), &finished, &Path::Root.key("services").key(&name));
             services.insert(name, finished);
         }
     }
     let mut finished =
-        finish::value(&Kind::Object(TOP), &Node::new(Value::Map(std::mem::take(top)), Default::default()))
+        finish::value(&Kind::Object(TOP), Node::new(Value::Map(std::mem::take(top)), Default::default()))
             .map(|mut node| crate::merge::take_map(&mut node))
             .unwrap_or_default();
     for section in ["networks", "volumes", "configs", "secrets"] {
         if let (Some(field), Some(node)) = (crate::schema::find(TOP, section), finished.get(section)) {
-            finish::tell_not_done(context, &field.kind, node, section);
+            finish::tell_not_done(context, &field.kind, node, &Path::Root.key(section));
         }
     }
     if input.options.normalize {
@@ -121,7 +122,7 @@ fn normalized(
         normalize::prune(&mut finished, &services);
     }
     // extensions of the whole file are part of its JSON, unlike others
-    for node in finished.iter_mut().filter(|(name, _)| name.starts_with("x-")).map(|(_, node)| node) {
+    for node in (&mut finished).into_iter().filter(|(name, _)| name.starts_with("x-")).map(|(_, node)| node) {
         node.tag = Tag::None;
     }
     finished.insert("services".to_owned(), Node::new(Value::Map(services), Default::default()));

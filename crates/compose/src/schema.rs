@@ -120,6 +120,8 @@ pub(crate) enum Form {
 pub(crate) enum Unique {
     /// Never.
     No,
+    /// Equal ones are a mistake.
+    Once,
     /// Equal up to the first `=`.
     Key,
     /// Equal text or number.

@@ -186,13 +186,23 @@ pub(crate) fn device(text: &str) -> Result<(String, String, String), String> {
     Ok((source.to_owned(), target.to_owned(), permissions.to_owned()))
 }
 
+/// A command line as words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// The words.
+    pub(crate) words: Vec<String>,
+    /// From the first operator of the shell on; nothing runs it.
+    pub(crate) dropped: Option<String>,
+}
+
 /// A command line into words, with the shell's quotes and backslashes; no expansion of anything.
-pub(crate) fn words(line: &str) -> Result<Vec<String>, String> {
+pub(crate) fn words(line: &str) -> Result<Words, String> {
     let mut words = Vec::new();
     let mut word = String::new();
+    let mut dropped = None;
     let (mut started, mut escaped) = (false, false);
     let mut quote = None;
-    for c in line.chars() {
+    for (at, c) in line.char_indices() {
         if escaped {
             word.push(c);
             escaped = false;
@@ -216,8 +226,17 @@ pub(crate) fn words(line: &str) -> Result<Vec<String>, String> {
                 }
                 started = false;
             }
-            // the reference's parser stops at these
-            (';' | '&' | '|' | '<' | '>', None) => break,
+            // the reference's parser stops at these, and takes `2>` as one of them
+            (';' | '&' | '|' | '<' | '>', None) => {
+                if c == '>' && word.len() == 1 && word.starts_with(|c: char| c.is_ascii_digit()) {
+                    word.clear();
+                }
+                dropped = Some(line[at..].to_owned());
+                break;
+            }
+            ('(' | ')', None) if !word.ends_with('$') && !word.contains("$(") => {
+                return Err(format!("`{c}` must be quoted"));
+            }
             (c, None) => word.push(c),
         }
     }
@@ -227,7 +246,7 @@ pub(crate) fn words(line: &str) -> Result<Vec<String>, String> {
     if started || !word.is_empty() {
         words.push(word);
     }
-    Ok(words)
+    Ok(Words { words, dropped })
 }
 
 #[cfg(test)]
@@ -277,9 +296,13 @@ mod tests {
 
     #[test]
     fn words_follow_the_shell() {
-        assert_eq!(words("a 'b c' \"d \\\" e\" f\\ g").unwrap(), ["a", "b c", "d \" e", "f g"]);
-        assert_eq!(words("  a\n\tb ''").unwrap(), ["a", "b", ""]);
-        assert_eq!(words("").unwrap(), Vec::<String>::new());
+        let split = |line: &str| words(line).unwrap().words;
+        assert_eq!(split("a 'b c' \"d \\\" e\" f\\ g"), ["a", "b c", "d \" e", "f g"]);
+        assert_eq!(split("  a\n\tb ''"), ["a", "b", ""]);
+        assert_eq!(split(""), Vec::<String>::new());
+        assert_eq!(split("a $(b)"), ["a", "$(b)"]);
+        assert_eq!(words("a 2>b").unwrap(), Words { words: vec!["a".to_owned()], dropped: Some(">b".to_owned()) });
+        assert!(words("a (b)").is_err());
         assert!(words("a 'b").is_err());
         assert!(words("a\\").is_err());
     }

@@ -1,6 +1,5 @@
 //! The tree that everything works on: YAML values that know where they were written.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A place in one of the loaded texts. The default is "nowhere": values that nobody wrote.
@@ -52,8 +51,7 @@ pub(crate) enum Tag {
     Hidden,
 }
 
-/// Mappings are sorted; places tell the order of writing.
-pub(crate) type Map = BTreeMap<String, Node>;
+pub(crate) use crate::map::Map;
 
 /// A YAML value after resolving its type.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -164,9 +162,25 @@ impl Node {
         }
     }
 
+    /// The items, taken out, if it is a list.
+    pub(crate) fn take_list(&mut self) -> Option<Vec<Node>> {
+        match &mut self.value {
+            Value::List(items) => Some(std::mem::take(items)),
+            _ => None,
+        }
+    }
+
+    /// The entries, taken out, if it is a mapping.
+    pub(crate) fn take_map(&mut self) -> Option<Map> {
+        match &mut self.value {
+            Value::Map(map) => Some(std::mem::take(map)),
+            _ => None,
+        }
+    }
+
     /// An entry of a mapping that is not null.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.as_map()?.get(key).filter(|node| node.value != Value::Null)
+        self.as_map()?.get(key).filter(|node| !matches!(node.value, Value::Null))
     }
 
     /// A text entry of a mapping.

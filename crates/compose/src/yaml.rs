@@ -6,7 +6,6 @@ use crate::tree::{At, Map, Node, Tag, Value, Via};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// Deepest nesting; real files stay below 20.
@@ -100,7 +99,7 @@ struct Frame {
 
 enum Content {
     List(Vec<Node>),
-    Map { map: Map, key: Option<(String, At)>, merged: Option<(At, Node)>, skip: bool },
+    Map { entries: Vec<(String, Node)>, key: Option<(String, At)>, merged: Option<(At, Node)>, skip: bool },
 }
 
 #[derive(Default)]
@@ -149,7 +148,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), span),
             Event::SequenceStart(anchor, tag) => self.open(Content::List(Vec::new()), anchor, tag.as_deref(), span),
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Map { map: Map::new(), key: None, merged: None, skip: false };
+                let content = Content::Map { entries: Vec::new(), key: None, merged: None, skip: false };
                 self.open(content, anchor, tag.as_deref(), span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -215,9 +214,10 @@ impl Builder {
         let Some(mut frame) = self.stack.pop() else { return Ok(()) };
         frame.node.value = match frame.content {
             Content::List(items) => Value::List(items),
-            Content::Map { mut map, merged, .. } => {
+            Content::Map { entries, merged, .. } => {
+                let mut map = self.distinct(entries);
                 if let Some((at, source)) = merged {
-                    self.merge_key(&mut map, at, source);
+                    map = self.merge_key(map, at, source);
                 }
                 Value::Map(map)
             }
@@ -266,7 +266,7 @@ impl Builder {
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => self.documents.push(node),
             Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { map, key, merged, skip }) => {
+            Some(Content::Map { entries, key, merged, skip }) => {
                 let Some((name, at)) = key.take() else { return Ok(()) };
                 if std::mem::take(skip) {
                     if name == "<<" {
@@ -275,17 +275,7 @@ impl Builder {
                     return Ok(());
                 }
                 node.key = at;
-                match map.entry(name) {
-                    Entry::Vacant(entry) => {
-                        entry.insert(node);
-                    }
-                    Entry::Occupied(entry) => {
-                        let message = format!("the key `{}` is already there", entry.key());
-                        let mut problem = Problem::new("RS0102", at, message).hint("remove one of the two");
-                        problem.other = Some(("first defined".to_owned(), entry.get().key));
-                        self.problems.push(problem);
-                    }
-                }
+                entries.push((name, node));
             }
         }
         Ok(())
@@ -304,8 +294,26 @@ impl Builder {
         Ok(())
     }
 
+    /// A mapping of entries; of those with the same key the first stays, and the others are told.
+    fn distinct(&mut self, mut entries: Vec<(String, Node)>) -> Map {
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.dedup_by(|later, first| {
+                let same = later.0 == first.0;
+                if same {
+                    let message = format!("the key `{}` is already there", first.0);
+                    let mut problem = Problem::new("RS0102", later.1.key, message).hint("remove one of the two");
+                    problem.other = Some(("first defined".to_owned(), first.1.key));
+                    self.problems.push(problem);
+                }
+                same
+            });
+        }
+        entries.into_iter().collect()
+    }
+
     /// `<<`: entries that the mapping does not have itself; of several sources the first wins.
-    fn merge_key(&mut self, map: &mut Map, at: At, source: Node) {
+    fn merge_key(&mut self, mut map: Map, at: At, source: Node) -> Map {
         let sources = match source.value {
             Value::Map(_) => vec![source],
             Value::List(items) => items,
@@ -319,15 +327,15 @@ impl Builder {
                 continue;
             };
             let step = Arc::new(Via { note: "merged by `<<`".to_owned(), at, before: None });
-            for (name, mut node) in entries {
-                if let Entry::Vacant(entry) = map.entry(name) {
-                    if node.via.is_none() {
-                        node.came_via(&step);
-                    }
-                    entry.insert(node);
+            let told = entries.into_iter().map(|(name, mut node)| {
+                if node.via.is_none() {
+                    node.came_via(&step);
                 }
-            }
+                (name, node)
+            });
+            map = map.union(told.collect(), |_, own, _| own);
         }
+        map
     }
 }
 

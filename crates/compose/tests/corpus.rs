@@ -174,6 +174,7 @@ impl Tally {
 
 /// Checks that the reference leaves to run time: such files load there, and fail when they start.
 const STRICTER: &[(&str, &str)] = &[
+    ("RS0317", "a limit that the kernel does not have"),
     ("RS0511", "two services publish the same port"),
     ("RS0519", "replicas publish the same port of their host"),
     ("RS0601", "a word that the engine does not know"),

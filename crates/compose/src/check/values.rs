@@ -2,12 +2,13 @@
 
 use super::Path;
 use crate::context::Context;
-use crate::schema::{Form, Kind};
-use crate::tree::{Node, Value, shorten};
+use crate::schema::{Form, Kind, Unique};
+use crate::tree::{At, Node, Value, shorten};
 use crate::{short, units};
+use std::collections::BTreeMap;
 
 /// Reports what is wrong with a value that is no mapping or list of known form.
-pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
+pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path<'_>) {
     match kind {
         Kind::Text => need(context, node, path, "a text", matches!(node.value, Value::Text(_))),
         Kind::Choice(words) => choice(context, words, node, path),
@@ -39,10 +40,16 @@ pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path
         Kind::Env | Kind::Labels => pairs(context, node, path),
         Kind::Options | Kind::TextMap => options(context, kind, node, path),
         Kind::MultiOptions => need(context, node, path, "a mapping", node.as_map().is_some()),
-        Kind::Texts(_) => texts(context, node, path, false),
+        Kind::Texts(rule) => {
+            texts(context, node, path, false);
+            once(context, *rule, node, path);
+        }
         Kind::OneOrMore(_) | Kind::Addresses if node.as_text().is_some() => {}
         Kind::OneOrMore(_) | Kind::Addresses => texts(context, node, path, false),
-        Kind::Loose(_) => texts(context, node, path, true),
+        Kind::Loose(rule) => {
+            texts(context, node, path, true);
+            once(context, *rule, node, path);
+        }
         Kind::Hosts => hosts(context, node, path),
         Kind::Ulimits => ulimits(context, node, path),
         Kind::External => {
@@ -94,7 +101,7 @@ pub(crate) fn octal(text: &str) -> Option<i64> {
 }
 
 /// Reports a value of the wrong type.
-pub(super) fn wrong_type(context: &mut Context, node: &Node, path: &Path, expected: &str) {
+pub(super) fn wrong_type(context: &mut Context, node: &Node, path: &Path<'_>, expected: &str) {
     let message = format!("{path} must be {expected}, not {}", node.describe());
     let quote =
         expected.starts_with("a text") && matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
@@ -108,13 +115,13 @@ pub(super) fn wrong_type(context: &mut Context, node: &Node, path: &Path, expect
     context.error_on("RS0302", node, message, hint);
 }
 
-fn need(context: &mut Context, node: &Node, path: &Path, expected: &str, fits: bool) {
+fn need(context: &mut Context, node: &Node, path: &Path<'_>, expected: &str, fits: bool) {
     if !fits {
         wrong_type(context, node, path, expected);
     }
 }
 
-fn choice(context: &mut Context, words: &[&str], node: &Node, path: &Path) {
+fn choice(context: &mut Context, words: &[&str], node: &Node, path: &Path<'_>) {
     let Some(text) = node.as_text() else {
         return wrong_type(context, node, path, "a text");
     };
@@ -133,7 +140,7 @@ fn choice(context: &mut Context, words: &[&str], node: &Node, path: &Path) {
     context.error_on("RS0303", node, format!("{path} can't be `{}`", shorten(text)), Some(hint));
 }
 
-fn whole(context: &mut Context, low: i64, high: i64, node: &Node, path: &Path) {
+fn whole(context: &mut Context, low: i64, high: i64, node: &Node, path: &Path<'_>) {
     let number = match &node.value {
         Value::Int(number) => Some(*number),
         // a whole number in the clothes of a fraction, such as 1e3
@@ -155,7 +162,7 @@ fn whole(context: &mut Context, low: i64, high: i64, node: &Node, path: &Path) {
     }
 }
 
-fn size(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
+fn size(context: &mut Context, kind: &Kind, node: &Node, path: &Path<'_>) {
     match (&node.value, kind) {
         (Value::Int(_), Kind::Bytes) => {}
         (Value::Float(number), Kind::Bytes) if number.fract() == 0.0 => {}
@@ -171,7 +178,7 @@ fn size(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
     }
 }
 
-fn duration(context: &mut Context, node: &Node, path: &Path) {
+fn duration(context: &mut Context, node: &Node, path: &Path<'_>) {
     let Some(text) = node.as_text() else {
         return wrong_type(context, node, path, "a text such as `1m30s`");
     };
@@ -183,17 +190,26 @@ fn duration(context: &mut Context, node: &Node, path: &Path) {
     }
 }
 
-fn command(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
+fn command(context: &mut Context, kind: &Kind, node: &Node, path: &Path<'_>) {
     match (&node.value, kind) {
-        (Value::Text(text), Kind::Command) => {
-            if let Err(reason) = short::words(text) {
-                let hint = "or write a list: `[\"sh\", \"-c\", \"...\"]`".to_owned();
-                context.error_on("RS0312", node, format!("{path} can't be split into words: {reason}"), Some(hint));
-            }
-        }
+        (Value::Text(text), Kind::Command) => command_line(context, text, node, path),
         (Value::Text(_), _) | (Value::Null, Kind::Command) => {}
         (Value::List(_), _) => texts(context, node, path, false),
         _ => wrong_type(context, node, path, "a text or a list of texts"),
+    }
+}
+
+fn command_line(context: &mut Context, text: &str, node: &Node, path: &Path<'_>) {
+    let hint = "no shell runs it; for one write `[\"sh\", \"-c\", \"...\"]`".to_owned();
+    match short::words(text) {
+        Err(reason) => {
+            context.error_on("RS0312", node, format!("{path} can't be split into words: {reason}"), Some(hint));
+        }
+        Ok(short::Words { dropped: Some(rest), .. }) => {
+            let message = format!("{path}: what follows `{}` is dropped", shorten(&rest));
+            context.warn_on("RS0313", node, message, Some(hint));
+        }
+        Ok(_) => {}
     }
 }
 
@@ -201,23 +217,18 @@ fn is_scalar(node: &Node) -> bool {
     !matches!(node.value, Value::List(_) | Value::Map(_))
 }
 
-fn pairs(context: &mut Context, node: &Node, path: &Path) {
+fn pairs(context: &mut Context, node: &Node, path: &Path<'_>) {
     match &node.value {
         Value::Map(map) => {
             for (name, entry) in map {
                 if !is_scalar(entry) {
-                    wrong_type(
-                        context,
-                        entry,
-                        &super::join(path, name),
-                        "a text, a number, `true`, `false` or nothing",
-                    );
+                    wrong_type(context, entry, &path.key(name), "a text, a number, `true`, `false` or nothing");
                 }
             }
         }
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                let path = format!("{path}[{index}]");
+                let path = path.item(index);
                 let Some(text) = item.as_text() else {
                     wrong_type(context, item, &path, "a text such as `KEY=value`");
                     continue;
@@ -233,7 +244,7 @@ fn pairs(context: &mut Context, node: &Node, path: &Path) {
     }
 }
 
-fn options(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
+fn options(context: &mut Context, kind: &Kind, node: &Node, path: &Path<'_>) {
     let Value::Map(map) = &node.value else {
         return wrong_type(context, node, path, "a mapping");
     };
@@ -243,11 +254,11 @@ fn options(context: &mut Context, kind: &Kind, node: &Node, path: &Path) {
             Value::Int(_) | Value::Float(_) | Value::Null | Value::Bool(_) => matches!(kind, Kind::Options),
             Value::List(_) | Value::Map(_) => false,
         };
-        need(context, entry, &super::join(path, name), "a text or a number", fits);
+        need(context, entry, &path.key(name), "a text or a number", fits);
     }
 }
 
-fn texts(context: &mut Context, node: &Node, path: &Path, numbers: bool) {
+fn texts(context: &mut Context, node: &Node, path: &Path<'_>, numbers: bool) {
     let Value::List(items) = &node.value else {
         return wrong_type(context, node, path, "a list");
     };
@@ -258,29 +269,50 @@ fn texts(context: &mut Context, node: &Node, path: &Path, numbers: bool) {
             _ => false,
         };
         if !fits && item.tag != crate::tree::Tag::Reset {
-            wrong_type(
-                context,
-                item,
-                &format!("{path}[{index}]"),
-                if numbers { "a text or a number" } else { "a text" },
+            wrong_type(context, item, &path.item(index), if numbers { "a text or a number" } else { "a text" });
+        }
+    }
+}
+
+/// Reports items that are there twice, where that is an error.
+pub(super) fn once(context: &mut Context, rule: Unique, node: &Node, path: &Path<'_>) {
+    let items = node.as_list().unwrap_or(&[]);
+    if rule != Unique::Once || items.len() < 2 {
+        return;
+    }
+    let mut seen: BTreeMap<String, At> = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let text = match &item.value {
+            Value::Text(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            _ => continue,
+        };
+        let message = format!("{}: `{}` is there already", path.item(index), shorten(&text));
+        if let Some(first) = seen.insert(text, item.at) {
+            context.error_two(
+                "RS0316",
+                item.at,
+                message,
+                ("first named", first),
+                Some("remove one of the two".to_owned()),
             );
         }
     }
 }
 
-fn hosts(context: &mut Context, node: &Node, path: &Path) {
+fn hosts(context: &mut Context, node: &Node, path: &Path<'_>) {
     match &node.value {
         Value::Map(map) => {
             for (name, entry) in map {
                 let list_of_texts =
                     entry.as_list().is_some_and(|items| items.iter().all(|item| item.as_text().is_some()));
                 let fits = list_of_texts || entry.as_text().is_some();
-                need(context, entry, &super::join(path, name), "an address or a list of them", fits);
+                need(context, entry, &path.key(name), "an address or a list of them", fits);
             }
         }
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                let path = format!("{path}[{index}]");
+                let path = path.item(index);
                 let Some(text) = item.as_text() else {
                     wrong_type(context, item, &path, "a text such as `name=address`");
                     continue;
@@ -295,28 +327,19 @@ fn hosts(context: &mut Context, node: &Node, path: &Path) {
     }
 }
 
-fn ulimits(context: &mut Context, node: &Node, path: &Path) {
+fn ulimits(context: &mut Context, node: &Node, path: &Path<'_>) {
     let Value::Map(map) = &node.value else {
         return wrong_type(context, node, path, "a mapping");
     };
     for (name, entry) in map {
-        let path = super::join(path, name);
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase()) {
-            let place = Node { at: entry.key, ..entry.clone_places() };
-            context.error_on(
-                "RS0317",
-                &place,
-                format!("{path} is no limit"),
-                Some("such as `nofile` or `nproc`".to_owned()),
-            );
-        }
+        let path = path.key(name);
         let Value::Map(limits) = &entry.value else {
             whole(context, -1, i64::MAX, entry, &path);
             continue;
         };
         for (side, limit) in limits {
             match side.as_str() {
-                "soft" | "hard" => whole(context, -1, i64::MAX, limit, &super::join(&path, side)),
+                "soft" | "hard" => whole(context, -1, i64::MAX, limit, &path.key(side)),
                 side if side.starts_with("x-") => {}
                 _ => {
                     let place = Node { at: limit.key, ..limit.clone_places() };
@@ -333,13 +356,13 @@ fn ulimits(context: &mut Context, node: &Node, path: &Path) {
     }
 }
 
-fn ssh(context: &mut Context, node: &Node, path: &Path) {
+fn ssh(context: &mut Context, node: &Node, path: &Path<'_>) {
     match &node.value {
         Value::Map(_) => pairs(context, node, path),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 let fits = item.as_text().is_some_and(|text| text == "default" || text.contains('='));
-                need(context, item, &format!("{path}[{index}]"), "`default` or `ID=PATH`", fits);
+                need(context, item, &path.item(index), "`default` or `ID=PATH`", fits);
             }
         }
         _ => wrong_type(context, node, path, "a mapping or a list of `ID=PATH`"),
@@ -347,7 +370,7 @@ fn ssh(context: &mut Context, node: &Node, path: &Path) {
 }
 
 /// Checks a value in a short syntax.
-pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, path: &Path) {
+pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, path: &Path<'_>) {
     let (code, what, result, hint) = match form {
         Form::Port => {
             let hint = "write [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], such as `8080:80` or `127.0.0.1:53:53/udp`";

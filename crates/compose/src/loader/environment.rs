@@ -175,6 +175,10 @@ fn project_name(
         if !name.is_empty() {
             return Some(name);
         }
+        let message = format!("`{}` makes no project name", crate::tree::shorten(&filled));
+        let hint = "use lower-case letters, digits, `-` and `_`".to_owned();
+        loader.context.error_on("RS0517", &node, message, Some(hint));
+        return None;
     }
     let name = names::project(folder.rsplit('/').next().unwrap_or_default());
     if name.is_empty() {
@@ -195,14 +199,10 @@ pub(super) fn fill(model: &mut Map, env: &Env) {
     let section = |model: &mut Map, name: &str| model.get_mut(name).and_then(Node::as_map_mut).map(std::mem::take);
     if let Some(mut services) = section(model, "services") {
         for service in services.values_mut() {
-            let Some(variables) = service.as_map_mut().and_then(|map| map.get_mut("environment")) else { continue };
-            for (name, entry) in variables.as_map_mut().into_iter().flatten() {
-                if entry.value == Value::Null
-                    && let Some(value) = env.get(name)
-                {
-                    entry.value = Value::Text(value.clone());
-                }
-            }
+            let Some(service) = service.as_map_mut() else { continue };
+            fill_variables(service.get_mut("environment"), env);
+            let args = service.get_mut("build").and_then(Node::as_map_mut).and_then(|build| build.get_mut("args"));
+            fill_variables(args, env);
         }
         put_back(model, "services", services);
     }
@@ -216,6 +216,16 @@ pub(super) fn fill(model: &mut Map, env: &Env) {
             }
         }
         put_back(model, name, objects);
+    }
+}
+
+fn fill_variables(variables: Option<&mut Node>, env: &Env) {
+    for (name, entry) in variables.and_then(Node::as_map_mut).into_iter().flatten() {
+        if entry.value == Value::Null
+            && let Some(value) = env.get(name)
+        {
+            entry.value = Value::Text(value.clone());
+        }
     }
 }
 

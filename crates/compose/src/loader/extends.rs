@@ -2,7 +2,7 @@
 
 use super::{Loader, Scope};
 use crate::canon;
-use crate::check::Check;
+use crate::check::{Check, Path};
 use crate::merge;
 use crate::paths::{Base, parent};
 use crate::schema::{Kind, SERVICE, TOP};
@@ -84,8 +84,12 @@ impl Loader<'_> {
         scope: &Scope,
         trail: &mut Vec<Step>,
     ) -> Option<Node> {
-        let path = format!("services.{name}");
-        Check { context: &mut self.context, partial: true }.value(&Kind::Object(SERVICE), services.get(name)?, &path);
+        let services_path = Path::Root.key("services");
+        Check { context: &mut self.context, partial: true }.value(
+            &Kind::Object(SERVICE),
+            services.get(name)?,
+            &services_path.key(name),
+        );
         let mut services = services.clone();
         let base = Base { folder: &scope.folder, home: self.home() };
         for service in services.values_mut() {

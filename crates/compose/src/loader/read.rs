@@ -17,6 +17,12 @@ impl Loader<'_> {
         documents
     }
 
+    /// The same for one who keeps them.
+    pub(super) fn take_documents(&mut self, path: &str) -> Vec<Node> {
+        self.documents(path);
+        self.documents.remove(path).map(Arc::unwrap_or_clone).unwrap_or_default()
+    }
+
     fn parse(&mut self, path: &str) -> Vec<Node> {
         let text = match self.read_text(path) {
             Ok(text) => text,

@@ -6,6 +6,26 @@ use crate::units;
 use model::spec::{ContainerSpec, Device, HealthCheck, HealthTest, Logging, PullPolicy};
 use std::collections::BTreeMap;
 
+/// Limits of the kernel (getrlimit(2)).
+const LIMITS: [&str; 16] = [
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 impl Lower<'_> {
     /// Everything about the container.
     pub(super) fn container(&mut self, key: &str, node: &Node) -> ContainerSpec {
@@ -46,7 +66,7 @@ impl Lower<'_> {
             seccomp,
             devices: self.devices(key, node),
             device_cgroup_rules: list(node, "device_cgroup_rules"),
-            ulimits: ulimits(node),
+            ulimits: self.ulimits(key, node),
             sysctls: texts(node, "sysctls"),
             shm_size: node.get_text("shm_size").and_then(|size| size.parse().ok()),
             pid_host: self.namespace(key, node, "pid"),
@@ -123,6 +143,27 @@ impl Lower<'_> {
         devices
     }
 
+    fn ulimits(&mut self, key: &str, node: &Node) -> BTreeMap<String, (i64, i64)> {
+        let mut limits = BTreeMap::new();
+        for (name, entry) in node.entries("ulimits") {
+            if !LIMITS.contains(&name.as_str()) {
+                let place = Node { at: entry.key, ..entry.clone_places() };
+                let message = format!("services.{key}.ulimits: there is no limit `{name}`");
+                self.context.error_on("RS0317", &place, message, Some(format!("one of: {}", LIMITS.join(", "))));
+            }
+            let pair = match &entry.value {
+                Value::Int(number) => (*number, *number),
+                _ => (entry.get_int("soft").unwrap_or(0), entry.get_int("hard").unwrap_or(0)),
+            };
+            if pair.1 >= 0 && (pair.0 > pair.1 || pair.0 < 0) {
+                let message = format!("services.{key}.ulimits.{name}: the soft limit is above the hard one");
+                self.context.error_on("RS0317", entry, message, None);
+            }
+            limits.insert(name.clone(), pair);
+        }
+        limits
+    }
+
     /// `logging`; drivers that are not there leave the log where `logs` finds it.
     fn logging(&mut self, key: &str, node: &Node) -> Logging {
         let Some(logging) = node.get("logging") else { return Logging::default() };
@@ -183,14 +224,6 @@ fn capabilities(node: &Node, key: &str) -> Vec<String> {
         upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
     };
     list(node, key).into_iter().map(plain).collect()
-}
-
-fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
-    let limit = |entry: &Node| match &entry.value {
-        Value::Int(number) => Some((*number, *number)),
-        _ => Some((entry.get_int("soft")?, entry.get_int("hard")?)),
-    };
-    node.entries("ulimits").filter_map(|(name, entry)| Some((name.clone(), limit(entry)?))).collect()
 }
 
 fn healthcheck(node: &Node) -> HealthCheck {

@@ -80,7 +80,7 @@ impl Lower<'_> {
 
     /// `volumes_from`: the mounts of another service, except its anonymous volumes.
     pub(super) fn volumes_from(&mut self, stack: &mut StackSpec) {
-        for (key, node) in &self.services() {
+        for (key, node) in self.services() {
             for (index, item) in node.items("volumes_from").iter().enumerate() {
                 let text = item.as_text().unwrap_or_default();
                 let (other, mode) = text.split_once(':').unwrap_or((text, "rw"));

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most bytes of a config or secret; the cluster's log carries them.
 const MAX_CONTENT: usize = 1 << 20;
 
-impl Lower<'_> {
-    fn section(&self, name: &str, used: &BTreeSet<String>) -> Vec<(String, String, Node)> {
+impl<'a> Lower<'a> {
+    fn section(&self, name: &str, used: &BTreeSet<String>) -> Vec<(String, String, &'a Node)> {
         let entries = self.top.entries(name).filter(|(key, _)| used.contains(*key));
-        entries.map(|(key, node)| (key.clone(), self.full_name(name, key), node.clone())).collect()
+        entries.map(|(key, node)| (key.clone(), self.full_name(name, key), node)).collect()
     }
 
     fn labels(&self, node: &Node, kind: &str, key: &str) -> BTreeMap<String, String> {
@@ -34,17 +34,17 @@ impl Lower<'_> {
                 stack.external_networks.push(name);
                 continue;
             }
-            self.driver("networks", &key, &node, &["bridge", "overlay", "default"]);
+            self.driver("networks", &key, node, &["bridge", "overlay", "default"]);
             let spec = NetworkSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
                 driver: node.get_text("driver").map(str::to_owned),
-                driver_opts: texts(&node, "driver_opts"),
+                driver_opts: texts(node, "driver_opts"),
                 internal: node.flag("internal"),
                 attachable: node.flag("attachable"),
                 ipv6: node.flag("enable_ipv6"),
-                ipam: self.ipam(&key, &node),
-                labels: self.labels(&node, "network", &key),
+                ipam: self.ipam(&key, node),
+                labels: self.labels(node, "network", &key),
             };
             stack.networks.insert(name, spec);
         }
@@ -90,13 +90,13 @@ impl Lower<'_> {
                 stack.external_volumes.push(name);
                 continue;
             }
-            self.driver("volumes", &key, &node, &["local", "default"]);
+            self.driver("volumes", &key, node, &["local", "default"]);
             let spec = VolumeSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
                 driver: node.get_text("driver").map(str::to_owned),
-                driver_opts: texts(&node, "driver_opts"),
-                labels: self.labels(&node, "volume", &key),
+                driver_opts: texts(node, "driver_opts"),
+                labels: self.labels(node, "volume", &key),
             };
             stack.volumes.insert(name, spec);
         }
@@ -112,11 +112,11 @@ impl Lower<'_> {
                     external.push(name);
                     continue;
                 }
-                let Some(data) = self.content(section, &key, &node) else { continue };
+                let Some(data) = self.content(section, &key, node) else { continue };
                 let spec = ContentSpec {
                     name: name.clone(),
                     stack: Some(self.project.to_owned()),
-                    labels: self.labels(&node, kind, &key),
+                    labels: self.labels(node, kind, &key),
                     data,
                     template: node.get_text("template_driver") == Some("golang"),
                 };

@@ -13,9 +13,9 @@ const UPDATE: &[Field] = &[
 
 /// A request for devices.
 pub(crate) const DEVICES: &[Field] = &[
-    field("capabilities", Kind::Texts(Unique::No)).required(),
+    field("capabilities", Kind::Texts(Unique::Once)).required(),
     field("count", Kind::Count),
-    field("device_ids", Kind::Texts(Unique::No)),
+    field("device_ids", Kind::Texts(Unique::Once)),
     field("driver", Kind::Text),
     field("options", Kind::Labels),
 ];

@@ -27,7 +27,7 @@ pub(crate) fn markdown() -> String {
 
 fn fields(fields: &'static [Field], path: &str, out: &mut String) {
     for field in fields {
-        let path = crate::check::join(path, field.name);
+        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
         let state = match field.done {
             Done::Yes => "done".to_owned(),
             Done::NotYet(instead) => format!("not yet: {instead}"),
