@@ -2,6 +2,8 @@
 
 mod names;
 
+pub(crate) use names::Zones;
+
 use crate::cluster::{Cluster, TaskExt};
 use crate::plan::join_target;
 use crate::usage;
@@ -13,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The assignment of a node.
-pub(crate) fn assign(cluster: &Cluster, term: u64, node: NodeId) -> Assignment {
+/// The assignment of a node. `zones` are up to date with the cluster.
+pub(crate) fn assign(cluster: &Cluster, term: u64, node: NodeId, zones: &Zones) -> Assignment {
     let own: Vec<&Arc<Task>> =
         cluster.tasks.values().filter(|task| task.node == Some(node) && is_assigned(task)).collect();
     let wanted: BTreeSet<NetworkId> = own
@@ -29,7 +31,7 @@ pub(crate) fn assign(cluster: &Cluster, term: u64, node: NodeId) -> Assignment {
         node,
         tasks: BTreeMap::new(),
         networks,
-        zones: names::zones(cluster, &wanted),
+        zones: zones.of(&wanted),
         ports: ports(cluster, node),
         volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),

@@ -4,7 +4,7 @@ mod flight;
 mod view;
 
 use crate::apply::{Outcome, apply};
-use crate::assign::{assign, same};
+use crate::assign::{Zones, assign, same};
 use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::entry::Entry;
@@ -89,6 +89,7 @@ pub struct Manager {
     unassigned: bool,
     wake: Option<Time>,
     waits: BTreeMap<TaskId, Wait>,
+    zones: Zones,
     /// What nodes were told last.
     sent: BTreeMap<NodeId, Box<Assignment>>,
     outbox: VecDeque<ManagerOutput>,
@@ -111,6 +112,7 @@ impl Manager {
             unassigned: false,
             wake: None,
             waits: BTreeMap::new(),
+            zones: Zones::default(),
             sent: BTreeMap::new(),
             outbox: VecDeque::new(),
         }
@@ -296,8 +298,9 @@ impl Manager {
         if !std::mem::take(&mut self.unassigned) {
             return;
         }
+        self.zones.renew(&self.cluster);
         for node in self.sessions.keys() {
-            let assignment = Box::new(assign(&self.cluster, term, *node));
+            let assignment = Box::new(assign(&self.cluster, term, *node, &self.zones));
             if self.sent.get(node).is_none_or(|sent| !same(sent, &assignment)) {
                 self.sent.insert(*node, assignment.clone());
                 self.outbox.push_back(ManagerOutput::Assign(assignment));

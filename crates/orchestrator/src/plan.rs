@@ -10,6 +10,7 @@ mod restart;
 mod schedule;
 mod services;
 pub(crate) mod slots;
+mod survey;
 mod update;
 
 pub(crate) use gates::join_target;
@@ -21,11 +22,12 @@ use crate::draft::Draft;
 /// Decides. An empty plan stays empty until the draft's wake.
 pub(crate) fn plan(draft: &mut Draft<'_>, seen: &liveness::Liveness) {
     liveness::step(draft, seen);
-    restart::step(draft);
-    services::step(draft);
-    update::step(draft);
-    gates::step(draft);
-    allocate::step(draft);
-    schedule::step(draft);
-    reap::step(draft);
+    let restless = survey::restless(draft.cluster());
+    restart::step(draft, &restless);
+    services::step(draft, &restless);
+    update::step(draft, &restless);
+    gates::step(draft, &restless);
+    allocate::step(draft, &restless);
+    schedule::step(draft, &restless);
+    reap::step(draft, &restless);
 }

@@ -3,16 +3,58 @@
 
 use super::serves;
 use crate::cluster::{Cluster, TaskExt};
-use model::{Endpoint, NetworkId, Service, Zone};
+use model::{Endpoint, NetworkId, Service, ServiceId, TaskId, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The zones of these networks.
-pub(super) fn zones(cluster: &Cluster, wanted: &BTreeSet<NetworkId>) -> BTreeMap<NetworkId, Zone> {
-    let mut zones: BTreeMap<NetworkId, Zone> = wanted.iter().map(|id| (*id, Zone::default())).collect();
-    if zones.is_empty() {
-        return zones;
+/// All that zones are made of, to see whether they are as they were.
+#[derive(Debug, Default, PartialEq)]
+struct Stamp {
+    networks: Vec<NetworkId>,
+    /// With the version, which counts every change.
+    services: Vec<(ServiceId, u64, bool)>,
+    tasks: Vec<(TaskId, bool, Option<IpAddr>)>,
+}
+
+impl Stamp {
+    fn of(cluster: &Cluster) -> Stamp {
+        let services = cluster.services.values();
+        let running = cluster.tasks.values().filter(|task| task.is_running());
+        Stamp {
+            networks: cluster.networks.keys().copied().collect(),
+            services: services.map(|service| (service.id, service.version, service.removing)).collect(),
+            tasks: running
+                .map(|task| (task.id, serves(task), task.endpoints.first().map(|endpoint| endpoint.address)))
+                .collect(),
+        }
     }
+}
+
+/// The zones of all networks; made again only when something in them has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Zones {
+    stamp: Stamp,
+    zones: BTreeMap<NetworkId, Zone>,
+}
+
+impl Zones {
+    /// Brings them up to date.
+    pub(crate) fn renew(&mut self, cluster: &Cluster) {
+        let stamp = Stamp::of(cluster);
+        if stamp != self.stamp {
+            self.zones = zones(cluster);
+            self.stamp = stamp;
+        }
+    }
+
+    /// Those of some networks.
+    pub(super) fn of(&self, wanted: &BTreeSet<NetworkId>) -> BTreeMap<NetworkId, Zone> {
+        wanted.iter().filter_map(|id| Some((*id, self.zones.get(id)?.clone()))).collect()
+    }
+}
+
+fn zones(cluster: &Cluster) -> BTreeMap<NetworkId, Zone> {
+    let mut zones: BTreeMap<NetworkId, Zone> = cluster.networks.keys().map(|id| (*id, Zone::default())).collect();
     let by_name: BTreeMap<&str, NetworkId> =
         cluster.networks.values().map(|network| (network.spec.name.as_str(), network.id)).collect();
     for service in cluster.services.values().filter(|service| !service.removing) {

@@ -1,10 +1,11 @@
 //! Addresses of tasks. Subnets and host ports are decided where networks and services are made.
 
+use super::slots;
 use crate::address::{self, Range};
 use crate::cluster::{Cluster, TaskExt};
 use crate::draft::Draft;
 use crate::explain::Wait;
-use model::{Endpoint, Network, NetworkAttachment, NetworkId, NetworkMode, Task, TaskId, TaskState};
+use model::{Endpoint, Network, NetworkAttachment, NetworkId, NetworkMode, ServiceId, Task, TaskId, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -70,11 +71,8 @@ fn parse(text: Option<&str>) -> Option<IpAddr> {
     text.and_then(|text| text.parse().ok())
 }
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    let new: Vec<Arc<Task>> = draft
-        .cluster()
-        .tasks
-        .values()
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let mut new: Vec<Arc<Task>> = slots::tasks(draft.cluster(), restless)
         .filter(|task| task.status.state == TaskState::New && task.is_live())
         .cloned()
         .collect();
@@ -82,7 +80,6 @@ pub(crate) fn step(draft: &mut Draft<'_>) {
         return;
     }
     // Fixed addresses before others, so that nobody takes them first; then by slot, for people's eyes.
-    let mut new = new;
     new.sort_by_key(|task| (!is_fixed(task), task.service, task.slot, task.created, task.id));
     let mut held = Held::of(draft.cluster());
     let now = draft.now;

@@ -1,26 +1,25 @@
 //! What a task that is ready waits for before it may run.
 
 use super::slots;
-use crate::cluster::{Cluster, TaskExt, slot};
+use crate::cluster::{Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
 use crate::explain::{Lack, Wait};
 use model::{Dependency, DependencyCondition, Desired, NetworkMode, Service, ServiceId, Task, TaskId, TaskState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    let waiting: Vec<(Arc<Service>, Arc<Task>)> = draft
-        .cluster()
-        .tasks
-        .values()
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let waiting: Vec<(Arc<Service>, Arc<Task>)> = slots::tasks(draft.cluster(), restless)
         .filter(|task| task.desired == Desired::Ready)
         .filter_map(|task| Some((draft.cluster().services.get(&task.service)?.clone(), task.clone())))
         .filter(|(service, _)| !service.removing)
         .collect();
     // Asked once for all tasks of a service.
     let mut dependencies: BTreeMap<ServiceId, Option<Wait>> = BTreeMap::new();
+    let mut stopping: BTreeMap<ServiceId, BTreeMap<Slot, TaskId>> = BTreeMap::new();
     for (service, task) in waiting {
-        let wait = own(draft, &task).or_else(|| {
+        let before = stopping.entry(service.id).or_insert_with(|| still_stopping(draft.cluster(), service.id));
+        let wait = own(draft, &task, before).or_else(|| {
             let cluster = draft.cluster();
             dependencies.entry(service.id).or_insert_with(|| dependency(cluster, &service)).clone()
         });
@@ -32,19 +31,21 @@ pub(crate) fn step(draft: &mut Draft<'_>) {
 }
 
 /// What concerns this task alone.
-fn own(draft: &mut Draft<'_>, task: &Task) -> Option<Wait> {
+fn own(draft: &mut Draft<'_>, task: &Task, before: &BTreeMap<Slot, TaskId>) -> Option<Wait> {
     if task.not_before > draft.now {
         draft.wake_at(task.not_before);
         return Some(Wait::Delay(task.not_before));
     }
-    let cluster = draft.cluster();
-    let before = cluster
-        .tasks_of(task.service)
-        .find(|other| !other.is_live() && slot(other) == slot(task) && still_runs(cluster, other));
-    if let Some(before) = before {
-        return Some(Wait::Predecessor(before.id));
+    if let Some(before) = before.get(&slot(task)) {
+        return Some(Wait::Predecessor(*before));
     }
-    joined(cluster, task)
+    joined(draft.cluster(), task)
+}
+
+/// Slots of a service whose earlier task has not stopped yet.
+fn still_stopping(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, TaskId> {
+    let past = cluster.tasks_of(service).filter(|task| !task.is_live() && still_runs(cluster, task));
+    past.map(|task| (slot(task), task.id)).collect()
 }
 
 /// May something of it run, as far as we know?
@@ -129,7 +130,7 @@ fn has_started(task: &Task) -> bool {
 }
 
 /// Why a dependency will not come by itself. Restarts were planned before: what has ended stays so.
-fn failed(live: &BTreeMap<crate::cluster::Slot, Vec<Arc<Task>>>, condition: DependencyCondition) -> Option<String> {
+fn failed(live: &BTreeMap<Slot, Vec<Arc<Task>>>, condition: DependencyCondition) -> Option<String> {
     let ended = |task: &&Arc<Task>| {
         let success = task.status.state == TaskState::Complete && condition != DependencyCondition::ServiceHealthy;
         task.has_ended() && !success && !(condition == DependencyCondition::ServiceStarted && has_started(task))

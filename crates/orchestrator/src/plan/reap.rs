@@ -8,26 +8,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Tasks that are kept of each slot for `logs` and `inspect`, the present one among them (swarmkit).
-const HISTORY: usize = 5;
+pub(super) const HISTORY: usize = 5;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    auto_remove(draft);
-    remove_services(draft);
-    cut_history(draft);
-    drop_tasks(draft);
-    drop_services(draft);
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    auto_remove(draft, restless);
+    remove_services(draft, restless);
+    cut_history(draft, restless);
+    drop_tasks(draft, restless);
+    drop_services(draft, restless);
     drop_stacks(draft);
     drop_contents(draft);
     drop_left_volumes(draft);
 }
 
 /// Containers of `run --rm` that have ended go, with their anonymous volumes.
-fn auto_remove(draft: &mut Draft<'_>) {
-    let over: Vec<(ServiceId, TaskId)> = draft
-        .cluster()
-        .services
-        .values()
-        .filter(|service| service.spec.standalone && service.spec.container.auto_remove && !service.removing)
+fn auto_remove(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let over: Vec<(ServiceId, TaskId)> = slots::standing(draft.cluster(), restless)
+        .into_iter()
+        .filter(|service| service.spec.standalone && service.spec.container.auto_remove)
         .filter_map(|service| {
             let mut tasks = draft.cluster().tasks_of(service.id);
             let task = tasks.next().filter(|task| task.has_ended())?;
@@ -41,9 +39,8 @@ fn auto_remove(draft: &mut Draft<'_>) {
 }
 
 /// Tasks of services that are being removed stop after those of the services that depend on them.
-fn remove_services(draft: &mut Draft<'_>) {
-    let removing: Vec<Arc<Service>> =
-        draft.cluster().services.values().filter(|service| service.removing).cloned().collect();
+fn remove_services(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let removing: Vec<Arc<Service>> = removing_of(draft.cluster(), restless);
     let ready: Vec<ServiceId> = removing
         .iter()
         .filter(|service| !is_needed(draft.cluster(), &removing, service))
@@ -67,9 +64,9 @@ fn is_needed(cluster: &Cluster, removing: &[Arc<Service>], service: &Service) ->
     })
 }
 
-fn cut_history(draft: &mut Draft<'_>) {
+fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     let mut too_old = Vec::new();
-    for service in draft.cluster().services.values().filter(|service| !service.removing) {
+    for service in slots::standing(draft.cluster(), restless) {
         let mut slots: BTreeMap<Slot, Vec<&Arc<Task>>> = BTreeMap::new();
         for task in draft.cluster().tasks_of(service.id).filter(|task| task.desired == Desired::Shutdown) {
             slots.entry(slot(task)).or_default().push(task);
@@ -86,12 +83,10 @@ fn cut_history(draft: &mut Draft<'_>) {
 
 /// Tasks that no agent will ever tell of. Those that an agent has are dropped when it says that they are
 /// gone; one that comes back later removes what is not assigned to it.
-fn drop_tasks(draft: &mut Draft<'_>) {
+fn drop_tasks(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     let cluster = draft.cluster();
     let unreachable = |task: &Task| task.node.and_then(|node| cluster.nodes.get(&node)).is_none_or(|node| !node.ready);
-    let gone: Vec<TaskId> = cluster
-        .tasks
-        .values()
+    let gone: Vec<TaskId> = slots::tasks(cluster, restless)
         .filter(|task| match task.desired {
             Desired::Ready | Desired::Running => false,
             Desired::Shutdown => task.node.is_none(),
@@ -104,12 +99,18 @@ fn drop_tasks(draft: &mut Draft<'_>) {
     }
 }
 
-fn drop_services(draft: &mut Draft<'_>) {
-    let cluster = draft.cluster();
-    let empty = cluster.services.values().filter(|service| service.removing && !cluster.has_tasks(service.id));
-    for id in empty.map(|service| service.id).collect::<Vec<_>>() {
-        draft.edit().services.remove(&id);
+fn drop_services(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    for service in removing_of(draft.cluster(), restless) {
+        if !draft.cluster().has_tasks(service.id) {
+            draft.edit().services.remove(&service.id);
+        }
     }
+}
+
+/// Those of the services that are being removed.
+fn removing_of(cluster: &Cluster, services: &[ServiceId]) -> Vec<Arc<Service>> {
+    let services = services.iter().filter_map(|id| cluster.services.get(id));
+    services.filter(|service| service.removing).cloned().collect()
 }
 
 /// When the last service of a stack is gone, the rest of it goes.

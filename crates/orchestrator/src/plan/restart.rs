@@ -4,12 +4,13 @@ use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use model::{
-    Desired, Mode, NetworkMode, RestartCondition, RestartPolicy, RestartScope, Service, Task, TaskState, Time, Verdict,
+    Desired, Mode, NetworkMode, RestartCondition, RestartPolicy, RestartScope, Service, ServiceId, Task, TaskState,
+    Time, Verdict,
 };
 use std::sync::Arc;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    for service in slots::standing(draft.cluster()) {
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    for service in slots::standing(draft.cluster(), restless) {
         if service.spec.standalone {
             continue;
         }

@@ -7,15 +7,12 @@ pub(crate) use constraint::{fits, problem};
 
 use crate::draft::Draft;
 use crate::explain::{Unplaced, Wait};
-use model::{Availability, Node, NodeId, Task, TaskState};
+use model::{Availability, Node, NodeId, ServiceId, Task, TaskState};
 use std::sync::Arc;
 use usage::Usage;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    let mut pending: Vec<Arc<Task>> = draft
-        .cluster()
-        .tasks
-        .values()
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let mut pending: Vec<Arc<Task>> = super::slots::tasks(draft.cluster(), restless)
         .filter(|task| task.status.state == TaskState::Pending && crate::cluster::TaskExt::is_live(task.as_ref()))
         .cloned()
         .collect();

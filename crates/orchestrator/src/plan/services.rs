@@ -3,12 +3,12 @@
 use super::slots::{self, Begin};
 use super::{jobs, schedule};
 use crate::draft::Draft;
-use model::{Availability, Desired, Mode, Node, NodeId, Service};
+use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    for service in slots::standing(draft.cluster()) {
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    for service in slots::standing(draft.cluster(), restless) {
         match service.spec.mode {
             Mode::Replicated { replicas } => {
                 leave_drained(draft, &service);

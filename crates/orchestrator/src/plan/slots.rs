@@ -18,9 +18,15 @@ pub(crate) fn live(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Vec<
     slots
 }
 
-/// Services that are not being removed.
-pub(crate) fn standing(cluster: &Cluster) -> Vec<Arc<Service>> {
-    cluster.services.values().filter(|service| !service.removing).cloned().collect()
+/// Those of the services that are not being removed.
+pub(crate) fn standing(cluster: &Cluster, services: &[ServiceId]) -> Vec<Arc<Service>> {
+    let services = services.iter().filter_map(|id| cluster.services.get(id));
+    services.filter(|service| !service.removing).cloned().collect()
+}
+
+/// The tasks of these services.
+pub(crate) fn tasks<'c>(cluster: &'c Cluster, services: &'c [ServiceId]) -> impl Iterator<Item = &'c Arc<Task>> {
+    services.iter().flat_map(|service| cluster.tasks_of(*service))
 }
 
 /// What a new task begins with.

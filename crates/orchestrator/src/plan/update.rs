@@ -5,13 +5,13 @@ use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use model::{
-    Desired, FailureAction, Mode, NetworkMode, Service, Task, TaskState, Time, UpdateConfig, UpdateOrder, UpdateState,
-    UpdateStatus,
+    Desired, FailureAction, Mode, NetworkMode, Service, ServiceId, Task, TaskState, Time, UpdateConfig, UpdateOrder,
+    UpdateState, UpdateStatus,
 };
 use std::sync::Arc;
 
-pub(crate) fn step(draft: &mut Draft<'_>) {
-    for service in slots::standing(draft.cluster()) {
+pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    for service in slots::standing(draft.cluster(), restless) {
         let Some(status) = service.update_status.clone().filter(|status| status.state.is_active()) else { continue };
         if matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
             continue;
