@@ -26,13 +26,13 @@ fn main() -> ExitCode {
 
 /// Makes, starts, stops and removes containers until it is killed.
 fn churn(args: &[OsString]) -> Option<ExitCode> {
-    let [data_root, run_root, layer, cgroup_parent, count] = args else { return None };
+    let [data_root, run_root, layer, cgroup_parent, count, oci_runtime @ ..] = args else { return None };
     let config = EngineConfig {
         data_root: PathBuf::from(data_root),
         run_root: PathBuf::from(run_root),
         cgroup_parent: cgroup_parent.to_str()?.to_owned(),
         exe: std::env::current_exe().ok()?,
-        oci_runtime: None,
+        oci_runtime: oci_runtime.first().map(PathBuf::from),
     };
     let (layer, count) = (PathBuf::from(layer), count.to_str()?.parse::<u128>().ok()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().ok()?;

@@ -112,9 +112,6 @@ impl Running {
     /// A cgroup for one probe, so that all that it starts can be found. Without one (a container
     /// that may not have any, say) only its first process is.
     pub(super) fn probe_cgroup(&self, number: u64) -> Option<Cgroup> {
-        if self.external.is_some() {
-            return None;
-        }
         let path = format!("{}/probe-{number}", self.cgroup.path());
         match Cgroup::create(&path, None) {
             Ok(cgroup) => Some(cgroup),
@@ -134,7 +131,8 @@ impl Running {
             false => pipes(command.stdin, !command.detach).map_err(broken)?,
         };
         if let Some(external) = &self.external {
-            let (pid, console) = external.exec(&process, stdio)?;
+            let within = cgroup.and_then(|cgroup| cgroup.path().rsplit('/').next());
+            let (pid, console) = external.exec(&process, stdio, within)?;
             streams.console = console;
             return Ok((pid, streams));
         }

@@ -83,8 +83,13 @@ impl External {
         }
     }
 
-    /// Runs a further process.
-    pub(super) fn exec(&self, process: &Process, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), Reply> {
+    /// Runs a further process, in a cgroup below the container's if one is named.
+    pub(super) fn exec(
+        &self,
+        process: &Process,
+        stdio: Stdio,
+        cgroup: Option<&str>,
+    ) -> Result<(i32, Option<OwnedFd>), Reply> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (file, pid) = (format!("exec-{number}.json"), format!("exec-{number}.pid"));
@@ -92,6 +97,9 @@ impl External {
         fs::write(self.run.join(&file), text).map_err(|error| failed("write the process", error))?;
         let mut command = self.command("exec");
         command.args(["--detach", "--process", &file, "--pid-file", &pid]);
+        if let Some(cgroup) = cgroup {
+            command.args(["--cgroup", cgroup]);
+        }
         let result = self.run_with(command, stdio, &pid);
         for name in [file, pid] {
             // Left behind they go with the folder.

@@ -286,8 +286,7 @@ impl Keeper {
                 Ok(false) | Err(_) => return self.drop_conn(id),
             }
         }
-        loop {
-            let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.closing) else { break };
+        while let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.closing) {
             match conn.take() {
                 Ok(Some((kind, payload))) => self.frame(id, kind, &payload),
                 Ok(None) => break,

@@ -97,6 +97,10 @@ fn golden(name: &str, create: &CreateContainer, extra: Extra) {
     linux.set_seccomp(None);
     let mut value = serde_json::to_value(&spec).unwrap();
     put(&mut value, "filtered", json!(filter));
+    // Sets, which come in any order.
+    for set in value["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
+        set.as_array_mut().unwrap().sort_by_key(Value::to_string);
+    }
     let text = format!("{value:#}\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/spec/golden").join(format!("{name}.json"));
     if std::env::var_os("BLESS").is_some() {

@@ -1,6 +1,6 @@
 //! The daemon is killed, its shims are killed; what was promised holds.
 
-use crate::support::{Host, LONG, exited, lines, root_only, wait_until};
+use crate::support::{Host, LONG, With, exited, lines, wait_until};
 use model::{ObservedState, TaskId};
 use runtime::engine::{RuntimeEvent, StartOptions};
 use runtime::logs::LogQuery;
@@ -14,12 +14,8 @@ const CONTAINERS: u128 = 20;
 /// Instants at which it is killed.
 const ROUNDS: u64 = 12;
 
-#[tokio::test]
-async fn the_daemon_goes_and_comes_back() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn the_daemon_goes_and_comes_back(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, events) = host.open().await;
     let (lives, ends) = (TaskId(10), TaskId(11));
     let script = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.02; done; echo over; sleep 1000";
@@ -45,12 +41,8 @@ async fn the_daemon_goes_and_comes_back() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_shim_that_is_killed_takes_its_container_along() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_shim_that_is_killed_takes_its_container_along(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let task = TaskId(12);
     engine.create_and_start(host.sh(task, "sleep 1000 & sleep 1000"), StartOptions::default()).await.unwrap();
@@ -68,18 +60,15 @@ async fn a_shim_that_is_killed_takes_its_container_along() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn killed_at_any_instant_nothing_is_lost_or_left() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn killed_at_any_instant_nothing_is_lost_or_left(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let mut ids = model::Ids::new(20_240_601);
     for round in 0..ROUNDS {
         let mut child = Command::new(&host.config.exe)
             .arg("churn")
             .args([&host.config.data_root, &host.config.run_root, &host.layer])
             .args([&host.config.cgroup_parent, &CONTAINERS.to_string()])
+            .args(&host.config.oci_runtime)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -111,12 +100,8 @@ async fn killed_at_any_instant_nothing_is_lost_or_left() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_at_once() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_hundred_at_once(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let begun = Instant::now();
     let mut starts = tokio::task::JoinSet::new();

@@ -1,6 +1,6 @@
 //! From create to remove.
 
-use crate::support::{Host, LONG, collect, exited, lines, root_only, run, wait_until, words};
+use crate::support::{Host, LONG, With, collect, exited, lines, run, wait_until, words};
 use model::{ContainerSpec, ObservedState, TaskId};
 use runtime::engine::{ContentFile, Error, ExecCommand, Input, NetMode, Output, RuntimeEvent, StartOptions};
 use runtime::logs::LogQuery;
@@ -10,12 +10,8 @@ use std::time::{Duration, Instant};
 
 const TASK: TaskId = TaskId(1);
 
-#[tokio::test]
-async fn a_container_lives_and_nothing_is_left() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_container_lives_and_nothing_is_left(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let mut session = engine.attach(TASK).await.unwrap();
     let create = host.sh(TASK, "echo out; echo err >&2; exit 3");
@@ -44,12 +40,8 @@ async fn a_container_lives_and_nothing_is_left() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn what_cannot_run_says_why_and_leaves_nothing() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn what_cannot_run_says_why_and_leaves_nothing(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let plain = |command: &[&str]| ContainerSpec { command: Some(words(command)), ..ContainerSpec::default() };
     let cases = [
@@ -73,12 +65,8 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn stopping_asks_first_and_then_kills() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn stopping_asks_first_and_then_kills(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     assert!(matches!(engine.stop(TASK, Signal::TERM, LONG).await, Err(Error::NotFound(_))));
     engine.create(host.sh(TASK, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done")).await.unwrap();
@@ -101,12 +89,8 @@ async fn stopping_asks_first_and_then_kills() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn frozen_and_thawed() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn frozen_and_thawed(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     assert!(matches!(engine.pause(TASK).await, Err(Error::NotRunning(_))));
     let script = "while :; do date +%s%N >> /tmp/ticks; sleep 0.02; done";
@@ -131,12 +115,8 @@ async fn frozen_and_thawed() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn input_output_and_half_closed() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn input_output_and_half_closed(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let container = ContainerSpec {
         command: Some(words(&["sh", "-c", "cat; echo end"])),
@@ -163,12 +143,8 @@ async fn input_output_and_half_closed() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_terminal_has_a_size_and_signals() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_terminal_has_a_size_and_signals(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let script = "tty; stty size; trap 'stty size; exit 4' WINCH; echo go; while :; do sleep 0.05; done";
     let container = ContainerSpec {
@@ -212,12 +188,8 @@ async fn a_terminal_has_a_size_and_signals() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn commands_run_inside() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn commands_run_inside(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let command = |argv: &[&str]| ExecCommand { argv: words(argv), ..ExecCommand::default() };
     assert!(matches!(engine.exec(TASK, command(&["true"])).await, Err(Error::NotRunning(_))));
@@ -267,12 +239,8 @@ async fn commands_run_inside() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn probes_and_all_that_they_started_end_in_time() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn probes_and_all_that_they_started_end_in_time(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     assert_eq!(engine.probe(TASK, words(&["true"]), LONG).await.exit_code, -1);
     engine.create_and_start(host.sh(TASK, "sleep 1000"), StartOptions::default()).await.unwrap();
@@ -294,12 +262,8 @@ async fn probes_and_all_that_they_started_end_in_time() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn counters_and_processes() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn counters_and_processes(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     assert!(matches!(engine.stats(TASK).await, Err(Error::NotRunning(_))));
     let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; sleep 1000";
@@ -318,12 +282,8 @@ async fn counters_and_processes() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn memory_runs_out() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn memory_runs_out(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let mut create = host.sh(TASK, "exec tail /dev/zero");
     Arc::make_mut(&mut create.spec).resources.limit_memory = Some(16 << 20);
@@ -341,12 +301,8 @@ async fn memory_runs_out() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn secrets_are_in_memory_only_and_have_to_be_given_again_once_lost() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn secrets_are_in_memory_only_and_have_to_be_given_again_once_lost(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let file = |data: &str| ContentFile {
         target: "/run/secrets/word".to_owned(),
@@ -377,12 +333,8 @@ async fn secrets_are_in_memory_only_and_have_to_be_given_again_once_lost() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_slow_reader_is_dropped_and_the_log_is_whole() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_slow_reader_is_dropped_and_the_log_is_whole(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     // Nobody ever reads from this session.
     let session = engine.attach(TASK).await.unwrap();
@@ -396,12 +348,8 @@ async fn a_slow_reader_is_dropped_and_the_log_is_whole() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_network_namespace_is_joined() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_network_namespace_is_joined(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let netns = host.netns();
     let mut create = host.sh(

@@ -1,6 +1,6 @@
 //! Logs of running containers.
 
-use crate::support::{Host, LONG, lines, root_only, wait_until, words};
+use crate::support::{Host, LONG, With, lines, wait_until, words};
 use model::{ContainerSpec, Logging, TaskId};
 use runtime::engine::{Error, StartOptions};
 use runtime::logs::{LogQuery, LogStream};
@@ -21,12 +21,8 @@ fn rotated(script: &str, max_size: &str, max_file: &str) -> ContainerSpec {
     }
 }
 
-#[tokio::test]
-async fn followed_while_files_are_exchanged() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn followed_while_files_are_exchanged(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let script =
         "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 100)) = 0 ] && sleep 0.01; done; true";
@@ -49,12 +45,8 @@ async fn followed_while_files_are_exchanged() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn streams_times_and_the_end_of_following() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn streams_times_and_the_end_of_following(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let create = host.sh(TASK, "echo one; sleep 0.3; echo two >&2; sleep 0.3; printf three; sleep 1000");
     engine.create_and_start(create, StartOptions::default()).await.unwrap();
@@ -87,12 +79,8 @@ async fn streams_times_and_the_end_of_following() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_driver_that_keeps_nothing() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn a_driver_that_keeps_nothing(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let none = |driver: &str| ContainerSpec {
         command: Some(words(&["echo", "hi"])),

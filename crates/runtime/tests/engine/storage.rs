@@ -1,6 +1,6 @@
 //! Volumes and mounts of real containers.
 
-use crate::support::{Host, root_only, run, words};
+use crate::support::{Host, With, run, words};
 use model::{ContainerSpec, Mount, MountSource, TaskId, VolumeSpec};
 use runtime::engine::{Error, StartOptions};
 
@@ -22,12 +22,8 @@ fn sh(script: &str, mounts: Vec<Mount>) -> ContainerSpec {
     ContainerSpec { command: Some(words(&["sh", "-c", script])), mounts, ..ContainerSpec::default() }
 }
 
-#[tokio::test]
-async fn volumes_begin_with_the_image_s_content_and_outlive_containers() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn volumes_begin_with_the_image_s_content_and_outlive_containers(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     std::fs::write(host.layer.join("srv/page"), "from the image").unwrap();
     std::os::unix::fs::chown(host.layer.join("srv"), Some(33), Some(34)).unwrap();
@@ -46,12 +42,8 @@ async fn volumes_begin_with_the_image_s_content_and_outlive_containers() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn anonymous_volumes_go_with_their_container_if_told() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn anonymous_volumes_go_with_their_container_if_told(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let mut create =
         host.with(TASK, sh("echo x > /data/x; echo y > /image/y", vec![mount("/data", MountSource::Anonymous, false)]));
@@ -77,12 +69,8 @@ async fn anonymous_volumes_go_with_their_container_if_told() {
     host.assert_clean().await;
 }
 
-#[tokio::test]
-async fn binds_tmpfs_subpaths_and_driver_options() {
-    if !root_only() {
-        return;
-    }
-    let host = Host::new();
+pub(crate) async fn binds_tmpfs_subpaths_and_driver_options(with: With) {
+    let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let folder = host.root.path().join("bound");
     std::fs::create_dir_all(folder.join("below")).unwrap();

@@ -44,17 +44,39 @@ impl Drop for Netns {
     }
 }
 
-/// Is this user allowed to run containers? Says so if not.
-pub(crate) fn root_only() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: needs root");
+/// What runs the containers of a test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum With {
+    BuiltIn,
+    /// A program of this name.
+    Program(&'static str),
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests has to see what was not tried")]
+fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+impl With {
+    fn find(self) -> Option<Option<PathBuf>> {
+        let With::Program(name) = self else { return Some(None) };
+        let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+        let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+        if found.is_none() {
+            skip(&format!("{name} is not installed"));
+        }
+        found.map(Some)
     }
-    root
 }
 
 impl Host {
-    pub(crate) fn new() -> Host {
+    /// `None` where it can't be tried, which is said.
+    pub(crate) fn new(with: With) -> Option<Host> {
+        if !rustix::process::geteuid().is_root() {
+            skip("needs root");
+            return None;
+        }
+        let oci_runtime = with.find()?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let root = tempfile::tempdir().unwrap();
         let layer = root.path().join("layer");
@@ -65,9 +87,9 @@ impl Host {
             run_root: root.path().join("run"),
             cgroup_parent: format!("rswarm-test-{}-{number}", std::process::id()),
             exe: PathBuf::from(env!("CARGO_BIN_EXE_runtime-test-helper")),
-            oci_runtime: None,
+            oci_runtime,
         };
-        Host { root, layer, config }
+        Some(Host { root, layer, config })
     }
 
     pub(crate) async fn open(&self) -> (Engine, UnboundedReceiver<RuntimeEvent>) {
@@ -89,8 +111,8 @@ impl Host {
         std::fs::write(&path, "").unwrap();
         let target = path.clone();
         std::thread::spawn(move || {
-            // The namespaces of a thread are its own.
-            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+            // SAFETY: a network namespace is this thread's own affair, and the thread ends here.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
             let own = format!("/proc/self/task/{}/ns/net", rustix::thread::gettid().as_raw_nonzero());
             rustix::mount::mount_bind(own, &target).unwrap();
         })
