@@ -3,7 +3,7 @@
 use super::slots;
 use crate::cluster::{Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
-use model::{ConfigId, Desired, SecretId, Service, ServiceId, Task, TaskId};
+use model::{ConfigId, Desired, SecretId, Service, ServiceId, Task, TaskId, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -81,16 +81,22 @@ fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
 }
 
-/// Tasks that no agent will ever tell of. Those that an agent has are dropped when it says that they are
-/// gone; one that comes back later removes what is not assigned to it.
+/// Tasks that no agent will ever tell of: no agent ever had them, or theirs is lost while others are there.
+/// Those that an agent has are dropped when it says that they are gone; one that comes back later removes
+/// what is not assigned to it. A node that is alone is waited for: only it knows what it has left to do.
 fn drop_tasks(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     let cluster = draft.cluster();
-    let unreachable = |task: &Task| task.node.and_then(|node| cluster.nodes.get(&node)).is_none_or(|node| !node.ready);
+    let others = cluster.nodes.values().any(|node| node.ready);
+    let lost = |task: &Task| match task.node.and_then(|node| cluster.nodes.get(&node)) {
+        Some(node) => !node.ready && others,
+        None => true,
+    };
     let gone: Vec<TaskId> = slots::tasks(cluster, restless)
         .filter(|task| match task.desired {
             Desired::Ready | Desired::Running => false,
-            Desired::Shutdown => task.node.is_none(),
-            Desired::Remove => unreachable(task),
+            // Where the node is the slot it is known before the task is assigned to it.
+            Desired::Shutdown => task.status.state < TaskState::Assigned,
+            Desired::Remove => task.status.state < TaskState::Assigned || lost(task),
         })
         .map(|task| task.id)
         .collect();

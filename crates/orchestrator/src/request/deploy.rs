@@ -61,7 +61,10 @@ fn externals(draft: &Draft<'_>, stack: &StackSpec) -> Vec<Refusal> {
         let predefined = word == "network" && matches!(name, network::BRIDGE | "host" | "none");
         (!is_there && !predefined).then(|| {
             let refusal = Refusal::not_found(format!("{word} {name} is declared as external, but there is none"));
-            refusal.hint(format!("`rswarm {word} create {name}` makes it"))
+            match word {
+                "network" | "volume" => refusal.hint(format!("`rswarm {word} create {name}` makes it")),
+                _ => refusal.hint("the stack that it belongs to must be up"),
+            }
         })
     };
     let networks = stack.external_networks.iter();

@@ -162,6 +162,7 @@ impl World {
             }
             let reports: Vec<_> =
                 self.hosts.iter_mut().filter_map(|(id, host)| Some((*id, Box::new(host.report()?)))).collect();
+            assert_eq!(self.manager.take_refused(), Vec::<String>::new());
             if reports.is_empty() {
                 return self.check_rest();
             }
