@@ -50,7 +50,12 @@ pub(crate) fn launch(
         Space::Lost(owner) => return Err(format!("container {} is not on this node", owner.short())),
     };
     let hostname = hostname(locals, task.id, &spec, machine);
-    let (mut hosts, host_gateway) = extra_hosts(&spec)?;
+    let (mut hosts, mut host_gateway) = extra_hosts(&spec)?;
+    if !host_gateway.is_empty()
+        && let Some(gateway) = gateway(locals, net, assignment)
+    {
+        hosts.push((gateway, std::mem::take(&mut host_gateway)));
+    }
     hosts.splice(0..0, own_hosts(task, &hostname, spec.container.domainname.as_deref()));
     Ok(Launch {
         task: task.id,
@@ -67,6 +72,14 @@ pub(crate) fn launch(
         volumes: volumes(&spec, assignment),
         spec,
     })
+}
+
+/// The host as seen from a namespace: the bridge of its first network that has a way out.
+fn gateway(locals: &BTreeMap<TaskId, Local>, net: Net, assignment: &Assignment) -> Option<IpAddr> {
+    let Net::Task(owner) = net else { return None };
+    let assigned = locals.get(&owner)?.assigned.as_ref()?;
+    let networks = assigned.task.endpoints.iter().filter_map(|endpoint| assignment.networks.get(&endpoint.network));
+    networks.min_by_key(|network| network.spec.internal).map(|network| network.gateway)
 }
 
 fn has_dns(locals: &BTreeMap<TaskId, Local>, owner: TaskId) -> bool {

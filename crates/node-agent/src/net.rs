@@ -194,6 +194,7 @@ impl Nets {
         let has = |net: &HostNet| {
             net.endpoints.get(&owner).is_some_and(|there| Some(there) == self.wanted.endpoints.get(&owner))
                 && ports.iter().all(|key| net.ports.iter().any(|port| key_of(port) == *key))
+                && self.names_dependencies(net, assigned)
         };
         let landed = self.landed.as_ref().is_some_and(has);
         let kept = self.flight.as_ref().is_none_or(|(_, net)| has(net));
@@ -208,6 +209,18 @@ impl Nets {
             Some(why) => Place::Fault(why),
             None => Place::There,
         }
+    }
+
+    /// Can the task find by name what it was held back for? A start that overtakes the names would make
+    /// `depends_on` worth little.
+    fn names_dependencies(&self, net: &HostNet, assigned: &AssignedTask) -> bool {
+        let addresses = |net: &HostNet, network: &NetworkId, name: &String| {
+            net.zones.get(network).and_then(|zone| zone.names.get(name)).cloned()
+        };
+        let networks = || assigned.task.endpoints.iter().map(|endpoint| &endpoint.network);
+        assigned.task.spec.depends_on.keys().all(|name| {
+            networks().all(|network| addresses(net, network, name) == addresses(&self.wanted, network, name))
+        })
     }
 
     fn fault(&self, owner: TaskId, ports: &[PortKey]) -> Option<String> {

@@ -72,9 +72,10 @@ fn names_are_those_of_docker() {
             ([10, 0, 1, 1].into(), vec!["web.example.org".to_owned(), "web".to_owned()]),
             ([192, 0, 2, 7].into(), vec!["db".to_owned()]),
             ("2001:db8::1".parse().unwrap(), vec!["six".to_owned()]),
+            ([10, 0, 1, 1].into(), vec!["up".to_owned()]),
         ]
     );
-    assert_eq!(launch.host_gateway, ["up"]);
+    assert!(launch.host_gateway.is_empty(), "its bridge is the host");
 }
 
 #[test]

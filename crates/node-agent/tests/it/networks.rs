@@ -56,6 +56,26 @@ fn backends_of_other_hosts_are_the_managers_and_ours_are_our_own() {
 }
 
 #[test]
+fn a_task_starts_only_when_it_can_find_what_it_depends_on() {
+    let mut spec = service();
+    let dependency = Dependency { condition: DependencyCondition::ServiceHealthy, restart: false, required: true };
+    spec.depends_on = BTreeMap::from([("db".to_owned(), dependency)]);
+    let mut rig = Rig::new();
+    let id = rig.add(1, &spec);
+    rig.change(id, |task| task.desired = Desired::Ready);
+    rig.assign();
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
+    let zone = Zone { names: BTreeMap::from([("db".to_owned(), vec![[10, 0, 1, 9].into()])]) };
+    rig.order.zones = BTreeMap::from([(NET, zone)]);
+    rig.change(id, |task| task.desired = Desired::Running);
+    rig.assign();
+    assert_eq!(rig.open_words(), ["net [1] []"], "the name first");
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    assert_eq!(rig.open_words(), ["create 1"]);
+}
+
+#[test]
 fn a_port_of_two_services_goes_to_the_one_that_has_it() {
     let mut spec = service();
     spec.ports = vec![port(80, 8080)];
