@@ -14,6 +14,12 @@
 //! Init must not be reachable from inside the container as a writable file of the host
 //! (`/proc/self/exe`): the calling process should have been executed from a read-only clone of the
 //! binary, see [`exe`]. [`create`] and [`exec`] refuse to go on otherwise.
+//!
+//! It needs Linux 5.12 (mount_setattr); 5.14 to kill a whole cgroup at once.
+//!
+//! Known limit: a process that [`exec`] sends into a container is born in its pid namespace and
+//! drops its rights there. It can't be traced meanwhile, unless the container has CAP_SYS_PTRACE in
+//! the host's user namespace.
 
 mod capability;
 pub mod cgroup;
