@@ -40,14 +40,22 @@ impl Bundle {
         let path = std::fs::canonicalize(given).map_err(|error| Error::io(format!("open bundle {given}"), error))?;
         let file = path.join("config.json");
         let config = std::fs::read(&file).map_err(|error| Error::io(format!("read {}", file.display()), error))?;
-        let spec = serde_json::from_slice(&config).map_err(|error| Error::new(&file.display().to_string(), error))?;
+        let spec: Spec =
+            serde_json::from_slice(&config).map_err(|error| Error::new(&file.display().to_string(), error))?;
         let folder = state::reserve(global, &id)?;
-        Ok(Self { id, path, config, spec, folder })
+        let bundle = Self { id, path, config, spec, folder };
+        state::note_cgroup(&bundle.folder, &bundle.cgroup()).inspect_err(|_| bundle.abandon(None))?;
+        Ok(bundle)
     }
 
     fn rootfs(&self) -> PathBuf {
         let root = self.spec.root().as_ref().map_or(Path::new("rootfs"), |root| root.path().as_path());
         self.path.join(root)
+    }
+
+    fn cgroup(&self) -> String {
+        let path = self.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+        path.map_or_else(|| format!("/rswarm/{}", self.id), |path| path.to_string_lossy().into_owned())
     }
 
     fn wants_terminal(&self) -> bool {

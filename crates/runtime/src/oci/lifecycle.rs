@@ -1,7 +1,7 @@
 //! `start`, `kill`, `delete`, `state`, `list`, `ps`, `pause`, `resume`, `update`.
 
 use super::args::Args;
-use super::state::{Container, Status, folder};
+use super::state::{Container, Status, folder, sweep};
 use super::{Error, Global, say};
 use crate::container::hooks::{self, Point, State};
 use crate::container::start_at;
@@ -73,16 +73,7 @@ pub(super) fn delete(global: &Global, words: &[String]) -> Result<u8, Error> {
     let (id, force) = (args.id()?, args.has("force"));
     let container = match Container::load(global, id) {
         Ok(container) => container,
-        Err(_) if force => {
-            // What a create that was killed half-way has left.
-            let folder = folder(global, id)?;
-            return match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::io(format!("remove {}", folder.display()), error))
-                }
-                _ => Ok(0),
-            };
-        }
+        Err(_) if force => return sweep(&folder(global, id)?).map(|()| 0),
         Err(error) => return Err(error),
     };
     match container.status()? {

@@ -78,6 +78,29 @@ pub(super) fn reserve(global: &Global, id: &str) -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
+/// Writes down which cgroup will be made, before it is: a creator that is killed leaves it behind.
+pub(super) fn note_cgroup(folder: &Path, path: &str) -> Result<(), Error> {
+    std::fs::write(folder.join("cgroup"), path)
+        .map_err(|error| Error::io(format!("write to {}", folder.display()), error))
+}
+
+/// Removes what a creator that was killed half-way has left.
+pub(super) fn sweep(folder: &Path) -> Result<(), Error> {
+    if let Ok(path) = std::fs::read_to_string(folder.join("cgroup")) {
+        let cgroup = Cgroup::open(&path)?;
+        if cgroup.exists() {
+            cgroup.kill_all()?;
+            cgroup.delete()?;
+        }
+    }
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", folder.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Start time of a living process; `None` for one that is gone or only waits to be reaped.
 pub(super) fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -140,6 +140,8 @@ fn nothing_is_left_when_the_creator_is_killed() {
     wait_for("the end of init", || !Path::new(&init).exists());
     bundle.config["hooks"] = json!({});
     bundle.ok(&["delete", "--force", &bundle.id]);
+    let cgroup = format!("/sys/fs/cgroup/memory/oci-test-{}", bundle.id);
+    assert!(!Path::new(&cgroup).exists());
     bundle.start();
 }
 
