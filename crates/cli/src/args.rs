@@ -15,6 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "rswarm", version, disable_version_flag = true, disable_help_subcommand = true)]
 #[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "`rswarm oci` is the command line of the built-in OCI runtime.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -186,4 +187,23 @@ pub(crate) struct Listing {
     /// Do not shorten values
     #[arg(long)]
     pub(crate) no_trunc: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_are_the_same() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_verb() {
+        for words in [["rswarm", "-H", "unix:///x", "ps"], ["rswarm", "ps", "-H", "unix:///x"]] {
+            let host = Cli::try_parse_from(words).map(|cli| cli.global.host);
+            assert_eq!(host.ok().flatten().as_deref(), Some("unix:///x"));
+        }
+    }
 }

@@ -14,28 +14,21 @@ use std::time::{Duration, Instant};
 /// How long a daemon may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes sure that a daemon answers.
+/// Makes sure that a daemon answers. Costs one `connect` when one does.
 ///
 /// # Errors
 /// None answers and none may be started, or the new one ended or stays silent.
 pub(crate) async fn ensure(context: &Context) -> Result<()> {
-    let error = match context.client.call(&Call::Ping).await {
-        Ok(_) => return Ok(()),
-        Err(error @ ClientError::Connect { .. }) => error,
-        Err(error) => return Err(error.into()),
-    };
-    let nobody_there = match &error {
-        ClientError::Connect { source, .. } => {
-            matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
-        }
-        _ => false,
-    };
+    let socket = &context.settings.socket;
+    // Whoever listens there is a daemon that serves, or will in a moment.
+    let Err(source) = std::os::unix::net::UnixStream::connect(socket) else { return Ok(()) };
+    let nobody_there = matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused);
     if !nobody_there || context.settings.named_host {
-        return Err(error.into());
+        return Err(ClientError::Connect { path: socket.clone(), source }.into());
     }
     if !rustix::process::geteuid().is_root() {
         return Err(advised(
-            format!("no daemon answers at {}, and only root can start one", context.settings.socket.display()),
+            format!("no daemon answers at {}, and only root can start one", socket.display()),
             "run this command as root, or `systemctl start rswarm`",
         ));
     }

@@ -65,7 +65,7 @@ pub(crate) struct History {
     /// Image
     pub(crate) image: String,
     /// Sizes and times for people
-    #[arg(short = 'H', long = "human", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL", id = "human")]
+    #[arg(long = "human", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL", id = "human")]
     pub(crate) human: bool,
     #[command(flatten)]
     pub(crate) listing: Listing,
