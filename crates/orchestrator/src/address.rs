@@ -102,3 +102,60 @@ pub(crate) fn free_block(pool: &Subnet, prefix: u8, taken: &[Subnet]) -> Option<
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{IpamConfig, NetworkId, NetworkSpec};
+
+    fn subnet(text: &str) -> Subnet {
+        Subnet::parse(text).expect("a subnet")
+    }
+
+    fn network(block: &str, range: Option<&str>) -> Network {
+        let ipam = IpamConfig {
+            subnet: Some(block.to_owned()),
+            ip_range: range.map(str::to_owned),
+            aux_addresses: [("nas".to_owned(), "10.1.0.3".to_owned())].into(),
+            ..IpamConfig::default()
+        };
+        Network {
+            id: NetworkId(1),
+            spec: NetworkSpec { ipam: vec![ipam], ..NetworkSpec::default() },
+            vni: 1,
+            subnet: subnet(block),
+            gateway: "10.1.0.1".parse().expect("an address"),
+            subnet6: Some(subnet("fd00::/64")),
+            gateway6: None,
+        }
+    }
+
+    #[test]
+    fn blocks_keep_clear_of_what_is_taken() {
+        let pool = subnet("10.0.0.0/8");
+        let free = |taken: &[&str]| {
+            let taken: Vec<Subnet> = taken.iter().map(|text| subnet(text)).collect();
+            free_block(&pool, 24, &taken).map(|block| block.to_string())
+        };
+        assert_eq!(free(&[]).as_deref(), Some("10.0.0.0/24"));
+        assert_eq!(free(&["10.0.0.128/25", "10.0.1.0/24", "192.168.0.0/16"]).as_deref(), Some("10.0.2.0/24"));
+        assert_eq!(free(&["10.0.0.0/9"]).as_deref(), Some("10.128.0.0/24"));
+        assert_eq!(free(&["0.0.0.0/1"]), None);
+        assert_eq!(free(&["10.0.0.0/9", "10.128.0.0/9"]), None);
+    }
+
+    #[test]
+    fn addresses_go_round_and_leave_out_what_is_kept_back() {
+        let range = Range::of(&network("10.1.0.0/29", None));
+        assert_eq!(range.size(), 4);
+        let address = |text: &str| u32::from(text.parse::<Ipv4Addr>().expect("an address"));
+        assert_eq!(range.next(None, |_| true), Some(address("10.1.0.2")));
+        assert_eq!(range.next(Some(address("10.1.0.2")), |_| true), Some(address("10.1.0.4")));
+        assert_eq!(range.next(Some(address("10.1.0.6")), |_| true), Some(address("10.1.0.2")));
+        assert_eq!(range.next(Some(address("10.1.0.4")), |_| false), None);
+        let part = Range::of(&network("10.1.0.0/24", Some("10.1.0.0/30")));
+        assert_eq!((part.size(), part.next(None, |_| true)), (1, Some(address("10.1.0.2"))));
+        let v6 = derived6(&network("10.1.0.0/29", None), address("10.1.0.6"));
+        assert_eq!(v6, Some("fd00::6".parse().expect("an address")));
+    }
+}

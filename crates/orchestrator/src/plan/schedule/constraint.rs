@@ -55,3 +55,44 @@ pub(crate) fn value(descriptor: &str, node: &Node) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Availability, NodeId};
+
+    #[test]
+    fn constraints_against_a_node() {
+        let node = Node {
+            id: NodeId(7),
+            hostname: "Alpha".to_owned(),
+            platform: "linux/amd64".to_owned(),
+            labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+            engine_labels: [("rack".to_owned(), "a==b".to_owned())].into(),
+            manager: true,
+            availability: Availability::Active,
+            ready: true,
+            nano_cpus: 1,
+            memory: 1,
+            generic: [].into(),
+            host_routes: Vec::new(),
+            incarnation: 0,
+        };
+        let yes = [
+            "node.labels.disk==ssd",
+            "node.labels.disk == SSD",
+            "node.labels.none != x",
+            "node.hostname==alpha",
+            "node.role != worker",
+            "node.platform.os == linux",
+            "node.platform.arch == amd64",
+            "engine.labels.rack == a==b",
+        ];
+        yes.iter().for_each(|text| assert!(fits(text, &node), "{text}"));
+        let no =
+            ["node.labels.disk!=ssd", "node.labels.none == x", "node.colour != red", "nonsense", "node.id ==", "== x"];
+        no.iter().for_each(|text| assert!(!fits(text, &node), "{text}"));
+        assert!(problem("node.colour == red").is_some_and(|text| text.contains("node.hostname")));
+        assert_eq!(problem("node.labels.x==y"), None);
+    }
+}
