@@ -159,7 +159,7 @@ fn mount(volume: short::Volume, node: &Node) -> Vec<(&'static str, Value)> {
         if volume.bind {
             entries.push(("volume", Value::Map(nocopy)));
         } else {
-            inner.extend(nocopy);
+            inner.add(nocopy);
         }
     }
     let mut bind = Map::new();
@@ -170,7 +170,7 @@ fn mount(volume: short::Volume, node: &Node) -> Vec<(&'static str, Value)> {
         bind.insert("selinux".to_owned(), plain.with(text(selinux)));
     }
     if volume.bind {
-        inner.extend(bind);
+        inner.add(bind);
         entries.push(("bind", Value::Map(inner)));
     } else {
         entries.push(("volume", Value::Map(inner)));

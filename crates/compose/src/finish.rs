@@ -5,7 +5,7 @@ use crate::canon::clean_path;
 use crate::check::Path;
 use crate::check::values::{flag, octal};
 use crate::context::Context;
-use crate::schema::{self, Done, Field, Form, Kind};
+use crate::schema::{self, Absent, Done, Field, Form, Kind};
 use crate::tree::{Map, Node, Tag, Value};
 use crate::{short, units};
 
@@ -175,27 +175,26 @@ fn says_nothing(kind: &Kind, finished: &Node) -> bool {
 
 /// What the reference prints even when nobody wrote it.
 fn always(fields: &'static [Field], map: &mut Map) {
-    let has = |name: &str| schema::find(fields, name).is_some();
     let empty = || Node::new(Value::Map(Map::new()), Default::default());
-    if has("endpoint_mode") && has("placement") {
-        map.or_insert_with("resources", empty);
-        map.or_insert_with("placement", empty);
-    }
-    if has("ipam") && has("internal") {
-        map.or_insert_with("ipam", empty);
-    }
-    let no_command = || Node { tag: Tag::Json, ..Node::default() };
-    if has("exec") && has("initial_sync") {
-        let exec = Map::from([("command".to_owned(), no_command())]);
-        map.or_insert_with("exec", || Node { tag: Tag::Json, ..Node::new(Value::Map(exec), Default::default()) });
-    }
-    for key in ["command", "entrypoint"] {
-        if has(key) {
-            map.or_insert_with(key, no_command);
+    let null = || Node { tag: Tag::Json, ..Node::default() };
+    for field in fields.iter().filter(|field| field.absent != Absent::Nothing) {
+        match field.absent {
+            Absent::Nothing => {}
+            Absent::Empty => {
+                map.or_insert_with(field.name, empty);
+            }
+            Absent::Null => {
+                map.or_insert_with(field.name, null);
+            }
+            Absent::NoHook => {
+                let hook = || Value::Map(Map::from([("command".to_owned(), null())]));
+                map.or_insert_with(field.name, || Node { tag: Tag::Json, ..Node::new(hook(), Default::default()) });
+            }
+            Absent::AllDevices if map.contains_key("device_ids") => {}
+            Absent::AllDevices => {
+                map.or_insert_with(field.name, || Node::new(Value::Int(-1), Default::default()));
+            }
         }
-    }
-    if has("device_ids") && !map.contains_key("device_ids") {
-        map.or_insert_with("count", || Node::new(Value::Int(-1), Default::default()));
     }
 }
 

@@ -13,6 +13,16 @@ impl Map {
         Map(Vec::new())
     }
 
+    /// Where a name is.
+    fn position(&self, name: &str) -> Option<usize> {
+        // in a short list, comparing lengths first beats halving
+        if self.0.len() <= 16 {
+            return self.0.iter().position(|(known, _)| known == name);
+        }
+        self.find(name).ok()
+    }
+
+    /// Where a name is, or belongs.
     fn find(&self, name: &str) -> Result<usize, usize> {
         // most entries arrive in order
         match self.0.last() {
@@ -26,15 +36,15 @@ impl Map {
     }
 
     pub(crate) fn contains_key(&self, name: &str) -> bool {
-        self.find(name).is_ok()
+        self.position(name).is_some()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Node> {
-        self.find(name).ok().map(|at| &self.0[at].1)
+        self.position(name).map(|at| &self.0[at].1)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Node> {
-        self.find(name).ok().map(|at| &mut self.0[at].1)
+        self.position(name).map(|at| &mut self.0[at].1)
     }
 
     /// Sets an entry; gives the old one.
@@ -49,7 +59,7 @@ impl Map {
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
-        self.find(name).ok().map(|at| self.0.remove(at).1)
+        self.position(name).map(|at| self.0.remove(at).1)
     }
 
     /// The entry of a name, made when there is none.
@@ -79,6 +89,17 @@ impl Map {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.into_iter()
+    }
+
+    /// Adds entries over those that are there.
+    pub(crate) fn add(&mut self, entries: Map) {
+        *self = std::mem::take(self).union(entries, |_, _, over| over);
+    }
+
+    /// Two parts: entries for which `first` holds, and the others.
+    pub(crate) fn split(self, first: impl Fn(&Node) -> bool) -> (Map, Map) {
+        let (ones, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(_, node)| first(node));
+        (Map(ones), Map(others))
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Node) -> bool) {
@@ -131,13 +152,6 @@ impl FromIterator<(String, Node)> for Map {
 impl<const N: usize> From<[(String, Node); N]> for Map {
     fn from(entries: [(String, Node); N]) -> Map {
         entries.into_iter().collect()
-    }
-}
-
-impl Extend<(String, Node)> for Map {
-    fn extend<T: IntoIterator<Item = (String, Node)>>(&mut self, entries: T) {
-        let other: Map = entries.into_iter().collect();
-        *self = std::mem::take(self).union(other, |_, _, over| over);
     }
 }
 

@@ -77,7 +77,7 @@ fn choose(input: &Input<'_>, setup: &Setup, top: &mut Map, context: &mut Context
             || profiles.contains("*")
             || own.iter().any(|node| node.as_text().is_some_and(|name| profiles.contains(name)))
     };
-    let (active, inactive): (Map, Map) = services.into_iter().partition(|(_, service)| active(service));
+    let (active, inactive) = services.split(active);
     (active, inactive.into_iter().map(|(name, _)| name).collect())
 }
 

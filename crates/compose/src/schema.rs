@@ -149,6 +149,21 @@ pub(crate) enum Done {
     Meaningless(&'static str),
 }
 
+/// What the reference prints for a key that nobody wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Nothing.
+    Nothing,
+    /// An empty mapping.
+    Empty,
+    /// Null, in JSON.
+    Null,
+    /// A hook without a command, in JSON.
+    NoHook,
+    /// All devices, unless they are named.
+    AllDevices,
+}
+
 /// A key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
@@ -158,6 +173,8 @@ pub(crate) struct Field {
     pub(crate) kind: Kind,
     /// Printed even when zero, false or empty.
     pub(crate) keep: bool,
+    /// What is printed when nobody wrote it.
+    pub(crate) absent: Absent,
     /// Must be there.
     pub(crate) required: bool,
     /// Done or not.
@@ -165,12 +182,16 @@ pub(crate) struct Field {
 }
 
 const fn field(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, keep: false, required: false, done: Done::Yes }
+    Field { name, kind, keep: false, absent: Absent::Nothing, required: false, done: Done::Yes }
 }
 
 impl Field {
     const fn keep(self) -> Field {
         Field { keep: true, ..self }
+    }
+
+    const fn absent(self, absent: Absent) -> Field {
+        Field { absent, ..self }
     }
 
     const fn required(self) -> Field {

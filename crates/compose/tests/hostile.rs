@@ -1,6 +1,6 @@
 //! Files from anywhere: a clear error, soon, and no crash.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that measures")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test that measures")]
 
 use compose::{FileError, FileErrorKind, Files, Input, Loaded, load};
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! Keys of `deploy`.
 
-use super::{COUNT, Field, Kind, Unique, field};
+use super::{Absent, COUNT, Field, Kind, Unique, field};
 
 const UPDATE: &[Field] = &[
     field("parallelism", COUNT).keep(),
@@ -14,7 +14,7 @@ const UPDATE: &[Field] = &[
 /// A request for devices.
 pub(crate) const DEVICES: &[Field] = &[
     field("capabilities", Kind::Texts(Unique::Once)).required(),
-    field("count", Kind::Count),
+    field("count", Kind::Count).absent(Absent::AllDevices),
     field("device_ids", Kind::Texts(Unique::Once)),
     field("driver", Kind::Text),
     field("options", Kind::Labels),
@@ -58,7 +58,7 @@ pub(super) const DEPLOY: &[Field] = &[
     field("labels", Kind::Labels),
     field("rollback_config", Kind::Object(UPDATE)).keep(),
     field("update_config", Kind::Object(UPDATE)).keep(),
-    field("resources", Kind::Object(RESOURCES)).keep(),
+    field("resources", Kind::Object(RESOURCES)).keep().absent(Absent::Empty),
     field("restart_policy", Kind::Object(RESTART)).keep(),
-    field("placement", Kind::Object(PLACEMENT)).keep(),
+    field("placement", Kind::Object(PLACEMENT)).keep().absent(Absent::Empty),
 ];

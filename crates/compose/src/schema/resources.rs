@@ -1,13 +1,13 @@
 //! Keys of the file itself, networks, volumes, configs, secrets.
 
-use super::{COUNT, Field, Form, Kind, SERVICE, Unique, field};
+use super::{Absent, COUNT, Field, Form, Kind, SERVICE, Unique, field};
 
 /// A network.
 const NETWORK: &[Field] = &[
     field("name", Kind::Text).keep(),
     field("driver", Kind::Text),
     field("driver_opts", Kind::Options),
-    field("ipam", Kind::Object(IPAM)).keep(),
+    field("ipam", Kind::Object(IPAM)).keep().absent(Absent::Empty),
     field("external", Kind::External),
     field("internal", Kind::Flag),
     field("attachable", Kind::Flag),

@@ -1,7 +1,7 @@
 //! Keys of a service.
 
 use super::deploy::DEPLOY;
-use super::{ANY_WHOLE, COUNT, Field, Form, Kind, Unique, field};
+use super::{ANY_WHOLE, Absent, COUNT, Field, Form, Kind, Unique, field};
 
 const BUILD_LATER: &str = "nothing is built; the `image` must exist";
 const CGROUP_LATER: &str = "the limit is not set";
@@ -86,7 +86,7 @@ const HEALTHCHECK: &[Field] = &[
 ];
 
 const HOOK: &[Field] = &[
-    field("command", Kind::Command).required(),
+    field("command", Kind::Command).required().absent(Absent::Null),
     field("user", Kind::Text),
     field("privileged", Kind::Flag),
     field("working_dir", Kind::Text),
@@ -94,7 +94,7 @@ const HOOK: &[Field] = &[
 ];
 
 const PRE_START: &[Field] = &[
-    field("command", Kind::Command),
+    field("command", Kind::Command).absent(Absent::Null),
     field("image", Kind::Text),
     field("user", Kind::Text),
     field("privileged", Kind::Flag),
@@ -162,7 +162,7 @@ const WATCH: &[Field] = &[
     field("path", Kind::Text).required(),
     field("action", Kind::Choice(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])).required(),
     field("target", Kind::Text),
-    field("exec", Kind::Object(HOOK)),
+    field("exec", Kind::Object(HOOK)).absent(Absent::NoHook),
     field("initial_sync", Kind::Flag),
 ];
 const DEVELOP: &[Field] = &[field("watch", Kind::List(&Kind::Object(WATCH), Unique::No))];
@@ -177,7 +177,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("cap_drop", Kind::Texts(Unique::Key)),
     field("cgroup", Kind::Choice(&["host", "private"])),
     field("cgroup_parent", Kind::Text).not_yet("the container stays in the daemon's control group"),
-    field("command", Kind::Command).keep(),
+    field("command", Kind::Command).keep().absent(Absent::Null),
     field("configs", Kind::List(&Kind::Short(Form::FileMount, FILE_MOUNT), Unique::Mount)),
     field("container_name", Kind::Text),
     field("cpu_count", Kind::Whole(0, i64::MAX)).meaningless("it limits Windows containers"),
@@ -199,7 +199,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("dns_opt", Kind::Texts(Unique::Key)),
     field("dns_search", Kind::OneOrMore(Unique::Key)),
     field("domainname", Kind::Text),
-    field("entrypoint", Kind::Command).keep(),
+    field("entrypoint", Kind::Command).keep().absent(Absent::Null),
     field("env_file", Kind::List(&Kind::Short(Form::EnvFile, ENV_FILE), Unique::Path)),
     field("environment", Kind::Env),
     field("expose", Kind::Loose(Unique::Value)).meaningless("containers of a network reach every port of each other"),
