@@ -104,7 +104,7 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Spec, String> {
         put(&mut linux, "rootfsPropagation", json!(propagation));
     }
     let mut spec = json!({
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.0.2",
         "root": {"path": "rootfs", "readonly": container.read_only},
         "process": process::main(inputs, &caps)?,
         "mounts": mounts::all(inputs),

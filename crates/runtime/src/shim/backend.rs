@@ -26,6 +26,28 @@ pub(super) struct Running {
     external: Option<External>,
 }
 
+/// Moves a process that a program has started, and what it has started itself by now, to a cgroup.
+/// (Not all such programs can start it there, and version 1 not at all.)
+fn gather(pid: i32, cgroup: &Cgroup) -> io::Result<()> {
+    let files = cgroup.join_files().map_err(io::Error::other)?;
+    let mut moved = std::collections::BTreeSet::new();
+    let mut found = vec![pid];
+    while let Some(pid) = found.pop() {
+        if moved.insert(pid) {
+            for file in &files {
+                match rustix::io::write(file, pid.to_string().as_bytes()) {
+                    // It has ended.
+                    Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        found.extend(children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| !moved.contains(pid)));
+    }
+    Ok(())
+}
+
 /// Pipes for a process, and the shim's ends of them. Without `stdin` it reads end-of-file; without
 /// `output` what it says goes nowhere.
 pub(super) fn pipes(stdin: bool, output: bool) -> io::Result<(Stdio, Streams)> {
@@ -60,6 +82,29 @@ pub(super) fn why(error: &container::Error) -> Reply {
         return Reply::Failed { message: error.to_string() };
     }
     Reply::Refused { exit_code: error.exit_code(), message: error.to_string() }
+}
+
+/// A refusal of an OCI runtime that is a program, with the exit code that Docker gives for it.
+pub(super) fn refusal(message: String) -> Reply {
+    let has = |words: [&str; 2]| words.iter().any(|word| message.contains(word));
+    let exit_code = if has(["executable file", "o such file or directory"]) {
+        127
+    } else if has(["ermission denied", "xec format error"]) {
+        126
+    } else {
+        125
+    };
+    Reply::Refused { exit_code, message }
+}
+
+/// The last line that waits on the error output of something that never ran.
+pub(super) fn last_words(streams: &Streams) -> Option<String> {
+    let stderr = streams.stderr.as_ref()?;
+    rustix::io::ioctl_fionbio(stderr, true).ok()?;
+    let mut buffer = [0; 4096];
+    let count = rustix::io::read(stderr, &mut buffer).ok()?;
+    let text = String::from_utf8_lossy(buffer.get(..count)?);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Creates and starts; gives the terminal's master if there is one.
@@ -131,8 +176,12 @@ impl Running {
             false => pipes(command.stdin, !command.detach).map_err(broken)?,
         };
         if let Some(external) = &self.external {
-            let within = cgroup.and_then(|cgroup| cgroup.path().rsplit('/').next());
-            let (pid, console) = external.exec(&process, stdio, within)?;
+            let (pid, console) = external.exec(&process, stdio)?;
+            if let Some(cgroup) = cgroup
+                && let Err(error) = gather(pid, cgroup)
+            {
+                super::complain(&format!("cgroup of a probe: {error}"));
+            }
             streams.console = console;
             return Ok((pid, streams));
         }

@@ -10,7 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Std};
@@ -83,13 +83,8 @@ impl External {
         }
     }
 
-    /// Runs a further process, in a cgroup below the container's if one is named.
-    pub(super) fn exec(
-        &self,
-        process: &Process,
-        stdio: Stdio,
-        cgroup: Option<&str>,
-    ) -> Result<(i32, Option<OwnedFd>), Reply> {
+    /// Runs a further process.
+    pub(super) fn exec(&self, process: &Process, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), Reply> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (file, pid) = (format!("exec-{number}.json"), format!("exec-{number}.pid"));
@@ -97,9 +92,6 @@ impl External {
         fs::write(self.run.join(&file), text).map_err(|error| failed("write the process", error))?;
         let mut command = self.command("exec");
         command.args(["--detach", "--process", &file, "--pid-file", &pid]);
-        if let Some(cgroup) = cgroup {
-            command.args(["--cgroup", cgroup]);
-        }
         let result = self.run_with(command, stdio, &pid);
         for name in [file, pid] {
             // Left behind they go with the folder.
@@ -111,17 +103,18 @@ impl External {
     /// Runs a command that leaves a process behind, which becomes this shim's child.
     fn run_with(&self, mut command: Command, stdio: Stdio, pid: &str) -> Result<(i32, Option<OwnedFd>), Reply> {
         let mut listener = None;
+        // By a name that is short, and the same wherever the program stands.
+        let place = rustix::fs::open(&self.run, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed("open the run folder", error))?;
+        let path = format!("/proc/{}/fd/{}/console.sock", std::process::id(), place.as_raw_fd());
         match stdio {
             Stdio::Pipes { stdin, stdout, stderr } => {
                 command.stdin(stdin).stdout(stdout).stderr(stderr);
             }
             Stdio::Terminal { .. } | Stdio::Inherit => {
                 let _none = fs::remove_file(self.run.join("console.sock"));
-                let place = rustix::fs::open(&self.run, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                    .map_err(|error| failed("open the run folder", error))?;
-                let path = format!("/proc/self/fd/{}/console.sock", std::os::fd::AsRawFd::as_raw_fd(&place));
-                listener = Some(UnixListener::bind(path).map_err(|error| failed("open the console socket", error))?);
-                command.args(["--console-socket", "console.sock"]).stdout(Std::null()).stderr(Std::null());
+                listener = Some(UnixListener::bind(&path).map_err(|error| failed("open the console socket", error))?);
+                command.args(["--console-socket", &path]).stdout(Std::null()).stderr(Std::null());
             }
         }
         command.arg(&self.id);
@@ -162,16 +155,7 @@ impl External {
 
     /// Its complaint with the exit code that Docker gives for it.
     fn refusal(&self) -> Reply {
-        let message = self.complaint();
-        let has = |words: [&str; 2]| words.iter().any(|word| message.contains(word));
-        let exit_code = if has(["executable file not found", "o such file or directory"]) {
-            127
-        } else if has(["ermission denied", "xec format error"]) {
-            126
-        } else {
-            125
-        };
-        Reply::Refused { exit_code, message }
+        super::backend::refusal(self.complaint())
     }
 }
 

@@ -627,14 +627,13 @@ impl Keeper {
     }
 }
 
+/// Kills its first process and, where it has a cgroup, all that this has started.
 fn kill_probe(pid: i32, cgroup: Option<&crate::container::Cgroup>) {
-    let killed = match cgroup {
-        Some(cgroup) => cgroup.kill_all().is_ok(),
-        None => false,
-    };
-    if !killed {
-        let _gone = sys::kill(pid, 9);
+    if let Some(Err(error)) = cgroup.map(crate::container::Cgroup::kill_all) {
+        complain(&format!("kill a probe: {error}"));
     }
+    // One that has ended meanwhile is no zombie any more only after it was reaped here.
+    let _gone = sys::kill(pid, 9);
 }
 
 fn end_probe(cgroup: Option<&crate::container::Cgroup>) {

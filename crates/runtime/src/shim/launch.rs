@@ -133,7 +133,12 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
         Ok(begun) => begun,
         Err(reply) => {
             restore(folder, last.as_ref());
-            return Err(reply);
+            // A runtime that is a program may have complained where the container would.
+            let said = start.oci_runtime.as_ref().and_then(|_| backend::last_words(&streams));
+            return Err(match (reply, said) {
+                (Reply::Refused { exit_code: 125, .. }, Some(said)) => backend::refusal(said),
+                (reply, _) => reply,
+            });
         }
     };
     streams.console = console;

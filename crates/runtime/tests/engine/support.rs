@@ -65,6 +65,11 @@ impl With {
         if found.is_none() {
             skip(&format!("{name} is not installed"));
         }
+        let unified = std::fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers").unwrap_or_default();
+        if name == "crun" && !unified.trim().is_empty() {
+            skip("crun refuses hosts where both versions of cgroups have controllers");
+            return None;
+        }
         found.map(Some)
     }
 }
