@@ -154,6 +154,7 @@ impl Local {
         self.attempt = attempt;
         self.restarts = restarts;
         self.restart_at = None;
+        self.moving = false;
         self.start_code = None;
         self.health = None;
         // A newer start may be wanted by now, or none: then this one does not count.

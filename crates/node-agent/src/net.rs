@@ -60,21 +60,23 @@ impl Nets {
     ) {
         let mut wanted = HostNet::default();
         let mut held: BTreeSet<TaskId> = BTreeSet::new();
-        for local in locals.values().filter(|local| holds(local, goal(local))) {
-            if let Space::Of(owner) = space(locals, local.id) {
-                held.insert(owner);
-            }
+        for local in locals.values() {
+            held.extend(needed_space(locals, local, goal(local)));
         }
+        let before = std::mem::take(&mut self.wanted);
         for id in held {
-            let Some(assigned) = locals.get(&id).and_then(|local| local.assigned.as_ref()) else { continue };
-            for attachment in &assigned.task.endpoints {
+            // The owner of a namespace may be gone while another still runs in it.
+            let assigned = locals.get(&id).and_then(|local| local.assigned.as_ref());
+            let Some(endpoint) = assigned.map(endpoint).or_else(|| before.endpoints.get(&id).cloned()) else {
+                continue;
+            };
+            for attachment in &endpoint.attachments {
                 let known = assignment.networks.get(&attachment.network);
-                let known = known.or_else(|| self.wanted.networks.get(&attachment.network));
-                if let Some(network) = known {
+                if let Some(network) = known.or_else(|| before.networks.get(&attachment.network)) {
                     wanted.networks.insert(attachment.network, network.clone());
                 }
             }
-            wanted.endpoints.insert(id, endpoint(assigned));
+            wanted.endpoints.insert(id, endpoint);
         }
         for (id, zone) in &assignment.zones {
             if wanted.networks.contains_key(id) {
@@ -233,6 +235,12 @@ impl Nets {
         })
     }
 
+    /// Does it run in another namespace than it should?
+    pub(crate) fn has_moved(&self, locals: &BTreeMap<TaskId, Local>, local: &Local) -> bool {
+        let Some(runs_in) = local.space.filter(|_| local.runs()) else { return false };
+        space(locals, local.id) != Space::Of(runs_in)
+    }
+
     /// What a running task lacks.
     pub(crate) fn complaint(&self, local: &Local) -> Option<String> {
         if self.faults.is_empty() {
@@ -258,6 +266,18 @@ pub(crate) fn space(locals: &BTreeMap<TaskId, Local>, task: TaskId) -> Space {
     Space::Lost(at)
 }
 
+/// The namespace that a task needs: the one that it runs in, else the one that it is to run in.
+fn needed_space(locals: &BTreeMap<TaskId, Local>, local: &Local, goal: Goal) -> Option<TaskId> {
+    if !holds(local, goal) {
+        return None;
+    }
+    let runs_in = local.space.filter(|_| local.may_run());
+    match (runs_in, space(locals, local.id)) {
+        (Some(owner), _) | (None, Space::Of(owner)) => Some(owner),
+        (None, Space::Host | Space::Lost(_)) => None,
+    }
+}
+
 /// Does the task need its namespace: it runs, or is about to?
 fn holds(local: &Local, goal: Goal) -> bool {
     match goal {
@@ -271,13 +291,19 @@ fn holds(local: &Local, goal: Goal) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
     space: bool,
+    up: bool,
     ports: bool,
     traffic: bool,
 }
 
 /// What this task needs of the network.
 pub(crate) fn needs(local: &Local, goal: Goal) -> Needs {
-    Needs { space: holds(local, goal), ports: publishes(local, goal), traffic: takes_traffic(local, goal) }
+    Needs {
+        space: holds(local, goal),
+        up: local.may_run(),
+        ports: publishes(local, goal),
+        traffic: takes_traffic(local, goal),
+    }
 }
 
 fn takes_traffic(local: &Local, goal: Goal) -> bool {

@@ -1,7 +1,7 @@
 //! After each input: the next step of everything.
 
 use crate::agent::{Agent, AgentOutput, Target};
-use crate::effect::Effect;
+use crate::effect::{Effect, Net};
 
 use crate::task::{Around, Goal, Kind, Local, Place, Step};
 use crate::{health, launch, memory, net, volumes};
@@ -61,7 +61,10 @@ impl Agent {
                 Step::Prepare => return self.begin(now, id, Kind::Prepare, TaskState::Preparing),
                 Step::Create => return self.begin_launch(now, id, 0, true),
                 Step::Start(restarts) => return self.begin_launch(now, id, restarts, false),
-                Step::Stop => return self.begin(now, id, Kind::Stop, TaskState::New),
+                Step::Stop => {
+                    self.moves(id, around.moved);
+                    return self.begin(now, id, Kind::Stop, TaskState::New);
+                }
                 Step::Remove => return self.begin(now, id, Kind::Remove, TaskState::New),
             }
         }
@@ -73,7 +76,8 @@ impl Agent {
         let starts = local.flight.is_none() && !local.runs();
         let blocked = starts.then(|| self.blocked(local)).flatten();
         let net = if starts { self.nets.place(&self.tasks, local) } else { Place::There };
-        Around { now, confirmed: self.confirmed, alone: self.alone(now), net, blocked }
+        let moved = self.confirmed && self.nets.has_moved(&self.tasks, local);
+        Around { now, confirmed: self.confirmed, alone: self.alone(now), net, moved, blocked }
     }
 
     fn blocked(&self, local: &Local) -> Option<String> {
@@ -106,6 +110,13 @@ impl Agent {
             if state.is_terminal() {
                 self.memory.soon(now);
             }
+        }
+    }
+
+    /// A stop only to be started in another namespace is no ending.
+    fn moves(&mut self, id: TaskId, moved: bool) {
+        if let Some(local) = self.tasks.get_mut(&id) {
+            local.moving = moved;
         }
     }
 
@@ -159,9 +170,16 @@ impl Agent {
         match launch::launch(&self.tasks, assigned, assignment, &self.machine, restarts) {
             Ok(launch) => {
                 let kind = Kind::Launch { attempt: launch.attempt, restarts };
+                let space = match launch.net {
+                    Net::Host => None,
+                    Net::Task(owner) => Some(owner),
+                };
                 let launch = Box::new(launch);
                 let effect = if create { Effect::CreateAndStart(launch) } else { Effect::Start(launch) };
                 self.fly(now, id, kind, TaskState::Starting, effect);
+                if let Some(local) = self.tasks.get_mut(&id) {
+                    local.space = space;
+                }
             }
             Err(why) => self.waits(id, why),
         }

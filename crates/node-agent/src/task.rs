@@ -78,6 +78,10 @@ pub(crate) struct Local {
     /// In-place restarts of that attempt.
     pub(crate) restarts: u32,
     pub(crate) flight: Option<(EffectId, Kind)>,
+    /// Whose namespace it was last started in; `None`: the host's, or not known.
+    pub(crate) space: Option<TaskId>,
+    /// It was stopped to be started in another namespace.
+    pub(crate) moving: bool,
     /// Image and volumes are there; the image's health check.
     pub(crate) prepared: Option<Option<HealthCheck>>,
     /// Its health check, since the last start.
@@ -115,6 +119,8 @@ pub(crate) struct Around {
     pub(crate) alone: bool,
     /// Its place in the network of the host.
     pub(crate) net: Place,
+    /// The namespace that it should run in is another than the one that it runs in.
+    pub(crate) moved: bool,
     /// What it has to wait for besides.
     pub(crate) blocked: Option<String>,
 }
@@ -162,6 +168,8 @@ impl Local {
             attempt: 0,
             restarts: 0,
             flight: None,
+            space: None,
+            moving: false,
             prepared: None,
             health: None,
             probe: None,
@@ -310,6 +318,7 @@ impl Local {
         let wanted = self.wanted_attempt();
         match self.host {
             Host::Running { .. } if self.attempt < wanted => self.unless_late(Step::Stop, Kind::Stop, around.now),
+            Host::Running { .. } if around.moved => self.unless_late(Step::Stop, Kind::Stop, around.now),
             Host::Running { .. } if self.state != TaskState::Running => Step::Become(TaskState::Running, String::new()),
             // One that was adopted: the image may hold its health check.
             Host::Running { .. } if self.prepared.is_none() && self.image_matters() => {
@@ -317,6 +326,7 @@ impl Local {
             }
             Host::Running { .. } => Step::Rest,
             Host::Exited(_) if self.attempt < wanted => self.toward_start(Step::Start(0), around),
+            Host::Exited(_) if self.moving => self.toward_start(Step::Start(self.restarts), around),
             Host::Exited(exit) => self.after_exit(exit, around),
             Host::Unclear(Some(_)) => {
                 let restarts = if self.attempt < wanted { 0 } else { self.restarts.saturating_add(1) };

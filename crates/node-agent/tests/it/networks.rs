@@ -141,3 +141,36 @@ fn a_host_at_rest_asks_for_next_to_nothing() {
     let words = rig.words();
     assert!(words.len() <= 6 && words.iter().all(|word| word.starts_with("net")), "{words:?}");
 }
+
+#[test]
+fn a_joiner_follows_the_container_whose_network_it_joins() {
+    let mut spec = service();
+    spec.network_mode = NetworkMode::Service("web".to_owned());
+    let mut rig = Rig::new();
+    let owner = rig.add(2, &service());
+    let joiner = rig.add(1, &spec);
+    rig.change(joiner, |task| task.endpoints.clear());
+    rig.order.tasks.get_mut(&joiner).unwrap().joins = Some(owner);
+    rig.assign();
+    rig.live(SECOND);
+    rig.words();
+    // Another task takes the owner's place, and the owner goes.
+    let next = rig.add(3, &service());
+    rig.order.tasks.remove(&owner);
+    rig.order.tasks.get_mut(&joiner).unwrap().joins = Some(next);
+    rig.assign();
+    let net = asked(&rig);
+    assert!(net.endpoints.contains_key(&owner), "the joiner still runs in it");
+    rig.live(SECOND);
+    let words = rig.words();
+    assert!(words.contains(&"stop 1 - 10".to_owned()) && words.contains(&"start 1 restarts=0".to_owned()), "{words:?}");
+    assert!(words.contains(&"net [3] []".to_owned()), "{words:?}");
+    assert_eq!(rig.state(joiner), TaskState::Running);
+    // Nobody takes its place: the joiner waits.
+    rig.order.tasks.remove(&next);
+    rig.order.tasks.get_mut(&joiner).unwrap().joins = None;
+    rig.assign();
+    rig.live(SECOND);
+    assert!(rig.message(joiner).starts_with("waits for container"), "{}", rig.message(joiner));
+    assert_eq!(rig.state(joiner), TaskState::Running);
+}
