@@ -9,7 +9,7 @@ fn the_exit_code_is_the_containers() {
     let Some(host) = Host::new() else { return };
     host.rswarm(["run", "--rm", BUSYBOX, "true"]).ok();
     host.rswarm(["run", "--rm", BUSYBOX, "sh", "-c", "exit 7"]).exits(7);
-    host.rswarm(["run", "--rm", BUSYBOX, "sh", "-c", "kill -9 $$"]).exits(137);
+    host.rswarm(["run", "--rm", BUSYBOX, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).exits(137);
 }
 
 #[test]

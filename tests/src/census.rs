@@ -17,7 +17,9 @@ impl Census {
         let others = processes(name, dir).into_iter().filter(|(_, words)| !lasting(words));
         found.extend(others.map(|(_, words)| format!("process {words}")));
         found.extend(mounts(dir).into_iter().map(|path| format!("mount {}", path.display())));
-        found.extend(cgroups(name).into_iter().map(|path| format!("cgroup {}", path.display())));
+        // the parent itself is the daemon's and stays
+        let cgroups = cgroups(name).into_iter().filter(|path| !path.ends_with(name));
+        found.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         found.extend(lines(name, "ip", &["-o", "link"]).into_iter().map(|line| format!("link {}", link(&line))));
         found.extend(lines(name, "ip", &["rule"]).into_iter().map(|line| format!("rule {line}")));
         found.extend(lines(name, "nft", &["-s", "list", "ruleset"]).into_iter().map(|line| format!("nft {line}")));
