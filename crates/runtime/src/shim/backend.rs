@@ -48,6 +48,11 @@ fn gather(pid: i32, cgroup: &Cgroup) -> io::Result<()> {
     Ok(())
 }
 
+/// A variable by which the processes of a probe are known.
+fn mark(cgroup: &Cgroup) -> String {
+    format!("RSWARM_PROBE={}", cgroup.path().rsplit('/').next().unwrap_or_default())
+}
+
 /// Pipes for a process, and the shim's ends of them. Without `stdin` it reads end-of-file; without
 /// `output` what it says goes nowhere.
 pub(super) fn pipes(stdin: bool, output: bool) -> io::Result<(Stdio, Streams)> {
@@ -169,7 +174,11 @@ impl Running {
 
     /// Runs a command in it.
     pub(super) fn exec(&self, command: &ExecCommand, cgroup: Option<&Cgroup>) -> Result<(i32, Streams), Reply> {
-        let process = self.process(command)?;
+        let mut process = self.process(command)?;
+        if let (Some(_), Some(cgroup)) = (&self.external, cgroup) {
+            let env = process.env().iter().flatten().cloned().chain([mark(cgroup)]).collect();
+            process.set_env(Some(env));
+        }
         let broken = |error: io::Error| Reply::Failed { message: format!("make pipes: {error}") };
         let (stdio, mut streams) = match command.tty {
             true => (Stdio::Terminal { size: command.size }, Streams::default()),
@@ -190,6 +199,23 @@ impl Running {
         let execed = container::exec(&target, &process, stdio).map_err(|error| why(&error))?;
         streams.console = execed.console;
         Ok((execed.pid.as_raw_nonzero().get(), streams))
+    }
+
+    /// Kills all that a probe has started. A program starts it outside of its cgroup, so that a child
+    /// may have got away before it was moved: such ones are known by the mark that they inherited.
+    pub(super) fn end_probe(&self, cgroup: &Cgroup) -> Result<(), container::Error> {
+        if self.external.is_some() {
+            let marked = |pid: &i32| {
+                let env = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                env.split(|byte| *byte == 0).any(|variable| variable == mark(cgroup).as_bytes())
+            };
+            for pid in self.cgroup.pids()?.into_iter().filter(marked) {
+                if let Err(error) = gather(pid, cgroup) {
+                    super::complain(&format!("cgroup of a probe: {error}"));
+                }
+            }
+        }
+        cgroup.kill_all()
     }
 
     fn process(&self, command: &ExecCommand) -> Result<Process, Reply> {

@@ -7,6 +7,7 @@ use super::epoll::{Epoll, Interest, Token};
 use super::job::{ENOUGH_INPUT, Job, Out, Piece, Probe, Purpose};
 use super::launch::{self, Born};
 use super::{complain, reap};
+use crate::container::Cgroup;
 use crate::container::cgroup::OomEvents;
 use crate::engine::ExecCommand;
 use crate::layout::{Folder, Layout};
@@ -212,7 +213,7 @@ impl Keeper {
                 && probe.deadline <= now
             {
                 probe.timed_out = true;
-                kill_probe(job.pid, probe.cgroup.as_ref());
+                kill_probe(&self.running, job.pid, probe.cgroup.as_ref());
             }
         }
     }
@@ -421,7 +422,7 @@ impl Keeper {
         let (pid, streams) = match self.running.exec(&command, cgroup.as_ref()) {
             Ok(born) => born,
             Err(why) => {
-                end_probe(cgroup.as_ref());
+                end_probe(&self.running, cgroup.as_ref());
                 let reply = match why {
                     Reply::Refused { exit_code, message } => {
                         Reply::Probed { exit_code, output: message, timed_out: false }
@@ -552,7 +553,7 @@ impl Keeper {
 
     fn job_ended(&mut self, id: u64, code: i32) {
         if let Some(Purpose::Probe(probe)) = self.jobs.get(&id).map(|job| &job.purpose) {
-            end_probe(probe.cgroup.as_ref());
+            end_probe(&self.running, probe.cgroup.as_ref());
         }
         self.drain(id);
         let Some(job) = self.jobs.remove(&id) else { return };
@@ -628,17 +629,17 @@ impl Keeper {
 }
 
 /// Kills its first process and, where it has a cgroup, all that this has started.
-fn kill_probe(pid: i32, cgroup: Option<&crate::container::Cgroup>) {
-    if let Some(Err(error)) = cgroup.map(crate::container::Cgroup::kill_all) {
+fn kill_probe(running: &Running, pid: i32, cgroup: Option<&Cgroup>) {
+    if let Some(Err(error)) = cgroup.map(|cgroup| running.end_probe(cgroup)) {
         complain(&format!("kill a probe: {error}"));
     }
-    // One that has ended meanwhile is no zombie any more only after it was reaped here.
-    let _gone = sys::kill(pid, 9);
+    // A zombie until it is reaped here, so the number is still its own.
+    let _ended = sys::kill(pid, 9);
 }
 
-fn end_probe(cgroup: Option<&crate::container::Cgroup>) {
+fn end_probe(running: &Running, cgroup: Option<&Cgroup>) {
     if let Some(cgroup) = cgroup
-        && let Err(error) = cgroup.kill_all().and_then(|()| cgroup.delete())
+        && let Err(error) = running.end_probe(cgroup).and_then(|()| cgroup.delete())
     {
         complain(&format!("clear up after a probe: {error}"));
     }
