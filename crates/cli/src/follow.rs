@@ -238,7 +238,9 @@ impl Board {
                 Replica::Working(text) => phase = phase.or(Some(text)),
             }
         }
-        if let Some(text) = update_failure(service) {
+        // A rollback that `up` found completed is what it was asked for.
+        let settled = self.unchanged.contains(&service.spec.name);
+        if let Some(text) = update_failure(service, settled) {
             return (Standing::Failed, ready, wanted, text);
         }
         if failed > 0 {
@@ -351,8 +353,11 @@ fn failed_check(task: &Task) -> Option<String> {
     (health.verdict == Verdict::Unhealthy).then(|| last.trim_end().to_owned())
 }
 
-fn update_failure(service: &Service) -> Option<String> {
+fn update_failure(service: &Service, unchanged: bool) -> Option<String> {
     let status = service.update_status.as_ref()?;
+    if unchanged && status.state == UpdateState::RollbackCompleted {
+        return None;
+    }
     let failed = matches!(
         status.state,
         UpdateState::Paused
@@ -415,11 +420,23 @@ fn slot(task: &Task) -> Slot {
     (task.service, task.slot, if task.slot == 0 { task.node } else { None })
 }
 
-/// Tasks of the present version of a service.
+/// Tasks that are as the service now asks for.
 fn current<'a>(state: &'a State, service: &'a Service) -> impl Iterator<Item = &'a Task> {
-    let of_it =
-        move |task: &&std::sync::Arc<Task>| task.service == service.id && task.spec_version == service.spec_version;
+    let of_it = move |task: &&std::sync::Arc<Task>| task.service == service.id && is_current(service, task);
     state.tasks.iter().filter(of_it).map(AsRef::as_ref)
+}
+
+/// Is it of the present version, or of an earlier one that asked for the same? Those are kept.
+fn is_current(service: &Service, task: &Task) -> bool {
+    let (new, old) = (&service.spec, &task.spec);
+    task.spec_version == service.spec_version
+        || task.spec_version >= service.force_version
+            && new.container == old.container
+            && new.restart == old.restart
+            && new.resources == old.resources
+            && new.placement == old.placement
+            && (&new.networks, &new.network_mode, &new.ports, new.endpoint_mode)
+                == (&old.networks, &old.network_mode, &old.ports, old.endpoint_mode)
 }
 
 /// The newest of each slot that the service still has.

@@ -38,13 +38,15 @@ fn decimal(digits: &str, unit: u64) -> Option<u64> {
         return None;
     }
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut total = u128::from(whole) * u128::from(unit);
-    let mut place = u128::from(unit);
-    for digit in fraction.bytes() {
-        place /= 10;
-        total += place * u128::from(digit - b'0');
-    }
-    u64::try_from(total).ok()
+    // More digits than these say nothing.
+    let fraction = fraction.get(..fraction.len().min(18))?;
+    let part = match fraction {
+        "" => 0,
+        digits => {
+            digits.parse::<u128>().ok()? * u128::from(unit) / 10u128.checked_pow(u32::try_from(digits.len()).ok()?)?
+        }
+    };
+    u64::try_from(u128::from(whole) * u128::from(unit) + part).ok()
 }
 
 /// Billionths of a core: `1.5`, `.5`, `2`.

@@ -131,7 +131,7 @@ pub(crate) struct Config {
     #[arg(long, group = "what")]
     pub(crate) networks: bool,
     /// Print the profiles, one a line
-    #[arg(long, group = "what")]
+    #[arg(long = "profiles", id = "list_profiles", group = "what")]
     pub(crate) profiles: bool,
     /// Print a digest of a service's configuration (`*`: of every service)
     #[arg(long, value_name = "SERVICE", group = "what")]

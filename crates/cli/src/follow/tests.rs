@@ -253,6 +253,10 @@ fn only_tasks_of_the_new_version_count() {
     let mut web = service(1, spec("web", 1, RestartScope::InPlace));
     let old = task(1, &web, 1, TaskState::Running);
     web.spec_version = 2;
+    let mut kept = Board::all();
+    kept.observe(state(&[&web], vec![old.clone()]), Time(0));
+    assert_eq!(kept.outcome(Time(0)), Outcome::Settled, "an earlier version asked for the same");
+    web.force_version = 2;
     let mut board = board();
     board.observe(state(&[&web], vec![old.clone()]), Time(0));
     assert_eq!(board.outcome(Time(0)), Outcome::Pending);
