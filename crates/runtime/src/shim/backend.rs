@@ -29,7 +29,10 @@ pub(super) struct Running {
 /// Moves a process that a program has started, and what it has started itself by now, to a cgroup.
 /// (Not all such programs can start it there, and version 1 not at all.)
 fn gather(pid: i32, cgroup: &Cgroup) -> io::Result<()> {
-    let files = cgroup.join_files().map_err(io::Error::other)?;
+    let mut files = cgroup.join_files().map_err(io::Error::other)?;
+    if let Some(folder) = cgroup.v2_folder() {
+        files.push(std::fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?.into());
+    }
     let mut moved = std::collections::BTreeSet::new();
     let mut found = vec![pid];
     while let Some(pid) = found.pop() {
