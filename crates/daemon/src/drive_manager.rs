@@ -93,3 +93,6 @@ impl Prepared {
         Ok(Running { ended })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,6 +273,9 @@ impl Core {
         let entry = serde_json::from_slice(data)
             .with_context(|| format!("read entry {index} of the log: was it written by a newer version?"))?;
         self.tell(ManagerInput::Committed(Box::new(entry)));
+        for refused in self.manager.take_refused() {
+            tracing::error!("entry {index} could not be applied as it stands, which is a bug of rswarm: {refused}");
+        }
         Ok(())
     }
 
