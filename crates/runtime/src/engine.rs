@@ -248,10 +248,15 @@ impl Engine {
 
     async fn start_locked(&self, entry: &Arc<Entry>, options: StartOptions) -> Result<Started> {
         let task = entry.task;
-        match entry.phase() {
-            Phase::Absent => return Err(Error::NotFound(task)),
-            Phase::Running { .. } => return Err(Error::Running(task)),
-            Phase::Created | Phase::Exited(_) => {}
+        if let Phase::Running { .. } = entry.phase() {
+            let ended = link::connect(&self.folder(task)).await.is_err();
+            // Whoever saw its last output may be faster than the word of its end.
+            if !ended || ending(entry, SHIM_WAIT).await.is_none() {
+                return Err(Error::Running(task));
+            }
+        }
+        if entry.phase() == Phase::Absent {
+            return Err(Error::NotFound(task));
         }
         let config = entry.config().ok_or(Error::NotFound(task))?;
         let config = self.refresh(entry, config, options.files, options.net).await?;

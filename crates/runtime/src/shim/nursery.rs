@@ -38,7 +38,10 @@ pub(super) fn run(cgroup: &str) -> io::Result<()> {
                 drop(socket);
                 let sessions = fds.split_off(1);
                 let Some(engine) = fds.pop() else { return Ok(()) };
-                return keeper::run(engine, sessions);
+                if let Err(error) = keeper::run(engine, sessions) {
+                    super::complain(&error.to_string());
+                }
+                return Ok(());
             }
             // The engine sees its connection close.
             Err(error) => super::complain(&format!("fork: {error}")),

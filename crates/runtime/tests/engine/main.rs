@@ -28,8 +28,6 @@ macro_rules! all_with {
             $runtime, $with,
             crash::the_daemon_goes_and_comes_back
             crash::a_shim_that_is_killed_takes_its_container_along
-            crash::killed_at_any_instant_nothing_is_lost_or_left
-            crash::a_hundred_at_once
             life::a_container_lives_and_nothing_is_left
             life::what_cannot_run_says_why_and_leaves_nothing
             life::stopping_asks_first_and_then_kills
@@ -53,6 +51,11 @@ macro_rules! all_with {
     };
 }
 
+with! {
+    many, crate::support::With::BuiltIn,
+    crash::killed_at_any_instant_nothing_is_lost_or_left
+    crash::a_hundred_at_once
+}
 all_with!(built_in, crate::support::With::BuiltIn);
 all_with!(crun, crate::support::With::Program("crun"));
 all_with!(runc, crate::support::With::Program("runc"));
