@@ -72,7 +72,7 @@ fn masked_and_read_only_paths() {
     }
     inside(&host, "", "ls /sys/firmware | wc -l").prints("0");
     for locked in ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity"] {
-        inside(&host, "", &format!("test ! -e {locked} || echo x > {locked}")).fails();
+        inside(&host, "", &format!("test -e {locked} && echo x > {locked}")).fails();
     }
     inside(&host, "", "mkdir /sys/fs/cgroup/x").fails();
     inside(&host, "", "echo 1 > /sys/kernel/profiling").fails();
@@ -114,7 +114,7 @@ fn no_descriptor_of_ours_leaks_in() {
     host.sleeper("--name box");
     let out = host.rswarm(["exec", "box", "ls", "/proc/self/fd"]).ok();
     assert_eq!(out.lines(), ["0", "1", "2", "3"], "{out}");
-    let out = inside(&host, "", "for f in /proc/1/fd/*; do readlink $f; done").ok();
+    let out = inside(&host, "", "for f in /proc/1/fd/*; do readlink $f; done; true").ok();
     assert!(!out.stdout.contains(host.dir.to_str().unwrap()), "{out}");
 }
 
@@ -125,7 +125,7 @@ fn our_binary_cannot_be_overwritten_from_inside() {
     host.sleeper("--name box");
     // the attack of CVE-2019-5736: the entry is /proc/self/exe, so that the runtime runs itself inside
     host.rswarm(["exec", "box", "/proc/self/exe", "--version"]).fails();
-    host.rswarm(["run", "--rm", BUSYBOX, "/proc/self/exe"]).never_says("rswarm");
+    host.rswarm(["run", "--rm", BUSYBOX, "/proc/self/exe"]).fails().prints("");
     let script = "for p in /proc/[0-9]*; do echo broken > $p/exe; done 2>/dev/null; true";
     for _ in 0..5 {
         inside(&host, "", script);

@@ -75,9 +75,9 @@ fn pause_stops_time() {
 #[test]
 fn wait_gives_exit_codes_in_order() {
     let Some(host) = Host::new() else { return };
-    host.rswarm(["run", "-d", "--name", "a", BUSYBOX, "sh", "-c", "sleep 0.5; exit 4"]).ok();
-    host.rswarm(["run", "-d", "--name", "b", BUSYBOX, "sh", "-c", "exit 5"]).ok();
-    host.sh("wait a b").ok().prints("4\n5");
+    host.rswarm(["run", "-d", "--name", "first", BUSYBOX, "sh", "-c", "sleep 0.5; exit 4"]).ok();
+    host.rswarm(["run", "-d", "--name", "second", BUSYBOX, "sh", "-c", "exit 5"]).ok();
+    host.sh("wait first second").ok().prints("4\n5");
     host.sh("wait nobody").fails().complains("nobody");
 }
 
@@ -173,7 +173,7 @@ fn exec_runs_beside() {
         host.sh("exec box test -e /tmp/detached").succeeded()
     });
     host.sh("stop -t 0 box").ok();
-    host.sh("exec box true").fails().complains("box");
+    host.sh("exec box true").fails().complains("not running");
     host.sh("exec nobody true").fails().complains("nobody");
 }
 

@@ -50,7 +50,7 @@ fn built_in() {
 #[test]
 fn a_runtime_that_is_not_there_is_told_at_the_start() {
     let Some(host) = Host::with(Options { no_daemon: true, ..Options::default() }) else { return };
-    run(&mut host.rswarm_command(["daemon", "--oci-runtime", "/no/such/runtime"]))
+    run(&mut host.rooted_command(["daemon", "--oci-runtime", "/no/such/runtime"]))
         .fails()
         .complains("/no/such/runtime");
 }

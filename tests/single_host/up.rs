@@ -20,7 +20,7 @@ fn up_starts_a_daemon_where_none_runs() {
     let Some(host) = Host::with(Options { no_daemon: true, ..Options::default() }) else { return };
     let file = host.write("a.yaml", &format!("services:\n  web: {}\n", service("")));
     // no image can be had here, so `up` fails, but the daemon is there and says so
-    let out = host.rswarm(["up", "-p", "a", "-f", &file]).fails();
+    let out = e2e::run(&mut host.rooted_command(["up", "-p", "a", "-f", &file])).fails();
     assert!(out.stderr.contains("daemon"), "{out}");
     host.import_busybox();
     host.rswarm(["up", "-p", "a", "-f", &file]).ok();

@@ -143,12 +143,24 @@ impl Host {
         command
     }
 
-    /// `rswarm` with this host's global options and these words, not yet run.
+    /// `rswarm` with these words, to this host's daemon, not yet run. It never starts a daemon of its own.
     pub fn rswarm_command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
+        let mut command = self.command(binary());
+        command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(words);
+        command
+    }
+
+    /// The same by this host's roots: how the daemon is started, and a client that starts one if none runs.
+    pub fn rooted_command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
         let mut command = self.command(binary());
         command.arg("--data-root").arg(self.data()).arg("--run-root").arg(self.run_root());
         command.arg("--cgroup-parent").arg(&self.name).args(words);
         command
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> PathBuf {
+        self.run_root().join("rswarm.sock")
     }
 
     /// Runs `rswarm` with these words.
@@ -225,12 +237,12 @@ impl Host {
     pub fn start_daemon(&self) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let level = if self.options.quiet { "info" } else { "info,daemon=debug" };
-        let mut command = self.rswarm_command(["daemon", "--log-level", level]);
+        let mut command = self.rooted_command(["daemon", "--log-level", level]);
         command.args(&self.options.daemon).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut daemon = self.daemon.lock().unwrap();
         assert!(daemon.is_none(), "the daemon runs already");
         let child = daemon.insert(command.spawn().unwrap());
-        let socket = self.run_root().join("rswarm.sock");
+        let socket = self.socket();
         eventually(&format!("the daemon listens; its log: {}", self.log_tail()), Duration::from_secs(20), || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {}; its log:\n{}", ended.unwrap(), self.log_tail());
