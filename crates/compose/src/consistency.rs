@@ -156,7 +156,7 @@ fn subnets(context: &mut Context, project: &Checked<'_>) {
             };
             if let Some((other, whose, place)) = seen.iter().find(|(other, ..)| other.overlaps(&subnet)) {
                 let message = format!("the subnet `{subnet}` of network `{key}` overlaps `{other}` of `{whose}`");
-                context.error_two("RS0514", node.place(), message, ("the other subnet", place.place()), None);
+                context.error_pair("RS0514", (node.place(), place.place()), message, "the other subnet");
             }
             inside(context, pool, &subnet, &path);
             seen.push((subnet, key.clone(), node.clone_places()));
@@ -189,7 +189,7 @@ fn container_names(context: &mut Context, services: &Map) {
         let Some(text) = node.as_text() else { continue };
         if let Some((other, first)) = seen.insert(text, (name, node)) {
             let message = format!("services `{other}` and `{name}` both want the container name `{text}`");
-            context.error_two("RS0510", node.place(), message, ("first used", first.place()), None);
+            context.error_pair("RS0510", (node.place(), first.place()), message, "first used");
         }
     }
 }

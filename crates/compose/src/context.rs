@@ -112,6 +112,12 @@ impl Context {
         self.report(diagnostic, at);
     }
 
+    /// An error about two places of the same rank: the later one is pointed at.
+    pub(crate) fn error_pair(&mut self, code: &str, (one, two): (At, At), message: impl Into<String>, note: &str) {
+        let (first, second) = if one <= two { (one, two) } else { (two, one) };
+        self.error_two(code, second, message, (note, first), None);
+    }
+
     fn chain(&self, node: &Node) -> Vec<(String, Span)> {
         let mut chain = Vec::new();
         let mut step = node.via.as_deref();

@@ -154,7 +154,11 @@ fn object(fields: &'static [Field], mut node: Node) -> Option<Node> {
             let tag = if entry.tag == Tag::Hidden { Tag::Hidden } else { Tag::Extra };
             return Some((name, Node { tag, ..entry }));
         };
-        let finished = value(&field.kind, entry)?;
+        let place = Node { tag: Tag::Hidden, ..entry.clone_places() };
+        let Some(finished) = value(&field.kind, entry) else {
+            // it was said, if wrongly: the checks that follow need not miss it
+            return Some((name, place));
+        };
         let kept = field.keep && finished.value != Value::Null;
         (kept || !says_nothing(&field.kind, &finished)).then_some((name, finished))
     };

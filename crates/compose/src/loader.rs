@@ -37,6 +37,8 @@ pub(crate) struct Loader<'a> {
     documents: BTreeMap<String, Arc<Vec<Node>>>,
     /// Services of files that others extend, by path.
     bases: BTreeMap<String, Arc<Map>>,
+    /// Services (file and name) of circles that were told.
+    circles: BTreeSet<(String, String)>,
     /// Variables that were told to be unset.
     unset: BTreeSet<String>,
     /// Files read so far.
@@ -56,7 +58,15 @@ impl<'a> Loader<'a> {
     /// A loader that has read nothing.
     pub(crate) fn new(input: &'a Input<'a>) -> Self {
         let context = Context::new(&input.cwd);
-        Loader { input, context, documents: BTreeMap::new(), bases: BTreeMap::new(), unset: BTreeSet::new(), reads: 0 }
+        Loader {
+            input,
+            context,
+            documents: BTreeMap::new(),
+            bases: BTreeMap::new(),
+            circles: BTreeSet::new(),
+            unset: BTreeSet::new(),
+            reads: 0,
+        }
     }
 
     /// The tree of some files: merged, in its one form, paths absolute.

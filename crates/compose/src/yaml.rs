@@ -87,7 +87,16 @@ fn syntax(at: &At, text: &str, error: &ScanError) -> Problem {
     if line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
         return problem.hint("indent with spaces; YAML does not allow tabs there");
     }
-    problem
+    let advice = [
+        ("mapping values are not allowed", "a line above may lack its colon, or a text with `: ` in it needs quotes"),
+        ("unexpected end of stream", "the quote that opens here is never closed"),
+        ("unknown anchor", "an anchor (`&name`) must stand above its aliases (`*name`)"),
+        ("did not find expected", "brackets, commas or indentation do not fit together here or a line above"),
+    ];
+    match advice.iter().find(|(part, _)| error.info().contains(part)) {
+        Some((_, hint)) => problem.hint(*hint),
+        None => problem,
+    }
 }
 
 /// A list or mapping that is being read.
@@ -322,7 +331,8 @@ impl Builder {
         for source in sources {
             let place = source.place();
             let Value::Map(entries) = source.value else {
-                let problem = Problem::new("RS0106", place, "`<<` takes a mapping or a list of mappings");
+                let mut problem = Problem::new("RS0106", place, "`<<` takes a mapping or a list of mappings");
+                problem.other = Some(("merged".to_owned(), at));
                 self.problems.push(problem.hint("write `<<: *anchor` where the anchor is on a mapping"));
                 continue;
             };

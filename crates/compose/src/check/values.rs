@@ -384,7 +384,10 @@ pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, 
         _ => return,
     };
     if let Err(reason) = result {
-        let message = format!("{path}: `{}` is no {what}: {reason}", shorten(text));
+        let message = match form {
+            Form::Port => format!("{path}: {reason}"),
+            _ => format!("{path}: `{}` is no {what}: {reason}", shorten(text)),
+        };
         context.error_on(code, node, message, Some(hint.to_owned()));
     }
 }

@@ -66,7 +66,7 @@ fn one<'a>(
         } else {
             format!("services `{}` and `{name}` both publish port {low}/{protocol}", other.service)
         };
-        context.error_two("RS0511", place, message, ("first published", other.at), None);
+        context.error_pair("RS0511", (place, other.at), message, "first published");
     }
     wishes.push(Wish { service: name, host_ip, at: place });
 }

@@ -3,6 +3,7 @@
 use super::{Checked, undefined};
 use crate::context::Context;
 use crate::names::did_you_mean;
+use crate::schema;
 use crate::tree::{At, Node};
 use std::collections::BTreeMap;
 
@@ -24,7 +25,12 @@ fn key_place(node: &Node) -> Node {
 
 fn source(context: &mut Context, name: &str, service: &Node) {
     let build = service.get("build");
-    if service.get("image").is_none() && build.is_none() && service.get("provider").is_none() {
+    let said = ["image", "build", "provider"];
+    let known = |name: &String| name.starts_with("x-") || schema::find(schema::SERVICE, name).is_some();
+    let map = service.as_map();
+    // a key that nobody knows may well have been meant as the image; it is told already
+    let unsaid = map.is_some_and(|map| !said.iter().any(|key| map.contains_key(key)) && map.keys().all(known));
+    if unsaid {
         let message = format!("service `{name}` has neither an `image` nor a `build`");
         context.error_on("RS0501", &key_place(service), message, Some("add `image:`".to_owned()));
     }
@@ -256,7 +262,7 @@ fn mounts(context: &mut Context, name: &str, service: &Node) {
     for (target, at) in tmpfs.chain(volumes) {
         if let Some(first) = seen.insert(target.clone(), at) {
             let message = format!("service `{name}` mounts two things at `{target}`");
-            context.error_two("RS0512", at, message, ("first mounted", first), None);
+            context.error_pair("RS0512", (at, first), message, "first mounted");
         }
     }
 }

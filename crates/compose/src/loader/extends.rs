@@ -37,20 +37,29 @@ impl Loader<'_> {
         let step = (file.to_owned(), name.to_owned());
         if trail.contains(&step) || trail.len() > MAX_CHAIN {
             trail.push(step);
+            let told = trail.iter().any(|step| self.circles.contains(step));
+            self.circles.extend(trail.iter().cloned());
             let chain: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
             let message = format!("services extend each other in a circle: {}", chain.join(" -> "));
-            self.context.error_on("RS0402", &extends, message, Some("take one `extends` out".to_owned()));
+            if !told {
+                self.context.error_on("RS0402", &extends, message, Some("take one `extends` out".to_owned()));
+            }
             return None;
         }
         trail.push(step);
         let target = extends.get_text("service")?.to_owned();
-        let mut base = match extends.get_text("file") {
+        let place = extends.get("service").map_or(extends.place(), Node::place);
+        let note = format!("inherited by `{name}` through `extends`");
+        let via = Arc::new(Via { note, at: place, before: None });
+        let base = match extends.get_text("file") {
             None => {
                 if !services.contains_key(&target) {
                     self.no_base(&extends, name, &target, services, None);
                     return None;
                 }
-                self.extend(&target, services, file, scope, trail)?
+                let mut base = self.extend(&target, services, file, scope, trail)?;
+                base.came_via(&via);
+                base
             }
             Some(other) => {
                 let other = self.absolute(other, &scope.folder);
@@ -60,7 +69,7 @@ impl Loader<'_> {
                     return None;
                 }
                 let inner = Scope { folder: parent(&other).to_owned(), env: scope.env.clone() };
-                self.extend_checked(&target, &bases, &other, &inner, trail)?
+                self.extend_checked((&target, &via), &bases, &other, &inner, trail)?
             }
         };
         if let Some(map) = service.as_map_mut() {
@@ -69,28 +78,26 @@ impl Loader<'_> {
         if base.as_map().is_none() {
             return Some(service);
         }
-        let place = extends.get("service").map_or(extends.place(), Node::place);
-        let note = format!("inherited by `{name}` through `extends`");
-        base.came_via(&Arc::new(Via { note, at: place, before: None }));
         Some(merge::extend(base, service))
     }
 
     /// A base in another file: only what is used is checked.
     fn extend_checked(
         &mut self,
-        name: &str,
+        (name, via): (&str, &Arc<Via>),
         services: &Map,
         file: &str,
         scope: &Scope,
         trail: &mut Vec<Step>,
     ) -> Option<Node> {
+        let mut services = services.clone();
+        services.get_mut(name)?.came_via(via);
         let services_path = Path::Root.key("services");
         Check { context: &mut self.context, partial: true }.value(
             &Kind::Object(SERVICE),
             services.get(name)?,
             &services_path.key(name),
         );
-        let mut services = services.clone();
         let base = Base { folder: &scope.folder, home: self.home() };
         for service in services.values_mut() {
             canon::value(&Kind::Object(SERVICE), service);

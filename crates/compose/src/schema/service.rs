@@ -123,7 +123,7 @@ const PORT: &[Field] = &[
     field("name", Kind::Text).meaningless("only tools read it"),
     field("mode", Kind::Text),
     field("host_ip", Kind::Text),
-    field("target", Kind::Whole(0, 65535)),
+    field("target", Kind::Whole(0, 65535)).keep(),
     field("published", Kind::TextOrWhole),
     field("protocol", Kind::Text),
     field("app_protocol", Kind::Text).meaningless("only tools read it"),
