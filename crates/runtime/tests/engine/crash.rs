@@ -118,6 +118,8 @@ pub(crate) async fn a_hundred_at_once(with: With) {
     let largest = memory.iter().max().copied().unwrap_or(0);
     let all: u64 = memory.iter().sum();
     eprintln!("private memory of a shim: {} KiB on average, {largest} KiB at most", all / memory.len() as u64);
+    // One and a half MiB is the most that a shim may have for itself; the nursery is among these.
+    assert!(largest <= 1536, "{memory:?}");
     let begun = Instant::now();
     let mut removals = tokio::task::JoinSet::new();
     for number in 0..100 {

@@ -1,6 +1,7 @@
 //! The engine with real containers, over the built-in runtime and those that are installed. Needs root
 //! and busybox-static.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "times and sizes are for whoever looks")]
 
 mod crash;
 mod life;
