@@ -266,15 +266,17 @@ pub(crate) fn space(locals: &BTreeMap<TaskId, Local>, task: TaskId) -> Space {
     Space::Lost(at)
 }
 
-/// The namespace that a task needs: the one that it runs in, else the one that it is to run in.
+/// The namespace that a task needs: the one that it runs in, else its own. One that waits for another's
+/// does not keep that in being.
 fn needed_space(locals: &BTreeMap<TaskId, Local>, local: &Local, goal: Goal) -> Option<TaskId> {
     if !holds(local, goal) {
         return None;
     }
-    let runs_in = local.space.filter(|_| local.may_run());
-    match (runs_in, space(locals, local.id)) {
-        (Some(owner), _) | (None, Space::Of(owner)) => Some(owner),
-        (None, Space::Host | Space::Lost(_)) => None,
+    let runs = local.may_run();
+    match space(locals, local.id) {
+        _ if runs && local.space.is_some() => local.space,
+        Space::Of(owner) if runs || owner == local.id => Some(owner),
+        Space::Of(_) | Space::Host | Space::Lost(_) => None,
     }
 }
 
