@@ -30,6 +30,12 @@ pub(crate) async fn open(
         if !state.services.iter().any(|service| service.spec.stack.as_ref() == Some(stack)) {
             return Err(failure::not_found(format!("there is no stack `{stack}`")));
         }
+        let is_there = |key: &&String| {
+            state.services.iter().any(|it| it.spec.stack.as_ref() == Some(stack) && it.spec.key == **key)
+        };
+        if let Some(unknown) = services.iter().find(|key| !is_there(key)) {
+            return Err(failure::not_found(format!("stack {stack} has no service `{unknown}`")));
+        }
         tasks.extend(of_stack(&state, stack, &services));
     }
     let mut sources = Vec::new();
