@@ -13,7 +13,7 @@ fn two_hundred_containers() {
     let up = host.up("many", &text).ok();
     assert_eq!(host.sh("ps -q").ok().lines().len(), 201);
     let answers = host.rswarm(["exec", "many-client-1", "sh", "-c", "nslookup tasks.many | grep -c '^Address'"]).ok();
-    assert!(answers.text().parse::<u32>().unwrap() >= 200, "{answers}");
+    assert!(answers.text().parse::<u32>().unwrap() >= 20, "a datagram holds some thirty: {answers}");
     // all of them survive, and the new daemon knows all of them
     host.kill_daemon();
     host.start_daemon();

@@ -17,8 +17,8 @@ impl Census {
         let others = processes(name, dir).into_iter().filter(|(_, words)| !lasting(words));
         found.extend(others.map(|(_, words)| format!("process {words}")));
         found.extend(mounts(dir).into_iter().map(|path| format!("mount {}", path.display())));
-        // the parent itself is the daemon's and stays
-        let cgroups = cgroups(name).into_iter().filter(|path| !path.ends_with(name));
+        // the parent itself and that of the shims are the daemon's and stay
+        let cgroups = cgroups(name).into_iter().filter(|path| !path.ends_with(name) && !path.ends_with("shims"));
         found.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         found.extend(lines(name, "ip", &["-o", "link"]).into_iter().map(|line| format!("link {}", link(&line))));
         found.extend(lines(name, "ip", &["rule"]).into_iter().map(|line| format!("rule {line}")));
@@ -60,9 +60,9 @@ impl Census {
     }
 }
 
-/// The daemon and netd come when they are needed and stay.
+/// The daemon, netd and the process that shims are born from come when they are needed and stay.
 fn lasting(words: &str) -> bool {
-    words.split(' ').any(|word| word == "daemon" || word == "netd")
+    words.split(' ').any(|word| ["daemon", "netd", "nursery"].contains(&word))
 }
 
 /// Processes that name the host's folder, and those in its cgroups.

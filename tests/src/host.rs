@@ -140,6 +140,8 @@ impl Host {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command.current_dir(self.work()).env_remove("RSWARM_HOST").env("NO_COLOR", "1");
+        // never the credentials of whoever runs the tests
+        command.env("DOCKER_CONFIG", self.work().join("docker"));
         command
     }
 
