@@ -131,7 +131,8 @@ impl Hands {
             Ok(create) => create,
             Err(error) => return Err(refuse(guest, error)),
         };
-        self.attach(&mut guest, launch.task).await;
+        let first = self.daemon.engine.attach(launch.task);
+        self.attach(&mut guest, launch.task, first).await;
         let options = options(&launch, guest.as_ref(), None);
         let slot = self.slots.acquire().await;
         let started = self.daemon.engine.create_and_start(create, options).await;
@@ -141,7 +142,8 @@ impl Hands {
 
     async fn start(&self, launch: Launch) -> Done {
         let mut guest = self.meet(&launch);
-        self.attach(&mut guest, launch.task).await;
+        let next = self.daemon.engine.attach_next(launch.task);
+        self.attach(&mut guest, launch.task, next).await;
         let options = options(&launch, guest.as_ref(), Some(self.net_mode(launch.net)));
         let slot = self.slots.acquire().await;
         let started = self.daemon.engine.start(launch.task, options).await;
@@ -159,9 +161,14 @@ impl Hands {
     }
 
     /// Opens the client's session before the start, so that it sees the first byte.
-    async fn attach(&self, guest: &mut Option<Guest>, task: TaskId) {
+    async fn attach(
+        &self,
+        guest: &mut Option<Guest>,
+        task: TaskId,
+        session: impl Future<Output = Result<Session, EngineError>>,
+    ) {
         if let Some(guest) = guest {
-            match self.daemon.engine.attach(task).await {
+            match session.await {
                 Ok(session) => guest.session = Some((session, self.daemon.rendezvous.drain(task))),
                 Err(error) => tracing::debug!(%task, "attach before the start: {error}"),
             }
