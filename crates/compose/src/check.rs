@@ -47,12 +47,15 @@ pub(crate) struct Check<'a> {
     pub(crate) context: &'a mut Context,
     /// Other files may add what is missing here.
     pub(crate) partial: bool,
+    /// Texts may still hold variables, which could become anything.
+    pub(crate) templates: bool,
 }
 
 impl Check<'_> {
     /// Reports what is wrong with `node`, which should be a `kind`.
     pub(crate) fn value(&mut self, kind: &Kind, node: &Node, path: &Path<'_>) {
-        if node.tag == Tag::Reset {
+        let open = self.templates && node.as_text().is_some_and(|text| text.contains('$'));
+        if node.tag == Tag::Reset || open {
             return;
         }
         match kind {

@@ -40,7 +40,7 @@ pub const ALL: &[Code] = &[
     code(
         "RS0103",
         "the file is too large, too deep, or repeats itself too often",
-        "Files are bounded at 16 MiB, 100 levels, and 400,000 values that aliases repeat, so that a hostile file \
+        "Files are bounded at 16 MiB, 100 levels, and 400,000 values that aliases repeat (500,000 for `extends`), so that a hostile file \
          can't use up the machine. No real Compose file comes near.",
     ),
     code(

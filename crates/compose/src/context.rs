@@ -6,6 +6,10 @@ use model::diagnostic::{Diagnostic, Severity, Span};
 /// More diagnostics than this help nobody.
 const MAX_DIAGNOSTICS: usize = 200;
 
+/// Most bytes that may come from files and variables, all uses counted: what a hostile project can
+/// make of small files ends here.
+const MAX_BYTES: usize = 96 << 20;
+
 /// A text that places point into.
 #[derive(Debug, Clone)]
 struct Text {
@@ -20,6 +24,8 @@ struct Text {
 pub(crate) struct Context {
     texts: Vec<Text>,
     found: Vec<(At, Diagnostic)>,
+    /// Bytes that came from files and variables.
+    spent: usize,
     /// Working folder, to show short names.
     cwd: String,
 }
@@ -52,6 +58,12 @@ impl Context {
             column: at.column,
             length: at.length.max(1),
         })
+    }
+
+    /// Counts bytes that came from a file or a variable; false when it is too much.
+    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
+        self.spent = self.spent.saturating_add(bytes);
+        self.spent <= MAX_BYTES
     }
 
     fn line(&self, at: At) -> Option<String> {

@@ -12,7 +12,13 @@ use crate::{short, units};
 /// The finished form of a value; `None` when there is nothing to say. Values that failed their
 /// checks are left out.
 pub(crate) fn value(kind: &Kind, mut node: Node) -> Option<Node> {
+    let open = node.as_text().is_some_and(|text| text.contains('$'));
     let finished = match kind {
+        // a variable that was not filled in, because nobody wanted that; else it failed its check
+        Kind::Flag | Kind::Whole(..) | Kind::Number | Kind::Bytes | Kind::TextBytes | Kind::Short(..) if open => {
+            return Some(node);
+        }
+        Kind::Duration | Kind::FileMode | Kind::Count | Kind::External if open => return Some(node),
         Kind::Text | Kind::Choice(_) => return node.as_text().is_some().then_some(node),
         Kind::Flag | Kind::External => Value::Bool(node.as_bool().or_else(|| node.as_text().and_then(flag))?),
         Kind::Whole(..) => Value::Int(whole(&node)?),

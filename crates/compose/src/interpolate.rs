@@ -153,8 +153,13 @@ pub(crate) enum Finding {
     Unset(Node, String),
 }
 
-/// Fills in every text of a tree.
-pub(crate) fn tree(node: &mut Node, lookup: Lookup<'_>, findings: &mut Vec<Finding>) {
+/// Fills in every text of a tree; `spend` counts the bytes that were made and says when to stop.
+pub(crate) fn tree(
+    node: &mut Node,
+    lookup: Lookup<'_>,
+    spend: &mut dyn FnMut(usize) -> bool,
+    findings: &mut Vec<Finding>,
+) {
     match &mut node.value {
         Value::Text(text) if text.contains('$') => {
             let mut unset = BTreeSet::new();
@@ -163,12 +168,13 @@ pub(crate) fn tree(node: &mut Node, lookup: Lookup<'_>, findings: &mut Vec<Findi
                 findings.push(Finding::Unset(node.clone(), name));
             }
             match result {
-                Ok(filled) => replace(node, filled),
+                Ok(filled) if spend(filled.len()) => replace(node, filled),
+                Ok(_) => findings.push(Finding::Failed(node.clone(), TemplateError::TooLarge)),
                 Err(error) => findings.push(Finding::Failed(node.clone(), error)),
             }
         }
-        Value::List(items) => items.iter_mut().for_each(|item| tree(item, lookup, findings)),
-        Value::Map(map) => map.values_mut().for_each(|item| tree(item, lookup, findings)),
+        Value::List(items) => items.iter_mut().for_each(|item| tree(item, lookup, spend, findings)),
+        Value::Map(map) => map.values_mut().for_each(|item| tree(item, lookup, spend, findings)),
         _ => {}
     }
 }

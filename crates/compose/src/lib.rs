@@ -42,7 +42,8 @@ pub use project::{Loaded, Project};
 pub use render::render;
 
 /// Loads the project that `input` describes. Never fails: what is wrong is in
-/// [`Loaded::diagnostics`], all of it, and [`Loaded::stack`] is `None` when any of it is an error.
+/// [`Loaded::diagnostics`], all of it, and [`Loaded::stack`] is `None` when any of it is an error (or
+/// when variables or defaults were to be left out).
 pub fn load(input: &Input<'_>) -> Loaded {
     pipeline::run(input)
 }

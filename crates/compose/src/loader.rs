@@ -35,8 +35,12 @@ pub(crate) struct Loader<'a> {
     pub(crate) context: Context,
     /// Documents by path, as parsed.
     documents: BTreeMap<String, Arc<Vec<Node>>>,
-    /// Services of files that others extend, by path.
+    /// Services of files that others extend, by path; as written, with variables filled in.
     bases: BTreeMap<String, Arc<Map>>,
+    /// Services of such files with what they extend themselves, by path and name.
+    extended: BTreeMap<(String, String), Node>,
+    /// Values that `extends` copied.
+    copied: usize,
     /// Services (file and name) of circles that were told.
     circles: BTreeSet<(String, String)>,
     /// Variables that were told to be unset.
@@ -63,6 +67,8 @@ impl<'a> Loader<'a> {
             context,
             documents: BTreeMap::new(),
             bases: BTreeMap::new(),
+            extended: BTreeMap::new(),
+            copied: 0,
             circles: BTreeSet::new(),
             unset: BTreeSet::new(),
             reads: 0,
@@ -107,7 +113,12 @@ impl<'a> Loader<'a> {
         }
         self.interpolate(&mut node, &scope.env);
         let extends = has_extends(&node);
-        Check { context: &mut self.context, partial: partial || extends }.value(&Kind::Object(TOP), &node, &Path::Root);
+        let templates = !self.input.options.interpolate;
+        Check { context: &mut self.context, partial: partial || extends, templates }.value(
+            &Kind::Object(TOP),
+            &node,
+            &Path::Root,
+        );
         canon::value(&Kind::Object(TOP), &mut node);
         let top = node.as_map_mut()?;
         top.remove("version");
@@ -126,7 +137,8 @@ impl<'a> Loader<'a> {
             return;
         }
         let mut findings = Vec::new();
-        interpolate::tree(node, &|name| env.get(name).cloned(), &mut findings);
+        let mut spend = |bytes| self.context.spend(bytes);
+        interpolate::tree(node, &|name| env.get(name).cloned(), &mut spend, &mut findings);
         for finding in findings {
             self.finding(finding);
         }
@@ -154,7 +166,7 @@ impl<'a> Loader<'a> {
                 self.context.error_on("RS0202", &node, message, Some(hint));
             }
             Finding::Failed(node, TemplateError::TooLarge) => {
-                let message = "this template is nested too deeply, or its result is too long";
+                let message = "this template is nested too deeply, or the results are too long";
                 self.context.error_on("RS0206", &node, message, None);
             }
         }

@@ -207,6 +207,10 @@ fn read_into(
             return false;
         }
     };
+    if !context.spend(bytes.len()) {
+        context.error_on("RS0205", node, format!("`{path}`: the files of this project are too large together"), None);
+        return false;
+    }
     let text = String::from_utf8_lossy(&bytes);
     if style.raw {
         found.extend(dotenv::raw(&text));

@@ -118,7 +118,7 @@ fn normalized(
         let checked = Checked { services: &services, inactive, top: &finished };
         consistency::check(context, &checked);
     }
-    if input.options.normalize {
+    if input.options.normalize && input.options.interpolate {
         normalize::prune(&mut finished, &services);
     }
     // extensions of the whole file are part of its JSON, unlike others

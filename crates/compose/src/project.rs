@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 pub struct Loaded {
     /// The normalised project, as far as it could be read.
     pub project: Option<Project>,
-    /// What to apply; `None` when there was an error.
+    /// What to apply; `None` when there was an error, or when the options ask for less than that.
     pub stack: Option<StackSpec>,
     /// Errors and warnings in the order of the files.
     pub diagnostics: Vec<Diagnostic>,

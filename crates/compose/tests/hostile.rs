@@ -67,6 +67,25 @@ fn large_files_are_read_or_refused() {
 }
 
 #[test]
+fn small_files_can_not_become_large_projects() {
+    let find = |files: &[(&str, &[u8])]| {
+        let loaded = load_all(files);
+        loaded.diagnostics.into_iter().map(|d| d.code).collect::<std::collections::BTreeSet<_>>()
+    };
+    let env = format!("A={}\n", "x".repeat(1 << 20));
+    let uses: String = (0..2000).map(|n| format!("  s{n}: {{image: i, hostname: '$A'}}\n")).collect();
+    let text = format!("services:\n{uses}");
+    assert!(find(&[("compose.yaml", text.as_bytes()), (".env", env.as_bytes())]).contains("RS0206"));
+    let uses: String = (0..2000).map(|n| format!("  s{n}: {{image: i, env_file: .env}}\n")).collect();
+    let text = format!("services:\n{uses}");
+    assert!(find(&[("compose.yaml", text.as_bytes()), (".env", env.as_bytes())]).contains("RS0205"));
+    let labels: String = (0..3000).map(|n| format!("l{n}: x, ")).collect();
+    let uses: String = (0..3000).map(|n| format!("  s{n}: {{extends: {{file: b.yaml, service: b}}}}\n")).collect();
+    let (text, base) = (format!("services:\n{uses}"), format!("services: {{b: {{image: i, labels: {{{labels}}}}}}}"));
+    assert!(find(&[("compose.yaml", text.as_bytes()), ("b.yaml", base.as_bytes())]).contains("RS0103"));
+}
+
+#[test]
 fn odd_bytes_are_told() {
     assert_eq!(codes(b"services: \xff\xfe"), ["RS0100"]);
     assert_eq!(codes(b""), ["RS0109"]);
@@ -130,7 +149,7 @@ fn two_thousand_services_load_quickly() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -442,3 +442,27 @@ fn config_prints_what_loads_to_the_same() {
     assert_eq!(project.hash("web"), again.project.unwrap().hash("web"));
     assert_eq!(project.hash("no"), None);
 }
+
+#[test]
+fn variables_may_be_left_as_they_are() {
+    let text = "
+services:
+  web:
+    image: i:${TAG}
+    ports: ['${PORT}:80', '81:81']
+    volumes: ['${DATA}:/data', 'named:/n']
+    privileged: ${YES}
+    mem_limit: $MEM
+    deploy: {replicas: \"${N}\"}
+    healthcheck: {test: x, interval: \"${I}\"}
+volumes: {named: {}}
+";
+    let loaded = load_with(text, &[], |input| input.options.interpolate = false);
+    let shown: String = loaded.diagnostics.iter().map(render).collect();
+    assert!(loaded.diagnostics.is_empty() && loaded.stack.is_none(), "{shown}");
+    let yaml = loaded.project.unwrap().to_yaml();
+    for part in ["i:${TAG}", "${PORT}:80", "${DATA}", "${YES}", "$MEM", "${N}", "${I}", "named"] {
+        assert!(yaml.contains(part), "{part} in\n{yaml}");
+    }
+    assert!(!yaml.contains("$$"));
+}

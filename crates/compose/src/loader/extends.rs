@@ -12,8 +12,33 @@ use std::sync::Arc;
 /// Longest chain of services that extend each other.
 const MAX_CHAIN: usize = 50;
 
-/// A step of a chain: file, service, place of its `extends`.
+/// Most values that `extends` may copy, all services together.
+const MAX_COPIED: usize = 500_000;
+
+/// A step of a chain: file and service.
 type Step = (String, String);
+
+fn inherited(name: &str, extends: &Node) -> Arc<Via> {
+    let at = extends.get("service").map_or(extends.place(), Node::place);
+    Arc::new(Via { note: format!("inherited by `{name}` through `extends`"), at, before: None })
+}
+
+/// Where the other services of a service's file are.
+#[derive(Clone, Copy)]
+enum Home<'s> {
+    /// In the document that is being read, in their one form.
+    Document(&'s Map, &'s str),
+    /// In another file.
+    File(&'s str),
+}
+
+impl Home<'_> {
+    fn file(&self) -> &str {
+        match self {
+            Home::Document(_, file) | Home::File(file) => file,
+        }
+    }
+}
 
 impl Loader<'_> {
     /// Resolves every `extends` of a document.
@@ -23,7 +48,8 @@ impl Loader<'_> {
             if service.get("extends").is_none() {
                 continue;
             }
-            let extended = self.extend(name, &services, file, scope, &mut Vec::new());
+            let home = Home::Document(&services, file);
+            let extended = self.extend(name, service.clone(), home, scope, &mut Vec::new());
             if let (Some(extended), Some(entries)) = (extended, top.get_mut("services").and_then(Node::as_map_mut)) {
                 entries.insert(name.clone(), extended);
             }
@@ -31,79 +57,101 @@ impl Loader<'_> {
     }
 
     /// A service with what it extends below it; `None` when that can't be.
-    fn extend(&mut self, name: &str, services: &Map, file: &str, scope: &Scope, trail: &mut Vec<Step>) -> Option<Node> {
-        let mut service = services.get(name)?.clone();
+    fn extend(
+        &mut self,
+        name: &str,
+        mut service: Node,
+        home: Home<'_>,
+        scope: &Scope,
+        trail: &mut Vec<Step>,
+    ) -> Option<Node> {
         let Some(extends) = service.get("extends").cloned() else { return Some(service) };
-        let step = (file.to_owned(), name.to_owned());
+        let step = (home.file().to_owned(), name.to_owned());
         if trail.contains(&step) || trail.len() > MAX_CHAIN {
             trail.push(step);
-            let told = trail.iter().any(|step| self.circles.contains(step));
-            self.circles.extend(trail.iter().cloned());
-            let chain: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
-            let message = format!("services extend each other in a circle: {}", chain.join(" -> "));
-            if !told {
-                self.context.error_on("RS0402", &extends, message, Some("take one `extends` out".to_owned()));
-            }
+            self.circle(&extends, trail);
             return None;
         }
         trail.push(step);
-        let target = extends.get_text("service")?.to_owned();
-        let place = extends.get("service").map_or(extends.place(), Node::place);
-        let note = format!("inherited by `{name}` through `extends`");
-        let via = Arc::new(Via { note, at: place, before: None });
-        let base = match extends.get_text("file") {
-            None => {
-                if !services.contains_key(&target) {
-                    self.no_base(&extends, name, &target, services, None);
-                    return None;
-                }
-                let mut base = self.extend(&target, services, file, scope, trail)?;
-                base.came_via(&via);
-                base
-            }
-            Some(other) => {
+        let target = extends.get_text("service")?;
+        let base = match (extends.get_text("file"), home) {
+            (Some(other), _) => {
                 let other = self.absolute(other, &scope.folder);
-                let bases = self.bases(&other, scope, &extends)?;
-                if !bases.contains_key(&target) {
-                    self.no_base(&extends, name, &target, &bases, Some(&other));
-                    return None;
-                }
-                let inner = Scope { folder: parent(&other).to_owned(), env: scope.env.clone() };
-                self.extend_checked((&target, &via), &bases, &other, &inner, trail)?
+                self.base_in_file(target, &other, name, &extends, scope, trail)
             }
+            (None, Home::File(file)) => self.base_in_file(target, file, name, &extends, scope, trail),
+            (None, Home::Document(services, _)) => match services.get(target) {
+                Some(base) => self.extend(target, base.clone(), home, scope, trail),
+                None => {
+                    self.no_base(&extends, name, target, services, None);
+                    None
+                }
+            },
         };
+        trail.pop();
+        let mut base = base?;
+        self.copied += base.size();
+        if self.copied > MAX_COPIED {
+            let message = format!("the `extends` of this project copy more than {MAX_COPIED} values");
+            self.context.error_on("RS0103", &extends, message, None);
+            return None;
+        }
         if let Some(map) = service.as_map_mut() {
             map.remove("extends");
         }
         if base.as_map().is_none() {
             return Some(service);
         }
+        base.came_via(&inherited(name, &extends));
         Some(merge::extend(base, service))
     }
 
-    /// A base in another file: only what is used is checked.
-    fn extend_checked(
+    fn circle(&mut self, extends: &Node, trail: &[Step]) {
+        let told = trail.iter().any(|step| self.circles.contains(step));
+        self.circles.extend(trail.iter().cloned());
+        if !told {
+            let chain: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
+            let message = format!("services extend each other in a circle: {}", chain.join(" -> "));
+            self.context.error_on("RS0402", extends, message, Some("take one `extends` out".to_owned()));
+        }
+    }
+
+    /// A service of another file, in its one form, with what it extends itself. Only what is used of
+    /// the file is checked, and only once.
+    fn base_in_file(
         &mut self,
-        (name, via): (&str, &Arc<Via>),
-        services: &Map,
+        target: &str,
         file: &str,
+        name: &str,
+        extends: &Node,
         scope: &Scope,
         trail: &mut Vec<Step>,
     ) -> Option<Node> {
-        let mut services = services.clone();
-        services.get_mut(name)?.came_via(via);
-        let services_path = Path::Root.key("services");
-        Check { context: &mut self.context, partial: true }.value(
-            &Kind::Object(SERVICE),
-            services.get(name)?,
-            &services_path.key(name),
-        );
-        let base = Base { folder: &scope.folder, home: self.home() };
-        for service in services.values_mut() {
-            canon::value(&Kind::Object(SERVICE), service);
-            base.service(service);
+        let key = (file.to_owned(), target.to_owned());
+        if let Some(known) = self.extended.get(&key) {
+            return Some(known.clone());
         }
-        self.extend(name, &services, file, scope, trail)
+        let services = self.bases(file, scope, extends)?;
+        let Some(service) = services.get(target) else {
+            self.no_base(extends, name, target, &services, Some(file));
+            return None;
+        };
+        let mut shown = service.clone();
+        shown.came_via(&inherited(name, extends));
+        let templates = !self.input.options.interpolate;
+        let section = Path::Root.key("services");
+        Check { context: &mut self.context, partial: true, templates }.value(
+            &Kind::Object(SERVICE),
+            &shown,
+            &section.key(target),
+        );
+        let mut service = service.clone();
+        canon::value(&Kind::Object(SERVICE), &mut service);
+        let inner = Scope { folder: parent(file).to_owned(), env: scope.env.clone() };
+        Base { folder: &inner.folder, home: self.home() }.service(&mut service);
+        let extended = self.extend(target, service, Home::File(file), &inner, trail)?;
+        self.extended.insert(key, extended.clone());
+        Some(extended)
     }
 
     /// The services of another file, with its variables filled in.

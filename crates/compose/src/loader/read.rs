@@ -58,6 +58,9 @@ impl Loader<'_> {
             ));
         }
         let bytes = self.input.source.read(path).map_err(|error| explain(&error))?;
+        if !self.context.spend(bytes.len()) {
+            return Err("the files of this project are too large together".to_owned());
+        }
         decode(bytes)
     }
 }
