@@ -10,7 +10,7 @@ fn files_with_owner_and_mode() {
         "services:
   app:
     image: {BUSYBOX}
-    command: sh -c 'stat -c \"%n %u %g %a\" /run/secrets/password /run/key /etc/app.conf; cat /run/secrets/password /run/key /etc/app.conf; exec sleep 10000'
+    command: sh -c 'stat -c \"%n %u %g %a\" /run/secrets/password /run/key /etc/app.conf; cat /run/secrets/password /run/key /etc/app.conf; echo; exec sleep 10000'
     stop_grace_period: 0s
     secrets:
       - password

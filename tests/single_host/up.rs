@@ -130,7 +130,9 @@ fn down_takes_everything_and_can_be_repeated() {
 fn down_honours_dependencies_in_reverse_and_stop_grace() {
     let Some(host) = Host::new() else { return };
     let trap = |name: &str| {
-        format!("sh -c 'trap \"sleep 0.3; date +%s%N > /out/{name}; exit 0\" TERM; while :; do sleep 0.05; done'")
+        format!(
+            "sh -c 'trap \"sleep 0.3; read t x < /proc/uptime; echo \\$$t > /out/{name}; exit 0\" TERM; while :; do sleep 0.05; done'"
+        )
     };
     let text = format!(
         "services:\n  db: {{image: {BUSYBOX}, command: {}, volumes: ['{out}:/out']}}\n  app: {{image: {BUSYBOX}, command: {}, volumes: ['{out}:/out'], depends_on: [db]}}\n",
@@ -140,7 +142,7 @@ fn down_honours_dependencies_in_reverse_and_stop_grace() {
     );
     host.up("order", &text).ok();
     host.down("order").ok();
-    let read = |name: &str| std::fs::read_to_string(host.work().join(name)).unwrap().trim().parse::<u128>().unwrap();
+    let read = |name: &str| std::fs::read_to_string(host.work().join(name)).unwrap().trim().parse::<f64>().unwrap();
     assert!(read("app") < read("db"), "app ended first");
 }
 
