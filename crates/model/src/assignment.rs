@@ -30,7 +30,7 @@ pub struct Assignment {
     /// Networks that those tasks need.
     pub networks: BTreeMap<NetworkId, Network>,
     /// Names of those networks: running and healthy tasks only.
-    pub zones: BTreeMap<NetworkId, Zone>,
+    pub zones: BTreeMap<NetworkId, Arc<Zone>>,
     /// Ports to publish here, with every backend that is running and healthy.
     pub ports: Vec<PublishedPort>,
     /// Volumes that those tasks mount (and that are not external).

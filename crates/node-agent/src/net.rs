@@ -80,7 +80,7 @@ impl Nets {
         }
         for (id, zone) in &assignment.zones {
             if wanted.networks.contains_key(id) {
-                wanted.zones.insert(*id, zone.clone());
+                wanted.zones.insert(*id, (**zone).clone());
             }
         }
         wanted.ports = self.ports(locals, assignment, &wanted.networks, goal);

@@ -113,10 +113,8 @@ fn new_task(cluster: &mut Cluster, new: &NewTask, at: Time) -> Result<(), String
 }
 
 fn edit_task(cluster: &mut Cluster, edit: &TaskEdit) -> Result<(), String> {
-    let Some(task) = cluster.tasks.get_mut(&edit.id) else {
-        return Err(format!("there is no task {}", edit.id));
-    };
-    edit_fields(Arc::make_mut(task), edit)
+    let edited = cluster.change_task(edit.id, |task| edit_fields(task, edit));
+    edited.unwrap_or_else(|| Err(format!("there is no task {}", edit.id)))
 }
 
 /// Sets what the edit names. What is wanted of a task, its attempt and what was seen of it only rise.

@@ -1,24 +1,23 @@
 //! What one node should be doing: complete, with a generation.
 
+mod desk;
 mod names;
+mod ports;
+mod stale;
 
-pub(crate) use names::Zones;
+pub(crate) use desk::Desk;
 
 use crate::cluster::{Cluster, TaskExt};
 use crate::plan::join_target;
 use crate::usage;
-use model::{
-    AssignedTask, Assignment, Desired, Endpoint, Generation, NetworkId, NodeId, PortMode, PortSpec, PublishedPort,
-    Service, Task,
-};
+use desk::Shared;
+use model::{AssignedTask, Assignment, Desired, Generation, NetworkId, NodeId, PortSpec, Task, Zone};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The assignment of a node. `zones` are up to date with the cluster.
-pub(crate) fn assign(cluster: &Cluster, term: u64, node: NodeId, zones: &Zones) -> Assignment {
-    let own: Vec<&Arc<Task>> =
-        cluster.tasks.values().filter(|task| task.node == Some(node) && is_assigned(task)).collect();
+/// The assignment of a node. `shared` is up to date with the cluster.
+fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assignment {
+    let own: Vec<&Arc<Task>> = cluster.tasks_on(node).filter(|task| is_assigned(task)).collect();
     let wanted: BTreeSet<NetworkId> = own
         .iter()
         .filter(|task| !task.has_ended())
@@ -31,8 +30,8 @@ pub(crate) fn assign(cluster: &Cluster, term: u64, node: NodeId, zones: &Zones) 
         node,
         tasks: BTreeMap::new(),
         networks,
-        zones: zones.of(&wanted),
-        ports: ports(cluster, node),
+        zones: wanted.iter().filter_map(|id| Some((*id, shared.zones.get(id)?.clone()))).collect(),
+        ports: ports::of_node(cluster, node, &own, shared),
         volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
@@ -87,55 +86,26 @@ fn needs(cluster: &Cluster, task: &Task, assignment: &mut Assignment) {
 }
 
 /// May it be sent traffic?
-pub(crate) fn serves(task: &Task) -> bool {
+fn serves(task: &Task) -> bool {
     task.desired == Desired::Running && !task.stopped_by_user && task.is_serving()
 }
 
-fn ports(cluster: &Cluster, node: NodeId) -> Vec<PublishedPort> {
-    let mut all = Vec::new();
-    for service in cluster.services.values().filter(|service| !service.spec.ports.is_empty()) {
-        if usage::holds_ports(cluster, service) {
-            of_service(cluster, service, node, &mut all);
-        }
-    }
-    all.sort();
-    all
-}
-
-fn of_service(cluster: &Cluster, service: &Service, node: NodeId, all: &mut Vec<PublishedPort>) {
-    let is_here = |task: &&Arc<Task>| task.node == Some(node) && task.is_live() && !task.has_ended();
-    let here = cluster.tasks_of(service.id).any(|task| is_here(&task));
-    for (index, (mode, (protocol, host_port, address))) in usage::published(service) {
-        if mode == PortMode::Host && !here {
-            continue;
-        }
-        let target = service.spec.ports.get(index).map_or(0, |port| port.target);
-        let behind = cluster.tasks_of(service.id).filter(|task| serves(task));
-        let behind = behind.filter(|task| mode == PortMode::Ingress || task.node == Some(node));
-        let backends = behind.filter_map(|task| Some((entrance(cluster, &task.endpoints)?.address, target))).collect();
-        let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
-        all.push(PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone() });
-    }
-}
-
-/// Where traffic from outside enters a task: its first network that is not internal.
-fn entrance<'e>(cluster: &Cluster, endpoints: &'e [Endpoint]) -> Option<&'e Endpoint> {
-    let open =
-        |endpoint: &&Endpoint| cluster.networks.get(&endpoint.network).is_some_and(|network| !network.spec.internal);
-    endpoints.iter().find(open).or(endpoints.first())
-}
-
 /// Do two assignments ask for the same? What was seen of tasks is no part of what is asked.
-pub(crate) fn same(a: &Assignment, b: &Assignment) -> bool {
+fn same(a: &Assignment, b: &Assignment) -> bool {
     a.tasks.len() == b.tasks.len()
         && a.tasks.iter().zip(&b.tasks).all(|((_, a), (_, b))| same_task(a, b))
         && a.networks == b.networks
-        && a.zones == b.zones
+        && a.zones.len() == b.zones.len()
+        && a.zones.iter().zip(&b.zones).all(|((a, x), (b, y))| a == b && same_zone(x, y))
         && a.ports == b.ports
         && a.volumes == b.volumes
         && a.secrets == b.secrets
         && a.configs == b.configs
         && a.removed_volumes == b.removed_volumes
+}
+
+fn same_zone(a: &Arc<Zone>, b: &Arc<Zone>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {

@@ -1,5 +1,11 @@
 //! The replicated value: what every member of the cluster agrees on.
 
+mod index;
+mod tasks;
+
+pub(crate) use index::Index;
+pub(crate) use tasks::Tasks;
+
 use model::{
     ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
     ServiceId, Task, TaskId, Time, VolumeSpec,
@@ -27,7 +33,7 @@ pub(crate) struct Cluster {
     pub(crate) at: Time,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
     pub(crate) services: BTreeMap<ServiceId, Arc<Service>>,
-    pub(crate) tasks: BTreeMap<TaskId, Arc<Task>>,
+    pub(crate) tasks: Tasks,
     pub(crate) networks: BTreeMap<NetworkId, Arc<Network>>,
     pub(crate) volumes: BTreeMap<String, Arc<VolumeSpec>>,
     /// Volumes that were removed, with the nodes that have not said yet that their data is gone.
@@ -45,45 +51,80 @@ pub(crate) struct Cluster {
     /// The last address given out of each network, so that the next one is another.
     pub(crate) last_address: BTreeMap<NetworkId, u32>,
     /// Index: tasks of each service.
-    pub(crate) members: BTreeMap<ServiceId, Arc<BTreeSet<TaskId>>>,
+    pub(crate) members: Index<ServiceId>,
+    /// Index: tasks of each node.
+    pub(crate) on_node: Index<NodeId>,
+    /// Index: tasks with an address of each network.
+    pub(crate) on_network: Index<NetworkId>,
 }
 
 impl Cluster {
     /// The tasks of a service, by id.
     pub(crate) fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
-        self.members.get(&service).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
+        self.members.of(service).filter_map(|id| self.tasks.get(&id))
+    }
+
+    /// The tasks of a node, by id.
+    pub(crate) fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        self.on_node.of(node).filter_map(|id| self.tasks.get(&id))
+    }
+
+    /// The tasks with an address of a network, by id.
+    pub(crate) fn tasks_in(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Task>> {
+        self.on_network.of(network).filter_map(|id| self.tasks.get(&id))
     }
 
     /// Has it any task?
     pub(crate) fn has_tasks(&self, service: ServiceId) -> bool {
-        self.members.contains_key(&service)
+        self.members.has(service)
     }
 
     /// Adds or replaces a task.
     pub(crate) fn put_task(&mut self, task: Arc<Task>) {
-        let members = self.members.entry(task.service).or_default();
-        if !members.contains(&task.id) {
-            Arc::make_mut(members).insert(task.id);
+        if let Some(before) = self.tasks.insert(task.clone()) {
+            self.forget(&before);
         }
-        self.tasks.insert(task.id, task);
+        self.members.add(task.service, task.id);
+        if let Some(node) = task.node {
+            self.on_node.add(node, task.id);
+        }
+        task.endpoints.iter().for_each(|endpoint| self.on_network.add(endpoint.network, task.id));
     }
 
     /// Forgets a task.
     pub(crate) fn drop_task(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        if let Some(members) = self.members.get_mut(&task.service) {
-            Arc::make_mut(members).remove(&id);
-            if members.is_empty() {
-                self.members.remove(&task.service);
-            }
+        if let Some(task) = self.tasks.remove(id) {
+            self.forget(&task);
         }
     }
 
-    /// Changes a task in place; nothing if there is none.
-    pub(crate) fn edit_task(&mut self, id: TaskId, edit: impl FnOnce(&mut Task)) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            edit(Arc::make_mut(task));
+    fn forget(&mut self, task: &Task) {
+        self.members.remove(task.service, task.id);
+        if let Some(node) = task.node {
+            self.on_node.remove(node, task.id);
         }
+        task.endpoints.iter().for_each(|endpoint| self.on_network.remove(endpoint.network, task.id));
+    }
+
+    /// Changes a task in place; nothing if there is none. Its id and service stay.
+    pub(crate) fn edit_task(&mut self, id: TaskId, edit: impl FnOnce(&mut Task)) {
+        let _ = self.change_task(id, edit);
+    }
+
+    /// The same with a result; `None` if there is no such task.
+    pub(crate) fn change_task<T>(&mut self, id: TaskId, edit: impl FnOnce(&mut Task) -> T) -> Option<T> {
+        let task = self.tasks.get_mut(id)?;
+        let networks = |task: &Task| task.endpoints.iter().map(|endpoint| endpoint.network).collect::<Vec<_>>();
+        let before = (task.node, networks(task));
+        let result = edit(Arc::make_mut(task));
+        let after = (task.node, networks(task));
+        if before != after {
+            before.0.into_iter().for_each(|node| self.on_node.remove(node, id));
+            after.0.into_iter().for_each(|node| self.on_node.add(node, id));
+            before.1.into_iter().for_each(|network| self.on_network.remove(network, id));
+            after.1.into_iter().for_each(|network| self.on_network.add(network, id));
+        }
+        Some(result)
     }
 
     /// Changes a service in place and counts that; nothing if there is none.

@@ -126,13 +126,15 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
         (_, Some(new)) => puts.push(Change::PutService(new.clone())),
     });
     let mut tasks_gone = Vec::new();
-    each(&old.tasks, &new.tasks, Arc::ptr_eq, |id, old, new| match (old, new) {
-        (_, None) => tasks_gone.push(Change::DropTask(*id)),
-        (None, Some(new)) => {
-            puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))
-        }
-        (Some(old), Some(new)) => puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit)))),
-    });
+    for (old, new) in old.tasks.differing(&new.tasks) {
+        each(old, new, Arc::ptr_eq, |id, old, new| match (old, new) {
+            (_, None) => tasks_gone.push(Change::DropTask(*id)),
+            (None, Some(new)) => {
+                puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))
+            }
+            (Some(old), Some(new)) => puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit)))),
+        });
+    }
     puts.extend(tasks_gone);
     puts.extend(drops);
     each(&old.stacks_removing, &new.stacks_removing, PartialEq::eq, |name, _, new| {

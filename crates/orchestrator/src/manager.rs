@@ -4,7 +4,7 @@ mod flight;
 mod view;
 
 use crate::apply::{Outcome, apply};
-use crate::assign::{Zones, assign, same};
+use crate::assign::Desk;
 use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::entry::Entry;
@@ -89,9 +89,7 @@ pub struct Manager {
     unassigned: bool,
     wake: Option<Time>,
     waits: BTreeMap<TaskId, Wait>,
-    zones: Zones,
-    /// What nodes were told last.
-    sent: BTreeMap<NodeId, Box<Assignment>>,
+    desk: Desk,
     outbox: VecDeque<ManagerOutput>,
     /// Facts that could not be.
     refused: Vec<String>,
@@ -114,8 +112,7 @@ impl Manager {
             unassigned: false,
             wake: None,
             waits: BTreeMap::new(),
-            zones: Zones::default(),
-            sent: BTreeMap::new(),
+            desk: Desk::default(),
             outbox: VecDeque::new(),
             refused: Vec::new(),
         }
@@ -131,7 +128,7 @@ impl Manager {
         self.cluster = Cluster::from(snapshot);
         self.undecided = true;
         self.unassigned = true;
-        self.sent.clear();
+        self.desk.clear();
         self.outbox.push_back(ManagerOutput::Changed { revision: self.cluster.revision });
     }
 
@@ -151,14 +148,14 @@ impl Manager {
             ManagerInput::Request(id, request) => self.request(id, request),
             ManagerInput::SessionUp(node) => {
                 self.liveness.up(node.id);
-                self.sent.remove(&node.id);
+                self.desk.forget(node.id);
                 self.sessions.insert(node.id, *node);
                 self.unassigned = true;
             }
             ManagerInput::SessionLost(node) => {
                 self.liveness.down(node, self.now);
                 self.sessions.remove(&node);
-                self.sent.remove(&node);
+                self.desk.forget(node);
             }
             ManagerInput::Report(node, report) => self.inbox.report(node, *report),
             ManagerInput::Tick => {}
@@ -193,7 +190,7 @@ impl Manager {
         self.put_back();
         self.leading = Some((term, self.now));
         self.liveness.begin(self.cluster.nodes.keys().copied(), self.now);
-        self.sent.clear();
+        self.desk.clear();
         self.unassigned = true;
     }
 
@@ -202,7 +199,7 @@ impl Manager {
         self.leading = None;
         self.inbox.requests.clear();
         self.waits.clear();
-        self.sent.clear();
+        self.desk.clear();
     }
 
     fn request(&mut self, id: RequestId, request: Box<Request>) {
@@ -219,8 +216,15 @@ impl Manager {
     fn committed(&mut self, entry: &Entry) {
         let own = self.leading.is_some_and(|(term, _)| term == entry.term)
             && self.flight.as_ref().is_some_and(|flight| flight.ticket == entry.ticket);
+        let follows = entry.base == self.cluster.revision;
+        if follows && self.leading.is_some() {
+            self.desk.note(&self.cluster, &entry.changes);
+        }
         match apply(&mut self.cluster, entry) {
             Outcome::Applied(refused) => {
+                if self.leading.is_some() {
+                    self.desk.note(&self.cluster, &entry.changes);
+                }
                 self.refused.extend(refused);
                 self.unassigned = true;
                 self.outbox.push_back(ManagerOutput::Changed { revision: self.cluster.revision });
@@ -306,13 +310,7 @@ impl Manager {
         if !std::mem::take(&mut self.unassigned) {
             return;
         }
-        self.zones.renew(&self.cluster);
-        for node in self.sessions.keys() {
-            let assignment = Box::new(assign(&self.cluster, term, *node, &self.zones));
-            if self.sent.get(node).is_none_or(|sent| !same(sent, &assignment)) {
-                self.sent.insert(*node, assignment.clone());
-                self.outbox.push_back(ManagerOutput::Assign(assignment));
-            }
-        }
+        let news = self.desk.write(&self.cluster, term, self.sessions.keys().copied());
+        self.outbox.extend(news.into_iter().map(ManagerOutput::Assign));
     }
 }

@@ -8,19 +8,15 @@ use std::sync::Arc;
 /// A node as its agent describes it. What operators decide of it is kept.
 pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
     let known = draft.cluster().nodes.get(&told.id).cloned();
-    let node = match &known {
-        Some(known) => Node {
-            labels: known.labels.clone(),
-            availability: known.availability,
-            manager: told.manager,
-            ready: known.ready,
-            ..told.clone()
-        },
-        None => told.clone(),
-    };
-    if known.as_deref() == Some(&node) {
+    if known.as_deref().is_some_and(|known| is_told(known, told)) {
         return;
     }
+    let node = match &known {
+        Some(known) => {
+            Node { labels: known.labels.clone(), availability: known.availability, ready: known.ready, ..told.clone() }
+        }
+        None => told.clone(),
+    };
     let began_again = known.is_some_and(|known| known.incarnation != node.incarnation);
     draft.edit().nodes.insert(node.id, Arc::new(node));
     if began_again {
@@ -28,14 +24,42 @@ pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
     }
 }
 
+/// Does the agent tell what is known?
+fn is_told(known: &Node, told: &Node) -> bool {
+    let Node {
+        id,
+        hostname,
+        platform,
+        labels: _,
+        engine_labels,
+        manager,
+        availability: _,
+        ready: _,
+        nano_cpus,
+        memory,
+        generic,
+        host_routes,
+        incarnation,
+    } = told;
+    known.id == *id
+        && known.hostname == *hostname
+        && known.platform == *platform
+        && known.engine_labels == *engine_labels
+        && known.manager == *manager
+        && known.nano_cpus == *nano_cpus
+        && known.memory == *memory
+        && known.generic == *generic
+        && known.host_routes == *host_routes
+        && known.incarnation == *incarnation
+}
+
 /// When a daemon begins again, containers with `restart: always` that were stopped by hand are started;
 /// that is what tells `always` from `unless-stopped` (Docker).
 fn start_again(draft: &mut Draft<'_>, node: NodeId) {
     let stopped: Vec<_> = draft
         .cluster()
-        .tasks
-        .values()
-        .filter(|task| task.node == Some(node) && task.stopped_by_user && task.is_live())
+        .tasks_on(node)
+        .filter(|task| task.stopped_by_user && task.is_live())
         .filter(|task| task.spec.restart.scope == RestartScope::InPlace)
         .filter(|task| task.spec.restart.condition == RestartCondition::Any)
         .map(|task| task.id)

@@ -11,6 +11,7 @@ mod schedule;
 mod services;
 pub(crate) mod slots;
 mod survey;
+mod unfit;
 mod update;
 
 pub(crate) use gates::join_target;

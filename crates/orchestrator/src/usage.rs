@@ -11,9 +11,7 @@ pub(crate) fn of_network(cluster: &Cluster, network: &Network) -> Option<String>
     let service = services.find(|service| attaches(&service.spec, &network.spec.name) && is_up(cluster, service));
     let service = service.map(|service| describe(&service.spec));
     service.or_else(|| {
-        let mut tasks = cluster.tasks.values();
-        let on = tasks
-            .find(|task| !task.has_ended() && task.endpoints.iter().any(|endpoint| endpoint.network == network.id));
+        let on = cluster.tasks_in(network.id).find(|task| !task.has_ended());
         on.map(|task| format!("container {}", task.name()))
     })
 }

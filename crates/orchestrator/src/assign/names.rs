@@ -3,98 +3,56 @@
 
 use super::serves;
 use crate::cluster::{Cluster, TaskExt};
-use model::{Endpoint, NetworkId, Service, ServiceId, TaskId, Zone};
+use model::{Endpoint, Network, Service, Task, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// All that zones are made of, to see whether they are as they were.
-#[derive(Debug, Default, PartialEq)]
-struct Stamp {
-    networks: Vec<NetworkId>,
-    /// With the version, which counts every change.
-    services: Vec<(ServiceId, u64, bool)>,
-    tasks: Vec<(TaskId, bool, Option<IpAddr>)>,
-}
-
-impl Stamp {
-    fn of(cluster: &Cluster) -> Stamp {
-        let services = cluster.services.values();
-        let running = cluster.tasks.values().filter(|task| task.is_running());
-        Stamp {
-            networks: cluster.networks.keys().copied().collect(),
-            services: services.map(|service| (service.id, service.version, service.removing)).collect(),
-            tasks: running
-                .map(|task| (task.id, serves(task), task.endpoints.first().map(|endpoint| endpoint.address)))
-                .collect(),
-        }
-    }
-}
-
-/// The zones of all networks; made again only when something in them has changed.
-#[derive(Debug, Default)]
-pub(crate) struct Zones {
-    stamp: Stamp,
-    zones: BTreeMap<NetworkId, Zone>,
-}
-
-impl Zones {
-    /// Brings them up to date.
-    pub(crate) fn renew(&mut self, cluster: &Cluster) {
-        let stamp = Stamp::of(cluster);
-        if stamp != self.stamp {
-            self.zones = zones(cluster);
-            self.stamp = stamp;
-        }
-    }
-
-    /// Those of some networks.
-    pub(super) fn of(&self, wanted: &BTreeSet<NetworkId>) -> BTreeMap<NetworkId, Zone> {
-        wanted.iter().filter_map(|id| Some((*id, self.zones.get(id)?.clone()))).collect()
-    }
-}
-
-fn zones(cluster: &Cluster) -> BTreeMap<NetworkId, Zone> {
-    let mut zones: BTreeMap<NetworkId, Zone> = cluster.networks.keys().map(|id| (*id, Zone::default())).collect();
-    let by_name: BTreeMap<&str, NetworkId> =
-        cluster.networks.values().map(|network| (network.spec.name.as_str(), network.id)).collect();
+/// Services by the full names of the networks that they attach to.
+pub(super) fn attached(cluster: &Cluster) -> BTreeMap<&str, Vec<&Service>> {
+    let mut all: BTreeMap<&str, Vec<&Service>> = BTreeMap::new();
     for service in cluster.services.values().filter(|service| !service.removing) {
-        of_service(cluster, service, &by_name, &mut zones);
-    }
-    for zone in zones.values_mut() {
-        for addresses in zone.names.values_mut() {
-            addresses.sort_unstable();
-            addresses.dedup();
+        for attachment in &service.spec.networks {
+            all.entry(attachment.network.as_str()).or_default().push(service);
         }
     }
-    zones
+    all
 }
 
-fn of_service(
-    cluster: &Cluster,
-    service: &Service,
-    by_name: &BTreeMap<&str, NetworkId>,
-    zones: &mut BTreeMap<NetworkId, Zone>,
-) {
-    let (key, full) = (service.spec.key.to_lowercase(), service.spec.name.to_lowercase());
-    for attachment in &service.spec.networks {
-        let Some(id) = by_name.get(attachment.network.as_str()) else { continue };
-        let Some(zone) = zones.get_mut(id) else { continue };
-        let endpoints = cluster.tasks_of(service.id).filter(|task| serves(task)).flat_map(|task| &task.endpoints);
-        let behind: Vec<IpAddr> = endpoints.filter(|endpoint| endpoint.network == *id).flat_map(addresses).collect();
-        let mut names = BTreeSet::from([key.clone(), full.clone(), format!("tasks.{key}"), format!("tasks.{full}")]);
-        names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
-        for name in names {
+/// The zone of one network. `services`: those that attach to it.
+pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service]) -> Zone {
+    let mut zone = Zone::default();
+    for service in services {
+        let behind = cluster.tasks_of(service.id).filter(|task| serves(task)).flat_map(|task| &task.endpoints);
+        let behind: Vec<IpAddr> =
+            behind.filter(|endpoint| endpoint.network == network.id).flat_map(addresses).collect();
+        for name in names(service, &network.spec.name) {
             zone.names.entry(name).or_default().extend(&behind);
         }
     }
-    for task in cluster.tasks_of(service.id).filter(|task| task.is_running()) {
-        for endpoint in &task.endpoints {
-            let Some(zone) = zones.get_mut(&endpoint.network) else { continue };
+    let stays = |task: &Arc<Task>| cluster.services.get(&task.service).is_some_and(|service| !service.removing);
+    for task in cluster.tasks_in(network.id).filter(|task| task.is_running() && stays(task)) {
+        for endpoint in task.endpoints.iter().filter(|endpoint| endpoint.network == network.id) {
             for name in &endpoint.aliases {
                 zone.names.entry(name.clone()).or_default().extend(addresses(endpoint));
             }
         }
     }
+    for addresses in zone.names.values_mut() {
+        addresses.sort_unstable();
+        addresses.dedup();
+    }
+    zone
+}
+
+/// The names of a service on a network.
+fn names(service: &Service, network: &str) -> BTreeSet<String> {
+    let (key, full) = (service.spec.key.to_lowercase(), service.spec.name.to_lowercase());
+    let mut names = BTreeSet::from([format!("tasks.{key}"), format!("tasks.{full}"), key, full]);
+    for attachment in service.spec.networks.iter().filter(|attachment| attachment.network == network) {
+        names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
+    }
+    names
 }
 
 fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {

@@ -10,10 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// Addresses in use, by network. Collected once, when somebody needs one.
+/// Addresses in use, by network. Those of a network are collected when somebody needs one of it.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     by_network: BTreeMap<NetworkId, Taken>,
+    /// Networks that services attach to under this name, with the addresses that they name: those are not
+    /// given to others.
+    named: Option<BTreeMap<String, Vec<IpAddr>>>,
 }
 
 #[derive(Debug, Default)]
@@ -23,26 +26,24 @@ struct Taken {
 }
 
 impl Held {
-    /// What the tasks of the cluster hold, and what specs name: those are not given to others.
-    pub(crate) fn of(cluster: &Cluster) -> Held {
-        let mut held = Held::default();
-        let named: BTreeMap<&str, NetworkId> =
-            cluster.networks.values().map(|network| (network.spec.name.as_str(), network.id)).collect();
-        for attachment in cluster.services.values().flat_map(|service| &service.spec.networks) {
-            if let Some(id) = named.get(attachment.network.as_str()) {
-                let taken = held.by_network.entry(*id).or_default();
-                if let Some(IpAddr::V4(v4)) = parse(attachment.ipv4_address.as_deref()) {
-                    taken.v4.entry(v4.into()).or_default();
-                }
-                if let Some(IpAddr::V6(v6)) = parse(attachment.ipv6_address.as_deref()) {
-                    taken.v6.entry(v6.into()).or_default();
-                }
+    /// What the tasks on a network hold, and what specs name.
+    fn collect(&mut self, cluster: &Cluster, network: &Network) {
+        if self.by_network.contains_key(&network.id) {
+            return;
+        }
+        let mut taken = Taken::default();
+        let named = self.named.get_or_insert_with(|| named(cluster));
+        for address in named.get(&network.spec.name).into_iter().flatten() {
+            match address {
+                IpAddr::V4(v4) => drop(taken.v4.entry((*v4).into()).or_default()),
+                IpAddr::V6(v6) => drop(taken.v6.entry((*v6).into()).or_default()),
             }
         }
-        for task in cluster.tasks.values().filter(|task| !task.has_ended()) {
-            task.endpoints.iter().for_each(|endpoint| held.take(task.id, endpoint));
+        self.by_network.insert(network.id, taken);
+        for task in cluster.tasks_in(network.id).filter(|task| !task.has_ended()) {
+            let on = task.endpoints.iter().filter(|endpoint| endpoint.network == network.id);
+            on.for_each(|endpoint| self.take(task.id, endpoint));
         }
-        held
     }
 
     fn take(&mut self, task: TaskId, endpoint: &Endpoint) {
@@ -55,9 +56,11 @@ impl Held {
         }
     }
 
-    /// Does another task hold one of these addresses?
-    pub(crate) fn conflicts(&self, task: &Task) -> bool {
+    /// Does another task hold one of the addresses of this one?
+    pub(crate) fn conflicts(&mut self, cluster: &Cluster, task: &Task) -> bool {
         task.endpoints.iter().any(|endpoint| {
+            let Some(network) = cluster.networks.get(&endpoint.network) else { return false };
+            self.collect(cluster, network);
             let Some(taken) = self.by_network.get(&endpoint.network) else { return false };
             let other =
                 |holder: Option<&Option<TaskId>>| holder.copied().flatten().is_some_and(|holder| holder != task.id);
@@ -65,6 +68,18 @@ impl Held {
             v4 || matches!(endpoint.address6, Some(IpAddr::V6(v6)) if other(taken.v6.get(&v6.into())))
         })
     }
+}
+
+/// Fixed addresses in the specs of services, by the name of the network.
+fn named(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
+    let mut named: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for attachment in cluster.services.values().flat_map(|service| &service.spec.networks) {
+        let fixed = [attachment.ipv4_address.as_deref(), attachment.ipv6_address.as_deref()];
+        for address in fixed.into_iter().filter_map(parse) {
+            named.entry(attachment.network.clone()).or_default().push(address);
+        }
+    }
+    named
 }
 
 fn parse(text: Option<&str>) -> Option<IpAddr> {
@@ -81,10 +96,11 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
     // Fixed addresses before others, so that nobody takes them first; then by slot, for people's eyes.
     new.sort_by_key(|task| (!is_fixed(task), task.service, task.slot, task.created, task.id));
-    let mut held = Held::of(draft.cluster());
+    let mut held = Held::default();
     let now = draft.now;
+    let networks = by_name(draft.cluster());
     for task in new {
-        match endpoints(draft, &mut held, &task) {
+        match endpoints(draft, &mut held, &networks, &task) {
             Ok(endpoints) => draft.edit().edit_task(task.id, |task| {
                 task.endpoints = endpoints;
                 (task.status.state, task.status.since) = (TaskState::Pending, now);
@@ -94,21 +110,32 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
 }
 
+/// Networks by their full names.
+pub(crate) fn by_name(cluster: &Cluster) -> BTreeMap<String, Arc<Network>> {
+    cluster.networks.values().map(|network| (network.spec.name.clone(), network.clone())).collect()
+}
+
 fn is_fixed(task: &Task) -> bool {
     task.spec.networks.iter().any(|attachment| attachment.ipv4_address.is_some() || attachment.ipv6_address.is_some())
 }
 
 /// Addresses for a task, one per network.
-pub(crate) fn endpoints(draft: &mut Draft<'_>, held: &mut Held, task: &Task) -> Result<Vec<Endpoint>, Wait> {
+pub(crate) fn endpoints(
+    draft: &mut Draft<'_>,
+    held: &mut Held,
+    networks: &BTreeMap<String, Arc<Network>>,
+    task: &Task,
+) -> Result<Vec<Endpoint>, Wait> {
     if task.spec.network_mode != NetworkMode::Networks {
         return Ok(Vec::new());
     }
     let mut all = Vec::new();
     for attachment in &task.spec.networks {
-        let Some(network) = draft.cluster().network_named(&attachment.network).cloned() else {
+        let Some(network) = networks.get(&attachment.network) else {
             return Err(Wait::NoNetwork(attachment.network.clone()));
         };
-        all.push(endpoint(draft, held, task, attachment, &network)?);
+        held.collect(draft.cluster(), network);
+        all.push(endpoint(draft, held, task, attachment, network)?);
     }
     all.iter().for_each(|endpoint| held.take(task.id, endpoint));
     Ok(all)

@@ -1,6 +1,6 @@
 //! Services that run to completion. Each change of the spec begins them anew.
 
-use super::services::{beyond, eligible};
+use super::services::{beyond, eligible, leave};
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
@@ -8,6 +8,7 @@ use model::{Availability, Desired, Service};
 
 pub(super) fn replicated(draft: &mut Draft<'_>, service: &Service, total: u32, concurrent: u32) {
     end_earlier(draft, service);
+    leave(draft, service);
     let live = slots::live(draft.cluster(), service.id);
     let active = live.values().filter(|tasks| tasks.iter().any(|task| !task.has_ended())).count();
     let most = if concurrent == 0 { total } else { concurrent } as usize;

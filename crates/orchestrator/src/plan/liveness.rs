@@ -72,13 +72,11 @@ fn orphan(draft: &mut Draft<'_>) {
     {
         return;
     }
-    let down = |id: NodeId| nodes.get(&id).is_none_or(|node| !node.ready);
-    let lost: Vec<_> = draft
-        .cluster()
-        .tasks
-        .values()
-        .filter(|task| task.node.is_some_and(down) && !task.status.state.is_terminal() && task.is_live())
-        .filter(|task| !task.spec.standalone)
+    let cluster = draft.cluster();
+    let down = nodes.values().filter(|node| !node.ready);
+    let lost: Vec<_> = down
+        .flat_map(|node| cluster.tasks_on(node.id))
+        .filter(|task| !task.status.state.is_terminal() && task.is_live() && !task.spec.standalone)
         .map(|task| task.id)
         .collect();
     let now = draft.now;

@@ -1,13 +1,17 @@
-//! Which node each task runs on: filters say who can, the score says who should.
+//! Which node each task runs on: filters say who can, the order of the ranking says who should.
 
 mod constraint;
+mod filter;
+mod rank;
 mod usage;
 
 pub(crate) use constraint::{fits, problem};
 
 use crate::draft::Draft;
 use crate::explain::{Unplaced, Wait};
-use model::{Availability, Node, NodeId, ServiceId, Task, TaskState};
+use filter::Asking;
+use model::{NetworkMode, NodeId, Service, ServiceId, Task, TaskState};
+use rank::Ranking;
 use std::sync::Arc;
 use usage::Usage;
 
@@ -20,104 +24,64 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         return;
     }
     pending.sort_by_key(|task| (task.service, task.slot, task.created, task.id));
-    let nodes: Vec<Arc<Node>> = draft.cluster().nodes.values().cloned().collect();
     let mut usage = Usage::of(draft.cluster());
-    let now = draft.now;
-    for task in pending {
-        match choose(draft, &nodes, &usage, &task) {
-            Ok(node) => {
-                usage.add(&task, node);
-                draft.edit().edit_task(task.id, |task| {
-                    task.node = Some(node);
-                    (task.status.state, task.status.since) = (TaskState::Assigned, now);
-                });
+    // Tasks of one service and spec ask for the same.
+    for batch in pending.chunk_by(|a, b| a.service == b.service && Arc::ptr_eq(&a.spec, &b.spec)) {
+        let Some(service) = batch.first().and_then(|task| draft.cluster().services.get(&task.service)).cloned() else {
+            continue;
+        };
+        place(draft, &mut usage, &service, batch);
+    }
+}
+
+fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[Arc<Task>]) {
+    let Some(first) = batch.first() else { return };
+    let asking = Asking::new(service, &first.spec);
+    usage.begin(draft.cluster(), service.id);
+    let shares = matches!(first.spec.network_mode, NetworkMode::Service(_) | NetworkMode::Container(_));
+    let mut ranking: Option<Ranking> = None;
+    // Nothing becomes free while tasks are placed: what one was refused for, the others are.
+    let mut refused: Option<Box<Unplaced>> = None;
+    for task in batch {
+        let bound = task.node.is_some() || shares;
+        let chosen = match (bound, &refused) {
+            (true, _) => bound_to(draft, usage, &asking, task),
+            (false, Some(refused)) => Err(refused.clone()),
+            (false, None) => {
+                let ranking = ranking.get_or_insert_with(|| Ranking::new(usage, &asking));
+                ranking.take(usage, &asking).ok_or_else(|| asking.why(usage, |_| true))
             }
-            Err(unplaced) => draft.wait(task.id, Wait::Nodes(unplaced)),
+        };
+        match chosen {
+            Ok(node) => settle(draft, usage, service, task, node),
+            Err(unplaced) => {
+                draft.wait(task.id, Wait::Nodes(unplaced.clone()));
+                refused = (!bound).then_some(unplaced).or(refused);
+            }
         }
     }
 }
 
-/// The best of the nodes that can take the task, else how many can't, and why.
-fn choose(draft: &Draft<'_>, nodes: &[Arc<Node>], usage: &Usage, task: &Task) -> Result<NodeId, Box<Unplaced>> {
+/// Where the node is the slot no other will do, and others are not told of; who shares a network goes to
+/// where that is.
+fn bound_to(draft: &Draft<'_>, usage: &Usage, asking: &Asking<'_>, task: &Task) -> Result<usize, Box<Unplaced>> {
     let beside = super::gates::join_target(draft.cluster(), task)
         .and_then(|target| draft.cluster().tasks.get(&target))
         .and_then(|target| target.node);
-    let mut unplaced = Unplaced { nodes: nodes.len(), ..Unplaced::default() };
-    let fitting = nodes.iter().filter(|node| {
-        // Where the node is the slot no other will do, and others are not told of.
-        task.node.is_none_or(|wanted| wanted == node.id) && can_take(node, usage, task, beside, &mut unplaced)
-    });
-    let best = fitting.min_by_key(|node| score(node, usage, task)).map(|node| node.id);
+    let may = |id: NodeId| task.node.is_none_or(|wanted| wanted == id);
+    let mut unplaced = Unplaced { nodes: usage.len(), ..Unplaced::default() };
+    let fitting = usage.places().filter(|place| may(usage.node(*place).id));
+    let fitting = fitting.filter(|place| asking.can_take(usage, *place, beside, &mut unplaced));
+    let best = fitting.min_by_key(|place| rank::order(usage, *place));
     best.ok_or_else(|| Box::new(unplaced))
 }
 
-/// Asks the filters in turn; the first that refuses is counted.
-fn can_take(node: &Node, usage: &Usage, task: &Task, beside: Option<NodeId>, unplaced: &mut Unplaced) -> bool {
-    if !node.ready {
-        unplaced.down += 1;
-        return false;
-    }
-    match node.availability {
-        Availability::Active => {}
-        Availability::Pause => {
-            unplaced.paused += 1;
-            return false;
-        }
-        Availability::Drain => {
-            unplaced.drained += 1;
-            return false;
-        }
-    }
-    if beside.is_some_and(|beside| beside != node.id) {
-        unplaced.elsewhere += 1;
-        return false;
-    }
-    let placement = &task.spec.placement;
-    if let Some(failing) = placement.constraints.iter().find(|text| !fits(text, node)) {
-        Unplaced::count(&mut unplaced.constraints, failing.clone());
-        return false;
-    }
-    has_room(node, usage, task, unplaced)
-}
-
-fn has_room(node: &Node, usage: &Usage, task: &Task, unplaced: &mut Unplaced) -> bool {
-    let wanted = &task.spec.resources;
-    let used = usage.node(node.id);
-    let memory = wanted.reserve_memory.unwrap_or(0);
-    if memory > 0 && used.memory.saturating_add(memory) > node.memory {
-        unplaced.memory = (unplaced.memory.0 + 1, memory);
-        return false;
-    }
-    let cpus = wanted.reserve_nano_cpus.unwrap_or(0);
-    if cpus > 0 && used.nano_cpus.saturating_add(cpus) > node.nano_cpus {
-        unplaced.cpus = (unplaced.cpus.0 + 1, cpus);
-        return false;
-    }
-    for (kind, count) in &wanted.reserve_generic {
-        let has = node.generic.get(kind).copied().unwrap_or(0);
-        if used.generic.get(kind).copied().unwrap_or(0).saturating_add(*count) > has {
-            Unplaced::count(&mut unplaced.generic, kind.clone());
-            return false;
-        }
-    }
-    if let Some(port) = usage::host_ports(&task.spec).find(|port| used.holds(port)) {
-        Unplaced::count(&mut unplaced.ports, port.1);
-        return false;
-    }
-    let most = task.spec.placement.max_replicas_per_node;
-    if most > 0 && used.of_service(task.service) >= most {
-        unplaced.full = (unplaced.full.0 + 1, most);
-        return false;
-    }
-    true
-}
-
-/// Smaller is better: even over what the user wants it spread over, then over nodes, then by load.
-fn score(node: &Node, usage: &Usage, task: &Task) -> (Vec<u32>, u32, u32, NodeId) {
-    let spread = task.spec.placement.spread.iter();
-    let spread = spread
-        .map(|descriptor| usage.in_group(task.service, descriptor, &constraint::value(descriptor, node)))
-        .collect();
-    let used = usage.node(node.id);
-    (spread, used.of_service(task.service), used.tasks, node.id)
+fn settle(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, task: &Task, place: usize) {
+    let node = usage.node(place).id;
+    usage.add(task, service, place);
+    let now = draft.now;
+    draft.edit().edit_task(task.id, |task| {
+        task.node = Some(node);
+        (task.status.state, task.status.since) = (TaskState::Assigned, now);
+    });
 }

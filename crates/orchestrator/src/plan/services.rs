@@ -1,9 +1,10 @@
 //! How many tasks each service should have, against those that it has.
 
 use super::slots::{self, Begin};
-use super::{jobs, schedule};
+use super::{jobs, schedule, unfit};
+use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId};
+use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId, Task, UpdateOrder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     for service in slots::standing(draft.cluster(), restless) {
         match service.spec.mode {
             Mode::Replicated { replicas } => {
-                leave_drained(draft, &service);
+                leave(draft, &service);
                 replicated(draft, &service, replicas);
             }
             Mode::Global => global(draft, &service),
@@ -42,23 +43,28 @@ pub(super) fn beyond(draft: &mut Draft<'_>, service: &Service, last: u32) {
     }
 }
 
-/// Tasks on drained nodes move.
-fn leave_drained(draft: &mut Draft<'_>, service: &Service) {
-    if service.spec.standalone || draft.cluster().nodes.values().all(|node| node.availability != Availability::Drain) {
+/// Tasks leave nodes that are drained, or that fail a constraint by now. Where updates start the new task
+/// first, so does this: the old one goes when the new one serves.
+pub(super) fn leave(draft: &mut Draft<'_>, service: &Service) {
+    let unfit = unfit::nodes(draft.cluster(), &service.spec.placement.constraints);
+    if service.spec.standalone || unfit.is_empty() {
         return;
     }
-    let drained = |draft: &Draft<'_>, node: Option<NodeId>| {
-        node.and_then(|node| draft.cluster().nodes.get(&node))
-            .is_some_and(|node| node.availability == Availability::Drain)
-    };
-    let moving: Vec<_> = slots::live(draft.cluster(), service.id)
-        .into_values()
-        .flatten()
-        .filter(|task| drained(draft, task.node) && !task.status.state.is_terminal())
-        .collect();
-    for task in moving {
-        slots::lower(draft, task.id, Desired::Shutdown);
-        slots::create(draft, service, Begin { slot: task.slot, restarts: task.restarts.clone(), ..Begin::default() });
+    let start_first =
+        service.spec.update.order == UpdateOrder::StartFirst && matches!(service.spec.mode, Mode::Replicated { .. });
+    for tasks in slots::live(draft.cluster(), service.id).into_values() {
+        let leaves =
+            |task: &Arc<Task>| task.node.is_some_and(|node| unfit.contains(&node)) && !task.status.state.is_terminal();
+        let (leaving, staying): (Vec<_>, Vec<_>) = tasks.into_iter().partition(leaves);
+        let Some(last) = leaving.last() else { continue };
+        let replaced = staying.iter().any(|task| task.is_serving());
+        if !start_first || replaced || !last.is_running() {
+            leaving.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
+        }
+        if staying.is_empty() {
+            let restarts = last.restarts.clone();
+            slots::create(draft, service, Begin { slot: last.slot, restarts, ..Begin::default() });
+        }
     }
 }
 

@@ -77,14 +77,14 @@ pub(super) fn start(
 /// A container that ended has given up its addresses; if another has them, or its network was made anew,
 /// it gets others.
 fn readdress(draft: &mut Draft<'_>, task: &Arc<Task>) -> Result<(), Refusal> {
-    let held = Held::of(draft.cluster());
+    let mut held = Held::default();
     let gone = task.endpoints.iter().any(|endpoint| !draft.cluster().networks.contains_key(&endpoint.network));
-    if task.endpoints.is_empty() || !(gone || held.conflicts(task)) {
+    if task.endpoints.is_empty() || !(gone || held.conflicts(draft.cluster(), task)) {
         return Ok(());
     }
-    let mut held = held;
     let now = draft.now;
-    let endpoints = allocate::endpoints(draft, &mut held, task)
+    let networks = allocate::by_name(draft.cluster());
+    let endpoints = allocate::endpoints(draft, &mut held, &networks, task)
         .map_err(|wait| Refusal::conflict(format!("container {}: {}", task.name(), wait.sentence(now))))?;
     draft.edit().edit_task(task.id, |task| task.endpoints = endpoints);
     Ok(())

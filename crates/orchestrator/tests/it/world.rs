@@ -1,7 +1,7 @@
 //! A manager, its log, and hosts: time moves when it is told to.
 
 use crate::host::Host;
-use model::{Node, NodeId, Request, RequestId, Response, State, Task, TaskId, Time};
+use model::{Assignment, Node, NodeId, Request, RequestId, Response, State, Task, TaskId, TaskState, TaskStatus, Time};
 use orchestrator::{Entry, Manager, ManagerInput, ManagerOutput, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -188,11 +188,28 @@ impl World {
             let mut copy = self.copy();
             copy.handle(at, ManagerInput::Tick);
             while let Some(output) = copy.poll() {
-                if let ManagerOutput::Propose { entry, .. } = output {
-                    panic!("it was at rest at {:?} until {before:?}, but at {at:?}: {entry:#?}", self.now);
+                match output {
+                    ManagerOutput::Propose { entry, .. } => {
+                        panic!("it was at rest at {:?} until {before:?}, but at {at:?}: {entry:#?}", self.now)
+                    }
+                    ManagerOutput::Assign(whole) => self.check_told(*whole),
+                    ManagerOutput::Reply(..) | ManagerOutput::Changed { .. } => {}
                 }
             }
         }
+    }
+
+    /// What a node was told, bit by bit, is what a leader that knows only the state tells it.
+    fn check_told(&self, mut whole: Assignment) {
+        let Some(host) = self.hosts.get(&whole.node).filter(|host| !host.silent) else { return };
+        let mut told = (**host.assignment.as_ref().expect("every host was told")).clone();
+        told.generation = whole.generation;
+        for assigned in whole.tasks.values_mut().chain(told.tasks.values_mut()) {
+            let task = Arc::make_mut(&mut assigned.task);
+            let (attempt, state) = (0, TaskState::New);
+            task.status = TaskStatus { attempt, state, since: Time(0), message: String::new(), container: None };
+        }
+        assert_eq!(told, whole, "what a node was told is out of date");
     }
 
     /// Another member that leads, made from a snapshot.

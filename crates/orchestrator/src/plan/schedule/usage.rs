@@ -1,8 +1,8 @@
-//! What of each node is taken.
+//! What of each node is taken. Nodes are known by their place in the order of ids here.
 
-use super::constraint;
 use crate::cluster::{Cluster, TaskExt};
-use model::{Desired, Node, NodeId, PortMode, Protocol, ServiceId, ServiceSpec, Task};
+use crate::usage::published;
+use model::{Desired, Node, NodeId, PortMode, Protocol, Service, ServiceId, ServiceSpec, Task, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,14 +17,9 @@ pub(super) struct Used {
     pub(super) nano_cpus: u64,
     pub(super) generic: BTreeMap<String, u64>,
     ports: BTreeSet<HostPort>,
-    services: BTreeMap<ServiceId, u32>,
 }
 
 impl Used {
-    pub(super) fn of_service(&self, service: ServiceId) -> u32 {
-        self.services.get(&service).copied().unwrap_or(0)
-    }
-
     /// Is a port taken? All addresses clash with each.
     pub(super) fn holds(&self, port: &HostPort) -> bool {
         let same = |held: &&HostPort| held.0 == port.0 && held.1 == port.1;
@@ -35,27 +30,57 @@ impl Used {
 /// What tasks use of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    nodes: BTreeMap<NodeId, Used>,
-    known: BTreeMap<NodeId, Arc<Node>>,
+    nodes: Vec<Arc<Node>>,
+    used: Vec<Used>,
+    places: BTreeMap<NodeId, usize>,
+    /// Live tasks of the service that is being placed.
+    own: Vec<u32>,
     nothing: Used,
 }
 
 impl Usage {
     pub(super) fn of(cluster: &Cluster) -> Usage {
-        let mut usage = Usage { nodes: BTreeMap::new(), known: cluster.nodes.clone(), nothing: Used::default() };
+        let nodes: Vec<Arc<Node>> = cluster.nodes.values().cloned().collect();
+        let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
+        let used = vec![Used::default(); nodes.len()];
+        let mut usage = Usage { nodes, used, places, ..Usage::default() };
         for task in cluster.tasks.values() {
-            let ended = task.has_ended() || (task.desired >= Desired::Shutdown && task.status.state.is_terminal());
-            // A task whose slot is its node has one from the start, and is counted when it is placed.
-            let placed = task.status.state > model::TaskState::Pending;
-            if let Some(node) = task.node.filter(|_| !ended && placed) {
-                usage.add(task, node);
+            if let Some(place) = usage.place(task) {
+                usage.count(task, cluster.services.get(&task.service).map(|service| &**service), place);
             }
         }
         usage
     }
 
-    pub(super) fn add(&mut self, task: &Task, node: NodeId) {
-        let used = self.nodes.entry(node).or_default();
+    /// Where a task takes something, if it does.
+    fn place(&self, task: &Task) -> Option<usize> {
+        let ended = task.has_ended() || (task.desired >= Desired::Shutdown && task.status.state.is_terminal());
+        // A task whose slot is its node has one from the start, and is counted when it is placed.
+        let placed = task.status.state > TaskState::Pending;
+        task.node.filter(|_| !ended && placed).and_then(|node| self.places.get(&node).copied())
+    }
+
+    /// Tasks of this service are placed from now on.
+    pub(super) fn begin(&mut self, cluster: &Cluster, service: ServiceId) {
+        self.own.clear();
+        self.own.resize(self.nodes.len(), 0);
+        for task in cluster.tasks_of(service).filter(|task| task.is_live()) {
+            if let Some(own) = self.place(task).and_then(|place| self.own.get_mut(place)) {
+                *own += 1;
+            }
+        }
+    }
+
+    /// One more of that service.
+    pub(super) fn add(&mut self, task: &Task, service: &Service, place: usize) {
+        self.count(task, Some(service), place);
+        if let Some(own) = self.own.get_mut(place) {
+            *own += 1;
+        }
+    }
+
+    fn count(&mut self, task: &Task, service: Option<&Service>, place: usize) {
+        let Some(used) = self.used.get_mut(place) else { return };
         let wanted = &task.spec.resources;
         used.tasks += 1;
         used.memory = used.memory.saturating_add(wanted.reserve_memory.unwrap_or(0));
@@ -63,25 +88,48 @@ impl Usage {
         for (kind, count) in &wanted.reserve_generic {
             *used.generic.entry(kind.clone()).or_default() += count;
         }
-        used.ports.extend(host_ports(&task.spec));
-        if task.is_live() {
-            *used.services.entry(task.service).or_default() += 1;
+        if !task.spec.ports.is_empty() {
+            match service {
+                Some(service) => used.ports.extend(host_ports(&task.spec, service)),
+                None => used.ports.extend(named_ports(&task.spec)),
+            }
         }
     }
 
-    pub(super) fn node(&self, node: NodeId) -> &Used {
-        self.nodes.get(&node).unwrap_or(&self.nothing)
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
     }
 
-    /// Tasks of a service on all nodes that have this value for a descriptor.
-    pub(super) fn in_group(&self, service: ServiceId, descriptor: &str, value: &str) -> u32 {
-        let same = |id: &NodeId| self.known.get(id).is_some_and(|node| constraint::value(descriptor, node) == value);
-        self.nodes.iter().filter(|(id, _)| same(id)).map(|(_, used)| used.of_service(service)).sum()
+    pub(super) fn places(&self) -> std::ops::Range<usize> {
+        0..self.nodes.len()
+    }
+
+    /// The node of a place; places are made here, one for each node.
+    pub(super) fn node(&self, place: usize) -> &Node {
+        &self.nodes[place]
+    }
+
+    pub(super) fn used(&self, place: usize) -> &Used {
+        self.used.get(place).unwrap_or(&self.nothing)
+    }
+
+    /// Live tasks there of the service that is being placed.
+    pub(super) fn own(&self, place: usize) -> u32 {
+        self.own.get(place).copied().unwrap_or(0)
     }
 }
 
-/// Fixed ports that a task takes on its own node.
-pub(super) fn host_ports(spec: &ServiceSpec) -> impl Iterator<Item = HostPort> {
+/// Ports that a task takes on its own node: those that its spec names, and those chosen for its service.
+pub(super) fn host_ports(spec: &ServiceSpec, service: &Service) -> impl Iterator<Item = HostPort> {
+    let chosen = published(service).filter(|(index, (mode, _))| {
+        let named = service.spec.ports.get(*index).is_some_and(|port| port.published.is_some());
+        *mode == PortMode::Host && !named
+    });
+    let chosen = chosen.map(|(_, (_, (protocol, port, address)))| (protocol, port, address.unwrap_or_default()));
+    named_ports(spec).chain(chosen)
+}
+
+fn named_ports(spec: &ServiceSpec) -> impl Iterator<Item = HostPort> {
     let ports = spec.ports.iter().filter(|port| port.mode == PortMode::Host);
     ports.filter_map(|port| Some((port.protocol, port.published?, port.host_ip.clone().unwrap_or_default())))
 }

@@ -1,0 +1,107 @@
+//! What each node was told last, and what it has to be told now. Names and ports that nodes share are made
+//! once for all of them, and only where something in them may have changed.
+
+use super::stale::Stale;
+use super::{assign, names, ports, same};
+use crate::change::Change;
+use crate::cluster::Cluster;
+use model::{Assignment, NetworkId, NodeId, PublishedPort, ServiceId, Zone};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The parts of assignments that are the same on every node that needs them.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) zones: BTreeMap<NetworkId, Arc<Zone>>,
+    /// Ports that every node publishes, by service.
+    pub(super) ports: BTreeMap<ServiceId, Vec<PublishedPort>>,
+}
+
+/// Writes assignments.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    stale: Stale,
+    shared: Shared,
+    sent: BTreeMap<NodeId, Box<Assignment>>,
+}
+
+impl Desk {
+    /// Knows nothing of what nodes were told.
+    pub(crate) fn clear(&mut self) {
+        *self = Desk { stale: Stale { all: true, ..Stale::default() }, ..Desk::default() };
+    }
+
+    /// A node is to be told everything again.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.sent.remove(&node);
+        self.stale.nodes.insert(node);
+    }
+
+    /// To be called with the state before an entry is applied, and again with the state after.
+    pub(crate) fn note(&mut self, cluster: &Cluster, changes: &[Change]) {
+        self.stale.note(cluster, changes);
+    }
+
+    /// The assignments of those of the nodes that have to be told something.
+    pub(crate) fn write(
+        &mut self,
+        cluster: &Cluster,
+        term: u64,
+        nodes: impl Iterator<Item = NodeId>,
+    ) -> Vec<Box<Assignment>> {
+        let mut stale = std::mem::take(&mut self.stale);
+        if stale.all {
+            self.shared = Shared::default();
+            stale.networks = cluster.networks.keys().copied().collect();
+            stale.services = cluster.services.keys().copied().collect();
+        }
+        self.renew_zones(cluster, &mut stale);
+        self.renew_ports(cluster, &mut stale);
+        let mut news = Vec::new();
+        for node in nodes {
+            let known = self.sent.get(&node);
+            if known.is_some() && !stale.all && !stale.nodes.contains(&node) {
+                continue;
+            }
+            let assignment = Box::new(assign(cluster, term, node, &self.shared));
+            if known.is_none_or(|known| !same(known, &assignment)) {
+                self.sent.insert(node, assignment.clone());
+                news.push(assignment);
+            }
+        }
+        news
+    }
+
+    fn renew_zones(&mut self, cluster: &Cluster, stale: &mut Stale) {
+        if stale.networks.is_empty() {
+            return;
+        }
+        let attached = names::attached(cluster);
+        for id in &stale.networks {
+            let Some(network) = cluster.networks.get(id) else {
+                self.shared.zones.remove(id);
+                continue;
+            };
+            let services = attached.get(network.spec.name.as_str()).map_or(&[][..], Vec::as_slice);
+            let zone = names::zone(cluster, network, services);
+            if self.shared.zones.get(id).is_none_or(|known| **known != zone) {
+                self.shared.zones.insert(*id, Arc::new(zone));
+                stale.nodes.extend(cluster.tasks_in(*id).filter_map(|task| task.node));
+            }
+        }
+    }
+
+    fn renew_ports(&mut self, cluster: &Cluster, stale: &mut Stale) {
+        for id in &stale.services {
+            let now = cluster.services.get(id).map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
+            if self.shared.ports.get(id).map_or(&[][..], Vec::as_slice) != now {
+                stale.all = true;
+            }
+            if now.is_empty() {
+                self.shared.ports.remove(id);
+            } else {
+                self.shared.ports.insert(*id, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Ports to publish: some on every node, some only on the nodes of their tasks.
+
+use super::desk::Shared;
+use super::serves;
+use crate::cluster::{Cluster, TaskExt};
+use crate::usage;
+use model::{Endpoint, NodeId, PortMode, PublishedPort, Service, ServiceId, Task};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Those of a node, whose tasks are given.
+pub(super) fn of_node(cluster: &Cluster, node: NodeId, own: &[&Arc<Task>], shared: &Shared) -> Vec<PublishedPort> {
+    let mut all: Vec<PublishedPort> = shared.ports.values().flatten().cloned().collect();
+    let here = own.iter().filter(|task| task.is_live() && !task.has_ended() && !task.spec.ports.is_empty());
+    let services: BTreeSet<ServiceId> = here.map(|task| task.service).collect();
+    for service in services.iter().filter_map(|id| cluster.services.get(id)) {
+        let behind = own.iter().copied().filter(|task| task.service == service.id && task.node == Some(node));
+        all.extend(of_service(cluster, service, PortMode::Host, &behind.collect::<Vec<_>>()));
+    }
+    all.sort();
+    all
+}
+
+/// Those of a service that every node publishes.
+pub(super) fn everywhere(cluster: &Cluster, service: &Service) -> Vec<PublishedPort> {
+    if service.spec.ports.is_empty() {
+        return Vec::new();
+    }
+    of_service(cluster, service, PortMode::Ingress, &cluster.tasks_of(service.id).collect::<Vec<_>>())
+}
+
+fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&Arc<Task>]) -> Vec<PublishedPort> {
+    if !usage::holds_ports(cluster, service) {
+        return Vec::new();
+    }
+    let published = usage::published(service).filter(|(_, (mode, _))| *mode == wanted);
+    let port = |(index, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
+        let target = service.spec.ports.get(index).map_or(0, |port| port.target);
+        let behind = tasks.iter().filter(|task| serves(task));
+        let backends = behind.filter_map(|task| Some((entrance(cluster, &task.endpoints)?.address, target))).collect();
+        let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
+        PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone() }
+    };
+    published.map(port).collect()
+}
+
+/// Where traffic from outside enters a task: its first network that is not internal.
+fn entrance<'e>(cluster: &Cluster, endpoints: &'e [Endpoint]) -> Option<&'e Endpoint> {
+    let open =
+        |endpoint: &&Endpoint| cluster.networks.get(&endpoint.network).is_some_and(|network| !network.spec.internal);
+    endpoints.iter().find(open).or(endpoints.first())
+}

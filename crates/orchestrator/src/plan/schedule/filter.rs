@@ -1,0 +1,95 @@
+//! What tasks of one spec ask of a node, and who can't give it.
+
+use super::constraint::fits;
+use super::usage::{self, HostPort, Usage};
+use crate::explain::Unplaced;
+use model::{Availability, NodeId, Service, ServiceSpec};
+
+/// What the tasks of one batch ask for.
+pub(super) struct Asking<'s> {
+    pub(super) spec: &'s ServiceSpec,
+    ports: Vec<HostPort>,
+}
+
+impl<'s> Asking<'s> {
+    pub(super) fn new(service: &Service, spec: &'s ServiceSpec) -> Asking<'s> {
+        Asking { spec, ports: usage::host_ports(spec, service).collect() }
+    }
+
+    /// Asks the filters in turn; the first that refuses is counted.
+    pub(super) fn can_take(
+        &self,
+        usage: &Usage,
+        place: usize,
+        beside: Option<NodeId>,
+        unplaced: &mut Unplaced,
+    ) -> bool {
+        let node = usage.node(place);
+        if !node.ready {
+            unplaced.down += 1;
+            return false;
+        }
+        match node.availability {
+            Availability::Active => {}
+            Availability::Pause => {
+                unplaced.paused += 1;
+                return false;
+            }
+            Availability::Drain => {
+                unplaced.drained += 1;
+                return false;
+            }
+        }
+        if beside.is_some_and(|beside| beside != node.id) {
+            unplaced.elsewhere += 1;
+            return false;
+        }
+        if let Some(failing) = self.spec.placement.constraints.iter().find(|text| !fits(text, node)) {
+            Unplaced::count(&mut unplaced.constraints, failing.clone());
+            return false;
+        }
+        self.has_room(usage, place, unplaced)
+    }
+
+    /// Is there room? What is found once may be taken by the task before.
+    pub(super) fn has_room(&self, usage: &Usage, place: usize, unplaced: &mut Unplaced) -> bool {
+        let (node, used) = (usage.node(place), usage.used(place));
+        let wanted = &self.spec.resources;
+        let memory = wanted.reserve_memory.unwrap_or(0);
+        if memory > 0 && used.memory.saturating_add(memory) > node.memory {
+            unplaced.memory = (unplaced.memory.0 + 1, memory);
+            return false;
+        }
+        let cpus = wanted.reserve_nano_cpus.unwrap_or(0);
+        if cpus > 0 && used.nano_cpus.saturating_add(cpus) > node.nano_cpus {
+            unplaced.cpus = (unplaced.cpus.0 + 1, cpus);
+            return false;
+        }
+        for (kind, count) in &wanted.reserve_generic {
+            let has = node.generic.get(kind).copied().unwrap_or(0);
+            if used.generic.get(kind).copied().unwrap_or(0).saturating_add(*count) > has {
+                Unplaced::count(&mut unplaced.generic, kind.clone());
+                return false;
+            }
+        }
+        if let Some(port) = self.ports.iter().find(|port| used.holds(port)) {
+            Unplaced::count(&mut unplaced.ports, port.1);
+            return false;
+        }
+        let most = self.spec.placement.max_replicas_per_node;
+        if most > 0 && usage.own(place) >= most {
+            unplaced.full = (unplaced.full.0 + 1, most);
+            return false;
+        }
+        true
+    }
+
+    /// Why none of some nodes can take one of them.
+    pub(super) fn why(&self, usage: &Usage, among: impl Fn(usize) -> bool) -> Box<Unplaced> {
+        let mut unplaced = Unplaced { nodes: usage.len(), ..Unplaced::default() };
+        for place in usage.places().filter(|place| among(*place)) {
+            let _ = self.can_take(usage, place, None, &mut unplaced);
+        }
+        Box::new(unplaced)
+    }
+}
