@@ -70,6 +70,23 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// What `ps` shows of this process from now on. Where it is not allowed (it needs CAP_SYS_RESOURCE)
+/// everything stays as it was: a title is for people only.
+pub(crate) fn set_title(words: &[&str]) {
+    let mut text = words.join("\0").into_bytes();
+    text.push(0);
+    // The kernel reads it for as long as this process lives.
+    let text: &'static [u8] = text.leak();
+    let range = text.as_ptr_range();
+    let set = |what: libc::c_int, address: *const u8| {
+        // SAFETY: only tells the kernel where to look when somebody reads /proc/PID/cmdline; the
+        // memory is never freed.
+        unsafe { libc::prctl(libc::PR_SET_MM, what, address, 0, 0) == 0 }
+    };
+    // The start may never lie behind the end, and the heap lies below the stack, where the old one is.
+    let _only_for_people = set(libc::PR_SET_MM_ARG_START, range.start) && set(libc::PR_SET_MM_ARG_END, range.end);
+}
+
 /// Takes a descriptor that this process was started with, by number.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Exit code of a run that nobody saw the end of: the host went down (Docker says 255 too).
@@ -91,6 +91,8 @@ impl Disk {
         for path in [folder.upper(), folder.work()] {
             fs::create_dir_all(&path).map_err(failed("make folder", &path))?;
         }
+        let upper = folder.upper();
+        dress_root(&upper, create.image.layers.last().map(PathBuf::as_path)).map_err(failed("set up", &upper))?;
         let write = |name: &str, text: &str| {
             let path = folder.path.join(name);
             record::replace(&path, text.as_bytes(), Durable::No).map_err(failed("write", &path))
@@ -277,6 +279,15 @@ impl Disk {
         record::write(&folder.last_exit(), &ended, Durable::Yes).map_err(failed("write", &folder.last_exit()))?;
         Ok(ended)
     }
+}
+
+/// The root of an overlay is its upper folder: that gets owner and mode of the image's root.
+fn dress_root(upper: &Path, top: Option<&Path>) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let facts = top.map(fs::metadata).transpose()?;
+    let (uid, gid, mode) = facts.map_or((0, 0, 0o755), |facts| (facts.uid(), facts.gid(), facts.mode() & 0o7777));
+    std::os::unix::fs::chown(upper, Some(uid), Some(gid))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(mode))
 }
 
 fn same_path(a: &str, b: &str) -> bool {

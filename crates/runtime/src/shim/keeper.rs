@@ -41,9 +41,8 @@ pub(super) fn run(engine: OwnedFd, sessions: Vec<OwnedFd>) -> io::Result<()> {
     let _leader = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let start = read_start(&mut engine)?;
-    // So that people can tell shims apart in `ps`.
-    let name = format!("shim {}", start.task.short());
-    let _named = std::ffi::CString::new(name).map(|name| rustix::thread::set_name(&name));
+    // Until its name is known; see `launch::title`.
+    launch::title(start.task, None);
     let folder = Layout::new(&start.data_root, &start.run_root).container(start.task);
     let mut keeper = match Keeper::start(&start, folder.clone(), engine.try_clone()?) {
         Ok(keeper) => keeper,

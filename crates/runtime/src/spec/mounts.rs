@@ -78,12 +78,12 @@ fn base(inputs: &Inputs<'_>) -> Vec<(&'static str, Value)> {
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", access]),
+        // Shows the queues of the IPC namespace, be it the host's, which may not have it mounted itself.
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     if container.ipc_host {
-        list.push(("/dev/mqueue", bind(Path::new("/dev/mqueue"), "/dev/mqueue", &["rbind", "rprivate"])));
         list.push(("/dev/shm", bind(Path::new("/dev/shm"), "/dev/shm", &["rbind", "rprivate"])));
     } else {
-        list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
         let size = format!("size={}", container.shm_size.unwrap_or(SHM_SIZE));
         list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
     }
