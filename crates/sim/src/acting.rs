@@ -167,7 +167,9 @@ impl World {
     pub(crate) fn agent_begins(&mut self, node: usize) {
         let now = self.now;
         let seed = self.chance.any();
-        let Some(sim) = self.nodes.get_mut(node).filter(|sim| sim.agent.is_none()) else { return };
+        let Some(sim) = self.nodes.get_mut(node).filter(|sim| sim.agent.is_none() && !sim.lost) else {
+            return;
+        };
         sim.life += 1;
         sim.order = None;
         sim.agent = Some(node_agent::Agent::new(sim.id, seed));

@@ -1,6 +1,7 @@
 //! What must hold, one property in each function; looked at after everything that happens.
 
 mod acts;
+mod network;
 mod rest;
 mod state;
 

@@ -85,6 +85,8 @@ pub(crate) struct Faults {
     pub(crate) session_cut: u64,
     /// A host port is taken by a stranger.
     pub(crate) foreign_port: bool,
+    /// The last node dies in the storm and never comes back.
+    pub(crate) node_lost: bool,
 }
 
 impl Faults {
@@ -114,12 +116,13 @@ impl Faults {
             manager_crash,
             session_cut,
             foreign_port: foreign,
+            node_lost: chance.below(3) == 0,
         }
     }
 
     /// Nothing goes wrong any more; how fast things are stays.
     pub(crate) fn heal(&mut self) {
-        let Faults { nodes, pull, effect, commit, message, disk, .. } = *self;
+        let Faults { nodes, pull, effect, commit, message, disk, node_lost, .. } = *self;
         *self = Faults {
             nodes,
             pull: pull.min(300),
@@ -137,6 +140,7 @@ impl Faults {
             manager_crash: 0,
             session_cut: 0,
             foreign_port: false,
+            node_lost,
         };
     }
 }

@@ -19,6 +19,12 @@ impl World {
             Event::ManagerDies => self.manager_dies(),
             Event::AgentBegins(node) => self.agent_begins(node),
             Event::AgentDies { node, reboot } => self.agent_dies(node, reboot),
+            Event::NodeLost(node) => {
+                self.agent_dies(node, true);
+                if let Some(sim) = self.nodes.get_mut(node) {
+                    sim.lost = true;
+                }
+            }
             Event::Dial(node) => self.dial(node),
             Event::Cut(node) => {
                 self.cut(node);

@@ -25,6 +25,14 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    /// The task whose namespace it runs in; `None`: the host's.
+    pub(crate) fn space(&self) -> Option<TaskId> {
+        match self.net {
+            Net::Host => None,
+            Net::Task(owner) => Some(owner),
+        }
+    }
+
     /// The start of its present run.
     pub(crate) fn running_since(&self) -> Option<Time> {
         match self.state {

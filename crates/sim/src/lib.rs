@@ -7,6 +7,8 @@
 //!
 //! The same seed gives the same history, so a failure can be lived again: `sim --seed N --trace`.
 
+#![forbid(unsafe_code)]
+
 mod acting;
 mod chance;
 mod checkers;

@@ -29,7 +29,7 @@ impl World {
             match output {
                 ManagerOutput::Propose { ticket, entry } => {
                     self.busy = self.now;
-                    self.trace.say(self.now, format_args!("propose {ticket}: {} changes", entry.changes.len()));
+                    self.trace.say(self.now, format_args!("propose {ticket}: {}", said(&entry)));
                     let life = self.member.life;
                     self.member.open.push((ticket, *entry));
                     let delay = self.chance.delay(self.faults.commit);
@@ -127,4 +127,11 @@ impl World {
             self.after(delay + 1_000, Event::ManagerDies);
         }
     }
+}
+
+/// The facts of an entry, each cut short.
+fn said(entry: &orchestrator::Entry) -> String {
+    let short = |change: &orchestrator::Change| format!("{change:?}").chars().take(160).collect::<String>();
+    let facts: Vec<String> = entry.changes.iter().take(8).map(short).collect();
+    format!("{} facts, {} answers {facts:?}", entry.changes.len(), entry.answers.len())
 }

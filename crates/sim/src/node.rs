@@ -12,6 +12,8 @@ pub(crate) struct SimNode {
     pub(crate) id: NodeId,
     /// `None`: the daemon is down.
     pub(crate) agent: Option<Agent>,
+    /// It never comes back.
+    pub(crate) lost: bool,
     /// Counts the daemon's lives.
     pub(crate) life: u64,
     /// The machine.
@@ -36,6 +38,7 @@ impl SimNode {
         SimNode {
             id,
             agent: None,
+            lost: false,
             life: 0,
             host: Host::default(),
             ledger: None,

@@ -25,6 +25,13 @@ pub(crate) fn stack(name: &str, chance: &mut Chance) -> StackSpec {
         }
         let mut spec = service(name, key, chance);
         spec.networks = vec![NetworkAttachment { network: network.clone(), ..NetworkAttachment::default() }];
+        if key == "job" && present.contains(&"db") && chance.below(3) == 0 {
+            spec.networks.clear();
+            spec.network_mode = NetworkMode::Service("db".to_owned());
+        } else if key == "api" && chance.below(8) == 0 {
+            spec.networks.clear();
+            spec.network_mode = if chance.coin() { NetworkMode::Host } else { NetworkMode::None };
+        }
         if let Some(on) = chance.pick(&present)
             && chance.coin()
         {

@@ -37,6 +37,8 @@ pub(crate) enum Event {
     AgentBegins(usize),
     /// It dies, and the machine with it if `reboot`.
     AgentDies { node: usize, reboot: bool },
+    /// A node dies for good.
+    NodeLost(usize),
     /// A node dials the manager.
     Dial(usize),
     /// A session breaks.
@@ -173,6 +175,10 @@ impl World {
     fn plan_crashes(&mut self) {
         if let Some(delay) = self.span(self.faults.manager_crash) {
             self.after(delay, Event::ManagerDies);
+        }
+        if self.faults.node_lost && self.nodes.len() > 1 {
+            let delay = self.chance.between(1, 55_000);
+            self.after(delay, Event::NodeLost(self.nodes.len() - 1));
         }
         for node in 0..self.nodes.len() {
             if let Some(delay) = self.span(self.faults.agent_crash) {

@@ -19,6 +19,9 @@ impl World {
         let mut running = BTreeSet::new();
         for (at, sim) in self.nodes.iter().enumerate() {
             let node = format!("n{}", at + 1);
+            if sim.lost {
+                continue;
+            }
             if sim.session.is_none() {
                 return Err(format!("{node} is not connected"));
             }
@@ -31,9 +34,10 @@ impl World {
                     running.insert(*id);
                 }
             }
+            self.check_network(&node, sim, &state)?;
             let spaces: BTreeSet<TaskId> = sim.host.net.endpoints.keys().copied().collect();
-            let wanted = sim.host.containers.iter().filter(|(_, it)| it.running_since().is_some());
-            let wanted: BTreeSet<TaskId> = wanted.map(|(id, _)| *id).collect();
+            let wanted = sim.host.containers.values().filter(|it| it.running_since().is_some());
+            let wanted: BTreeSet<TaskId> = wanted.filter_map(Container::space).collect();
             if let Some(id) = wanted.difference(&spaces).next() {
                 return Err(format!("{node}: {} runs without a network", id.short()));
             }
@@ -48,7 +52,12 @@ impl World {
                 }
             }
         }
+        let lost = |task: &Task| self.nodes.iter().any(|sim| sim.lost && task.node == Some(sim.id));
         for task in tasks.values() {
+            if lost(task) {
+                given_up(task)?;
+                continue;
+            }
             settled(task, running.contains(&task.id), &state)?;
         }
         Ok(())
@@ -103,10 +112,23 @@ fn is_awaited(task: &Task) -> bool {
     task.desired <= Desired::Running && !task.status.state.is_terminal()
 }
 
+/// A task of a node that is lost: another has its place, unless only that node could have it.
+fn given_up(task: &Task) -> Result<(), String> {
+    let bound = task.spec.standalone || task.slot == 0;
+    match task.desired {
+        Desired::Ready | Desired::Running if !bound && !task.status.state.is_terminal() => {
+            Err(format!("{} was lost with its node, and is not replaced", task.id.short()))
+        }
+        Desired::Remove => Err(format!("{} was lost with its node, and is to be removed for ever", task.id.short())),
+        _ => Ok(()),
+    }
+}
+
 fn settled(task: &Task, runs: bool, state: &State) -> Result<(), String> {
     let name = task.id.short();
     let ended = task.status.state.is_terminal() && task.status.attempt >= task.attempt;
-    let waits = state.waiting.contains_key(&task.id);
+    // The planner says why, or the agent (for a container whose network it joins, which was stopped).
+    let waits = state.waiting.contains_key(&task.id) || task.status.message.starts_with("waits for container");
     match task.desired {
         Desired::Remove => Err(format!("{name} is to be removed, and is not: {:?}", task.status)),
         Desired::Shutdown if !ended => {
@@ -136,16 +158,24 @@ fn replicas(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// Every update has come to an end, be it that a person has to decide.
+/// Every update has come to an end, be it that a person has to decide, or waits for something that is told.
 fn updates(state: &State) -> Result<(), String> {
-    let active =
-        state.services.iter().find(|service| service.update_status.as_ref().is_some_and(|it| it.state.is_active()));
-    match active {
-        Some(service)
-            if !state.tasks.iter().any(|task| task.service == service.id && state.waiting.contains_key(&task.id)) =>
-        {
-            Err(format!("the update of service {} never ends: {:?}", service.spec.name, service.update_status))
+    for service in &state.services {
+        let Some(status) = service.update_status.as_ref().filter(|status| status.state.is_active()) else { continue };
+        let tasks: Vec<&Task> =
+            state.tasks.iter().filter(|task| task.service == service.id).map(|task| &**task).collect();
+        let waits = |task: &&Task| {
+            state.waiting.contains_key(&task.id) || task.status.message.starts_with("waits for container")
+        };
+        if tasks.iter().any(waits) {
+            continue;
         }
-        _ => Ok(()),
+        let shown = tasks.iter().map(|task| {
+            let (desired, attempt, version) = (task.desired, task.attempt, task.spec_version);
+            format!("{}.{} v{version} {desired:?} {attempt} {:?}", task.slot, task.id.short(), task.status)
+        });
+        let shown: Vec<String> = shown.collect();
+        return Err(format!("the update of service {} never ends: {status:?} {shown:?}", service.spec.name));
     }
+    Ok(())
 }

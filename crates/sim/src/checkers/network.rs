@@ -1,0 +1,83 @@
+//! At rest, names and ports lead to every task that serves, and to no other.
+
+use crate::node::SimNode;
+use crate::world::World;
+use model::{ContainerState, Desired, NetworkId, PortMode, Service, State, Task, Verdict};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+impl World {
+    /// Looks at the network of one host.
+    pub(crate) fn check_network(&self, node: &str, sim: &SimNode, state: &State) -> Result<(), String> {
+        for service in &state.services {
+            for (id, zone) in &sim.host.net.zones {
+                let network = state.networks.iter().find(|network| network.id == *id);
+                let network = network.ok_or_else(|| format!("{node} has a zone of a network that is gone"))?;
+                if !service.spec.networks.iter().any(|attached| attached.network == network.spec.name) {
+                    continue;
+                }
+                let wanted = self.serving(service, state).flat_map(|task| addresses(task, *id)).collect();
+                let lost: BTreeSet<IpAddr> = self.lost(state).flat_map(|task| addresses(task, *id)).collect();
+                let answered = zone.names.get(&service.spec.key).into_iter().flatten().copied();
+                let answered = answered.filter(|address| !lost.contains(address)).collect();
+                same(&format!("{node}: name {}", service.spec.name), &wanted, &answered)?;
+            }
+            self.ports(node, sim, service, state)?;
+        }
+        Ok(())
+    }
+
+    fn ports(&self, node: &str, sim: &SimNode, service: &Service, state: &State) -> Result<(), String> {
+        for (index, port) in service.spec.ports.iter().enumerate() {
+            let Some(host_port) = port.published.or(service.chosen_ports.get(index).copied().flatten()) else {
+                continue;
+            };
+            // Ports change with the tasks: one of an earlier spec keeps its own until it is replaced.
+            let own = |task: &Task| {
+                task.spec.ports.get(index).is_some_and(|it| (it.target, it.published) == (port.target, port.published))
+            };
+            let here = |task: &&Task| own(task) && (port.mode == PortMode::Ingress || task.node == Some(sim.id));
+            let tasks: Vec<&Task> = self.serving(service, state).filter(here).collect();
+            let wanted: BTreeSet<IpAddr> =
+                tasks.iter().flat_map(|task| task.endpoints.first()).map(|endpoint| endpoint.address).collect();
+            let published =
+                sim.host.net.ports.iter().find(|it| it.host_port == host_port && it.protocol == port.protocol);
+            let led = published.into_iter().filter(|it| it.service == service.spec.name);
+            let led: BTreeSet<IpAddr> = led.flat_map(|it| &it.backends).map(|(address, _)| *address).collect();
+            let what = format!("{node}: port {host_port} of {} ({:?})", service.spec.name, port.mode);
+            let told = sim.order.as_ref().map(|order| &order.ports);
+            same(&what, &wanted, &led).map_err(|why| format!("{why}; told {told:?}, has {:?}", sim.host.net.ports))?;
+        }
+        Ok(())
+    }
+
+    /// The tasks of nodes that are lost. A container of a person stays where it is, whatever becomes of its
+    /// node, and so does its name.
+    fn lost<'s>(&'s self, state: &'s State) -> impl Iterator<Item = &'s Task> {
+        let lost = |task: &&Task| self.nodes.iter().any(|sim| sim.lost && task.node == Some(sim.id));
+        state.tasks.iter().map(|task| &**task).filter(lost)
+    }
+
+    /// The tasks of a service that take traffic.
+    fn serving<'s>(&'s self, service: &Service, state: &'s State) -> impl Iterator<Item = &'s Task> {
+        let id = service.id;
+        let lost = |task: &&Task| self.nodes.iter().any(|sim| sim.lost && task.node == Some(sim.id));
+        let tasks = state.tasks.iter().map(|task| &**task).filter(move |task| task.service == id);
+        tasks.filter(|task| task.desired == Desired::Running && serves(task)).filter(move |task| !lost(task))
+    }
+}
+
+fn serves(task: &Task) -> bool {
+    task.status.container.as_ref().is_some_and(|it| {
+        it.state == ContainerState::Running
+            && it.health.as_ref().is_none_or(|health| health.verdict == Verdict::Healthy)
+    })
+}
+
+fn addresses(task: &Task, network: NetworkId) -> impl Iterator<Item = IpAddr> {
+    task.endpoints.iter().filter(move |endpoint| endpoint.network == network).map(|endpoint| endpoint.address)
+}
+
+fn same(what: &str, wanted: &BTreeSet<IpAddr>, there: &BTreeSet<IpAddr>) -> Result<(), String> {
+    if wanted == there { Ok(()) } else { Err(format!("{what} leads to {there:?}, not {wanted:?}")) }
+}
