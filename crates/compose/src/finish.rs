@@ -185,7 +185,7 @@ fn says_nothing(kind: &Kind, finished: &Node) -> bool {
 
 /// What the reference prints even when nobody wrote it.
 fn always(fields: &'static [Field], map: &mut Map) {
-    let empty = || Node::new(Value::Map(Map::new()), Default::default());
+    let empty = || Node { tag: Tag::Json, ..Node::new(Value::Map(Map::new()), Default::default()) };
     let null = || Node { tag: Tag::Json, ..Node::default() };
     for field in fields.iter().filter(|field| field.absent != Absent::Nothing) {
         match field.absent {

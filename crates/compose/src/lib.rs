@@ -32,9 +32,9 @@ pub mod project;
 pub mod render;
 mod scalar;
 mod schema;
-mod short;
+pub mod short;
 mod tree;
-mod units;
+pub mod units;
 mod yaml;
 
 pub use input::{FileError, FileErrorKind, Files, Input, Options};

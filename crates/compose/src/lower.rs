@@ -10,7 +10,7 @@ mod security;
 use crate::context::Context;
 use crate::input::Files;
 use crate::tree::{Map, Node};
-use model::spec::{Dependency, DependencyCondition, Mode, NetworkAttachment, NetworkMode, ServiceSpec};
+use model::spec::{Dependency, DependencyCondition, NetworkAttachment, NetworkMode, ServiceSpec};
 use model::stack::{NetworkSpec, StackSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,9 +95,6 @@ impl<'a> Lower<'a> {
             endpoint_mode: self.endpoint_mode(key, node),
             depends_on: self.depends_on(node),
         };
-        if matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
-            spec.ports.clear();
-        }
         if node.get("network_mode").is_some() && spec.network_mode == NetworkMode::Networks {
             let network = format!("{}_default", self.project);
             spec.networks = vec![NetworkAttachment { network, ..NetworkAttachment::default() }];

@@ -13,6 +13,16 @@ impl Map {
         Map(Vec::new())
     }
 
+    /// Of entries that are sorted and distinct.
+    pub(crate) fn from_sorted(entries: Vec<(String, Node)>) -> Map {
+        debug_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b), "sorted and distinct");
+        Map(entries)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Where a name is.
     fn position(&self, name: &str) -> Option<usize> {
         // in a short list, comparing lengths first beats halving

@@ -95,7 +95,7 @@ pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
         let empty = || Node::new(Value::Map(Map::new()), At::default());
         if let Some(networks) = top.or_insert_with("networks", empty).as_map_mut() {
             networks.or_insert_with("default", || {
-                let ipam = Map::from([("ipam".to_owned(), empty())]);
+                let ipam = Map::from([("ipam".to_owned(), Node { tag: Tag::Json, ..empty() })]);
                 Node::new(Value::Map(ipam), At::default())
             });
         }

@@ -13,6 +13,9 @@ use crate::schema::{Kind, SERVICE, TOP};
 use crate::tree::{Map, Node, Tag, Value};
 use std::collections::BTreeSet;
 
+/// Most active services of a project.
+const MAX_SERVICES: usize = 20_000;
+
 /// Loads a project.
 pub(crate) fn run(input: &Input<'_>) -> Loaded {
     let mut loader = Loader::new(input);
@@ -30,7 +33,13 @@ pub(crate) fn run(input: &Input<'_>) -> Loaded {
     let mut project = Project::empty(setup.name.clone(), setup.files.clone(), setup.folder.clone());
     project.filled = input.options.interpolate;
     project.profiles = all_profiles(&top);
-    let (active, inactive) = choose(input, &setup, &mut top, &mut context);
+    let (mut active, inactive) = choose(input, &setup, &mut top, &mut context);
+    if active.len() > MAX_SERVICES {
+        let message =
+            format!("the project has {} services, more than the {MAX_SERVICES} that are allowed", active.len());
+        context.error("RS0103", Default::default(), message);
+        active = Map::new();
+    }
     project.model = normalized(input, &setup, active, &inactive, &mut top, &mut context);
     let mut stack = None;
     if input.options.interpolate && input.options.normalize && !context.has_errors() {

@@ -18,7 +18,8 @@ pub(crate) fn resolve(text: &str) -> Value {
     }
     let plain = text.replace('_', "");
     if let Some(number) = integer(&plain) {
-        return Value::Int(number);
+        // beyond the range of the type nothing counts with it; as text, nothing of it is lost
+        return i64::try_from(number).map_or_else(|_| too_large(number), Value::Int);
     }
     if is_float(&plain)
         && let Ok(number) = plain.parse::<f64>()
@@ -28,8 +29,16 @@ pub(crate) fn resolve(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// A number that is no `i64`: the reference still keeps those of 64 bits without a sign.
+fn too_large(number: i128) -> Value {
+    match u64::try_from(number) {
+        Ok(number) => Value::Text(number.to_string()),
+        Err(_) => Value::Float(number as f64),
+    }
+}
+
 /// Decimal, `0x`, `0o`, `0b` and the octal `0…` of YAML 1.1.
-fn integer(text: &str) -> Option<i64> {
+fn integer(text: &str) -> Option<i128> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -49,7 +58,7 @@ fn integer(text: &str) -> Option<i64> {
     } else {
         parse_digits(digits, 10)?
     };
-    i64::try_from(if negative { -number } else { number }).ok()
+    Some(if negative { -number } else { number })
 }
 
 fn parse_digits(digits: &str, radix: u32) -> Option<i128> {
@@ -105,6 +114,7 @@ mod tests {
             ("0x", text("0x")),
             ("~", Value::Null),
             ("99999999999999999999", Value::Float(99_999_999_999_999_999_999.0)),
+            ("12345678901234567890", text("12345678901234567890")),
         ] {
             assert_eq!(resolve(source), value, "{source}");
         }

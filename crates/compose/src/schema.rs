@@ -207,10 +207,31 @@ impl Field {
     }
 }
 
+/// Tables of so many keys are sorted, and looked up by halving.
+const SORTED: usize = 40;
+
 /// The entry of a key.
 pub(crate) fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
-    fields.iter().find(|field| field.name == name)
+    if fields.len() < SORTED {
+        return fields.iter().find(|field| field.name == name);
+    }
+    fields.binary_search_by(|field| field.name.cmp(name)).ok().map(|at| &fields[at])
 }
 
 const ANY_WHOLE: Kind = Kind::Whole(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Whole(0, u32::MAX as i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_are_sorted() {
+        assert!(SERVICE.len() >= SORTED && SERVICE.is_sorted_by(|a, b| a.name < b.name));
+        for table in [TOP, DEVICES] {
+            assert!(table.len() < SORTED);
+        }
+        assert!(SERVICE.iter().all(|field| find(SERVICE, field.name).is_some()));
+        assert!(find(SERVICE, "imagee").is_none());
+    }
+}

@@ -2,19 +2,22 @@
 
 /// One published port of the short syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Port {
+pub struct Port {
     /// Address of the host, perhaps empty.
-    pub(crate) host_ip: String,
+    pub host_ip: String,
     /// Port or range on the host, perhaps empty.
-    pub(crate) published: String,
+    pub published: String,
     /// Port in the container.
-    pub(crate) target: u16,
+    pub target: u16,
     /// Lower case.
-    pub(crate) protocol: String,
+    pub protocol: String,
 }
 
 /// `[[IP:][HOST]:]CONTAINER[/PROTOCOL]`, each port perhaps a range.
-pub(crate) fn ports(text: &str) -> Result<Vec<Port>, String> {
+///
+/// # Errors
+/// What does not belong there.
+pub fn ports(text: &str) -> Result<Vec<Port>, String> {
     let (rest, protocol) = match text.split_once('/') {
         Some((rest, protocol)) => (rest, protocol.to_ascii_lowercase()),
         None => (text, "tcp".to_owned()),
@@ -57,7 +60,10 @@ pub(crate) fn ports(text: &str) -> Result<Vec<Port>, String> {
 }
 
 /// `80` or `80-90`.
-pub(crate) fn port_range(text: &str) -> Result<(u16, u16), String> {
+///
+/// # Errors
+/// What is no port, or that the range runs backwards.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     let number = |part: &str| {
         let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         part.parse::<u16>().ok().filter(|_| digits).ok_or_else(|| format!("`{part}` is no port (0 to 65535)"))
@@ -141,25 +147,28 @@ fn volume_option(volume: &mut Volume, option: &str) {
 
 /// Splits at colons, but not after a drive letter nor inside `${…}`.
 fn split_colons(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut open = 0usize;
-    let mut before = ' ';
-    for c in text.chars() {
-        let current = parts.last_mut().map(|part| (part.chars().count(), part.chars().next()));
-        let drive = matches!(current, Some((1, Some(letter))) if letter.is_alphabetic());
+    let mut parts = Vec::new();
+    let (mut start, mut open, mut before) = (0, 0usize, ' ');
+    for (at, c) in text.char_indices() {
         match c {
             '{' if before == '$' => open += 1,
             '}' if open > 0 => open -= 1,
+            ':' if open == 0 && !is_drive(&text[start..at]) => {
+                parts.push(text[start..at].to_owned());
+                start = at + 1;
+            }
             _ => {}
-        }
-        if c == ':' && open == 0 && !drive {
-            parts.push(String::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.push(c);
         }
         before = c;
     }
+    parts.push(text[start..].to_owned());
     parts
+}
+
+/// Is this the letter of a drive?
+fn is_drive(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(char::is_alphabetic) && chars.next().is_none()
 }
 
 /// Does a source name a path of the host rather than a volume?
@@ -188,15 +197,18 @@ pub(crate) fn device(text: &str) -> Result<(String, String, String), String> {
 
 /// A command line as words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Words {
+pub struct Words {
     /// The words.
-    pub(crate) words: Vec<String>,
+    pub words: Vec<String>,
     /// From the first operator of the shell on; nothing runs it.
-    pub(crate) dropped: Option<String>,
+    pub dropped: Option<String>,
 }
 
 /// A command line into words, with the shell's quotes and backslashes; no expansion of anything.
-pub(crate) fn words(line: &str) -> Result<Words, String> {
+///
+/// # Errors
+/// A quote that is not closed.
+pub fn words(line: &str) -> Result<Words, String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut dropped = None;

@@ -15,7 +15,7 @@ const NANOS: [(&str, u64); 9] = [
 ];
 
 /// `1m30s`, `1.5s`, `2d`, `500ms`; `0` needs no unit.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text == "0" {
         return Some(Duration::ZERO);
@@ -83,7 +83,7 @@ fn decimal(number: u128, factor: u128) -> String {
 }
 
 /// `512m`, `1.5g`, `2 GiB`, `1024`: bytes; units are powers of 1024, case does not matter.
-pub(crate) fn bytes(text: &str) -> Option<i64> {
+pub fn bytes(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
         return Some(number);
     }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Deepest nesting; real files stay below 20.
 const MAX_DEPTH: usize = 100;
+/// Most values of one file. A file of 2,000 services has about 100,000.
+const MAX_NODES: usize = 400_000;
 /// Most nodes that aliases may add. A node takes about 150 bytes.
 const MAX_ALIASED: usize = 400_000;
 /// How far lines are moved that stand too far left inside of brackets; deeper than any nesting.
@@ -119,6 +121,7 @@ struct Builder {
     stack: Vec<Frame>,
     anchors: BTreeMap<usize, (Node, usize)>,
     aliased: usize,
+    nodes: usize,
     documents: Vec<Node>,
     problems: Vec<Problem>,
 }
@@ -261,6 +264,11 @@ impl Builder {
 
     /// A finished value goes into what is open; a scalar may be a key.
     fn put(&mut self, mut node: Node) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = format!("the file has more than {MAX_NODES} values");
+            return Err(Problem::new("RS0103", node.at, message).hint("split the project"));
+        }
         if self.wants_key() {
             return match node.value {
                 Value::Text(text) => self.key(text, node.at, false),
@@ -318,7 +326,7 @@ impl Builder {
                 same
             });
         }
-        entries.into_iter().collect()
+        Map::from_sorted(entries)
     }
 
     /// `<<`: entries that the mapping does not have itself; of several sources the first wins.

@@ -93,11 +93,11 @@ impl Lower<'_> {
     }
 
     fn pull_policy(&mut self, key: &str, node: &Node) -> PullPolicy {
-        let Some(policy) = node.get("pull_policy") else {
+        if node.get("image").is_none() {
             // what only a build would make is not asked of a registry
-            let built = node.get("image").is_none() && node.get("build").is_some();
-            return if built { PullPolicy::Never } else { PullPolicy::Missing };
-        };
+            return PullPolicy::Never;
+        }
+        let Some(policy) = node.get("pull_policy") else { return PullPolicy::Missing };
         match policy.as_text().unwrap_or_default() {
             "always" => PullPolicy::Always,
             "never" => PullPolicy::Never,
