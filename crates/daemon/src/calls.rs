@@ -41,7 +41,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
             daemon.engine.resize(task.id, rows, columns).await.map_err(|error| failure::engine(&error))?;
             Reply::Done
         }
-        Call::Images { all } => Reply::Images(images::list(daemon, all).await?),
+        Call::Images { all: _ } => Reply::Images(images::list(daemon).await?),
         Call::History(name) => Reply::History(images::history(daemon, &name).await?),
         Call::Tag { source, target } => done(images::tag(daemon, &source, &target).await)?,
         Call::RemoveImage { reference, force } => Reply::Lines(images::remove(daemon, &reference, force).await?),

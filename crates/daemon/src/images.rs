@@ -2,9 +2,11 @@
 //! them, and what containers use.
 
 mod convert;
+mod lease;
 mod uses;
 
 pub(crate) use convert::failed;
+pub(crate) use lease::Lease;
 
 use crate::failure;
 use crate::shared::Daemon;
@@ -25,6 +27,16 @@ const REPORT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Images {
     store: Store,
+    leases: lease::Leases,
+}
+
+/// What an image is pinned to.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    /// Digest.
+    pub(crate) digest: String,
+    /// To be kept until whatever uses the image is committed.
+    pub(crate) lease: Lease,
 }
 
 impl Images {
@@ -35,7 +47,7 @@ impl Images {
     pub(crate) async fn open(data_root: &Path, insecure_registries: &[String]) -> anyhow::Result<Images> {
         let options = Options::new(data_root.join("images"), insecure_registries.to_vec());
         let store = tokio::task::spawn_blocking(move || Store::open(options)).await??;
-        Ok(Images { store })
+        Ok(Images { store, leases: lease::Leases::default() })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -53,31 +65,44 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(|error| failed(&error))
 }
 
-/// The digest to pin an image to; fetches it if the policy says so.
+/// What to pin an image to; fetches it if the policy says so.
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn ensure(daemon: &Arc<Daemon>, reference: &str, policy: PullPolicy) -> Result<String, ApiError> {
-    match policy {
-        PullPolicy::Always => pull(daemon, reference, None).await,
-        PullPolicy::Missing | PullPolicy::Never => match daemon.images.store.pin(reference) {
-            Ok(digest) => Ok(digest.to_string()),
-            Err(image::Error::NotFound(_)) if policy == PullPolicy::Missing => pull(daemon, reference, None).await,
-            Err(error) => Err(failed(&error)),
-        },
+pub(crate) async fn ensure(daemon: &Arc<Daemon>, reference: &str, policy: PullPolicy) -> Result<Pinned, ApiError> {
+    if policy != PullPolicy::Always {
+        match pin(daemon, reference).await {
+            Err(image::Error::NotFound(_)) if policy == PullPolicy::Missing => {}
+            pinned => return pinned.map_err(|error| failed(&error)),
+        }
     }
+    let pull = daemon.images.store.pull(reference).map_err(|error| failed(&error))?;
+    finish(daemon, reference, &pull, None).await?;
+    // The pull, which is still there, keeps the image until it is leased.
+    pin(daemon, reference).await.map_err(|error| failed(&error))
 }
 
-/// Fetches an image and tells of its progress; returns the registry's digest of it.
+async fn pin(daemon: &Daemon, reference: &str) -> image::Result<Pinned> {
+    let (store, reference) = (daemon.images.store.clone(), reference.to_owned());
+    let pinning = tokio::task::spawn_blocking(move || store.pin(&reference));
+    let (digest, lease) = pinning.await.map_err(|_| image::Error::Cancelled)??;
+    Ok(Pinned { digest: digest.to_string(), lease: daemon.images.leases.add(lease) })
+}
+
+/// Fetches an image and tells of its progress.
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn pull(daemon: &Daemon, reference: &str, sender: Option<&Sender>) -> Result<String, ApiError> {
+pub(crate) async fn pull(daemon: &Daemon, reference: &str, sender: Option<&Sender>) -> Result<(), ApiError> {
     let pull = daemon.images.store.pull(reference).map_err(|error| failed(&error))?;
+    finish(daemon, reference, &pull, sender).await
+}
+
+async fn finish(daemon: &Daemon, reference: &str, pull: &Pull, sender: Option<&Sender>) -> Result<(), ApiError> {
     let result = match sender {
         None => pull.wait().await,
         Some(sender) => {
-            let told = tell(&pull, sender);
+            let told = tell(pull, sender);
             tokio::select! {
                 biased;
                 result = async {
@@ -104,7 +129,7 @@ pub(crate) async fn pull(daemon: &Daemon, reference: &str, sender: Option<&Sende
         }
     }
     tracing::info!(image = %name, id = id.short(), %digest, is_new, "pulled");
-    Ok(digest.to_string())
+    Ok(())
 }
 
 fn shown(reference: &Reference) -> String {
@@ -165,11 +190,11 @@ pub(crate) async fn pinned(daemon: &Daemon, container: &model::ContainerSpec) ->
 /// It is not to be had.
 pub(crate) async fn pull_pinned(daemon: &Daemon, container: &model::ContainerSpec) -> Result<(), ApiError> {
     let Some(digest) = &container.image_digest else {
-        return pull(daemon, &container.image, None).await.map(drop);
+        return pull(daemon, &container.image, None).await;
     };
     let digest = digest.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
     let reference: Reference = container.image.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
-    pull(daemon, &reference.at(digest).to_string(), None).await.map(drop)
+    pull(daemon, &reference.at(digest).to_string(), None).await
 }
 
 /// `image inspect`, Docker's shape.
@@ -191,10 +216,10 @@ pub(crate) async fn history(daemon: &Daemon, name: &str) -> Result<Vec<HistoryRo
     Ok(rows.collect())
 }
 
-/// `image ls`.
-pub(crate) async fn list(daemon: &Daemon, all: bool) -> Result<Vec<ImageRow>, ApiError> {
+/// `image ls`. `-a` adds nothing: only a builder leaves intermediate images.
+pub(crate) async fn list(daemon: &Daemon) -> Result<Vec<ImageRow>, ApiError> {
     const NONE: &str = "<none>";
-    let rows = daemon.images.store.list(all).into_iter().map(|row| ImageRow {
+    let rows = daemon.images.store.list().into_iter().map(|row| ImageRow {
         id: row.id.to_string(),
         repository: row.repository.unwrap_or_else(|| NONE.to_owned()),
         tag: row.tag.unwrap_or_else(|| NONE.to_owned()),
@@ -215,6 +240,7 @@ pub(crate) async fn tag(daemon: &Daemon, source: &str, target: &str) -> Result<(
 
 /// `image rm`: what became of it, a line each.
 pub(crate) async fn remove(daemon: &Daemon, name: &str, force: bool) -> Result<Vec<String>, ApiError> {
+    let _removal = daemon.images.leases.removal();
     let uses = uses::all(daemon).await?;
     let name = name.to_owned();
     let removed = blocking(daemon, move |store| store.remove(&name, force, &uses)).await?;
@@ -224,6 +250,7 @@ pub(crate) async fn remove(daemon: &Daemon, name: &str, force: bool) -> Result<V
 
 /// `image prune`.
 pub(crate) async fn prune(daemon: &Daemon, all: bool) -> Result<PruneReport, ApiError> {
+    let _removal = daemon.images.leases.removal();
     let uses = uses::all(daemon).await?;
     let removed = blocking(daemon, move |store| store.prune(all, &uses)).await?;
     tell_removed(daemon, &removed);

@@ -2,7 +2,7 @@
 //! this version will run, today and after a restart.
 
 use crate::failure;
-use crate::images;
+use crate::images::{self, Lease, Pinned};
 use crate::shared::Daemon;
 use api::ApiError;
 use model::{PullPolicy, ServiceSpec, StackSpec};
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Pins every service of a stack; each distinct image is asked for once, all at the same time. What
-/// is missing is pulled.
+/// is missing is pulled. The leases are to be kept until the commit.
 ///
 /// # Errors
 /// All images that are not to be had, each with its services and the reason.
-pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<(), ApiError> {
+pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<Vec<Lease>, ApiError> {
     let mut wanted: BTreeMap<(String, PullPolicy), Vec<String>> = BTreeMap::new();
     for service in stack.services.values() {
         if service.container.image_digest.is_none() {
@@ -27,30 +27,31 @@ pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result
     for service in stack.services.values_mut() {
         let container = &mut service.container;
         if container.image_digest.is_none() {
-            container.image_digest = found.get(&(container.image.clone(), container.pull_policy)).cloned();
+            container.image_digest =
+                found.get(&(container.image.clone(), container.pull_policy)).map(|it| it.digest.clone());
         }
     }
-    Ok(())
+    Ok(found.into_values().map(|it| it.lease).collect())
 }
 
-/// Pins one service.
+/// Pins one service. The lease, if there is something to pin, is to be kept until the commit.
 ///
 /// # Errors
 /// Its image is not to be had.
-pub(crate) async fn service(daemon: &Arc<Daemon>, service: &mut ServiceSpec) -> Result<(), ApiError> {
+pub(crate) async fn service(daemon: &Arc<Daemon>, service: &mut ServiceSpec) -> Result<Option<Lease>, ApiError> {
     let container = &mut service.container;
     if container.image_digest.is_some() {
-        return Ok(());
+        return Ok(None);
     }
-    let digest = images::ensure(daemon, &container.image, container.pull_policy).await?;
+    let Pinned { digest, lease } = images::ensure(daemon, &container.image, container.pull_policy).await?;
     container.image_digest = Some(digest);
-    Ok(())
+    Ok(Some(lease))
 }
 
 async fn resolve(
     daemon: &Arc<Daemon>,
     wanted: BTreeMap<(String, PullPolicy), Vec<String>>,
-) -> Result<BTreeMap<(String, PullPolicy), String>, ApiError> {
+) -> Result<BTreeMap<(String, PullPolicy), Pinned>, ApiError> {
     let mut asked = JoinSet::new();
     for ((image, policy), services) in wanted {
         let daemon = daemon.clone();
@@ -64,8 +65,8 @@ async fn resolve(
     while let Some(joined) = asked.join_next().await {
         let (image, policy, services, result) = joined.map_err(failure::joined)?;
         match result {
-            Ok(digest) => {
-                found.insert((image, policy), digest);
+            Ok(pinned) => {
+                found.insert((image, policy), pinned);
             }
             Err(error) => problems.push((services, image, error)),
         }

@@ -201,7 +201,7 @@ async fn launch(
     if !spec.standalone {
         return Err(failure::invalid("run: this is no standalone container"));
     }
-    pin::service(daemon, &mut spec).await?;
+    let _until_committed = pin::service(daemon, &mut spec).await?;
     let what = Awaited::Name(spec.name.clone());
     let Some(receiver) = daemon.rendezvous.wait_for(what.clone(), size) else {
         return Err(failure::conflict(format!("a container of the name `{}` is being made at this moment", spec.name)));

@@ -31,5 +31,5 @@ pub use load::Loaded;
 pub use pulls::{Progress, Pull, Pulled};
 pub use remove::{Removed, Use, Uses};
 pub use schema::{Config, Health, History, RootFs, RunConfig};
-pub use store::{Image, Options, Store};
+pub use store::{Image, Lease, Options, Store};
 pub use view::{Row, Step};

@@ -24,7 +24,7 @@ struct Found {
     documents: Vec<(Digest, Vec<u8>)>,
 }
 
-/// Fetches an image.
+/// Fetches an image. Nothing removes it as long as the hold lives.
 ///
 /// # Errors
 /// It is not to be had. Layers that were complete by then stay for the next attempt.
@@ -33,7 +33,7 @@ pub(crate) async fn pull(
     reference: &Reference,
     progress: &watch::Sender<Vec<Progress>>,
     cancel: &CancellationToken,
-) -> Result<Pulled> {
+) -> Result<(Pulled, Hold)> {
     let found = tokio::select! {
         found = find(store, reference) => found?,
         () = cancel.cancelled() => return Err(Error::Cancelled),
@@ -69,11 +69,10 @@ pub(crate) async fn pull(
                 table.name(reference.tagged(), id.clone(), Some(digest));
             }
         })?;
-        drop(hold);
-        Ok::<(), Error>(())
+        Ok::<Hold, Error>(hold)
     });
-    adding.await.map_err(|_| Error::corrupt("pull", "a thread panicked"))??;
-    Ok(pulled)
+    let hold = adding.await.map_err(|_| Error::corrupt("pull", "a thread panicked"))??;
+    Ok((pulled, hold))
 }
 
 async fn find(store: &Store, reference: &Reference) -> Result<Found> {

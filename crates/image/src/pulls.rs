@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::store::layers::Hold;
 use model::image::{Digest, Reference};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -37,6 +38,9 @@ pub struct Pulled {
 
 type Outcome = Option<Result<Pulled, Arc<Error>>>;
 
+/// Keeps what was pulled until all who waited for it have dropped their [`Pull`].
+type Kept = Arc<Mutex<Option<Hold>>>;
+
 /// All pulls under way.
 #[derive(Debug)]
 pub(crate) struct Pulls {
@@ -56,6 +60,8 @@ struct Running {
     progress: watch::Receiver<Vec<Progress>>,
     outcome: watch::Receiver<Outcome>,
     cancel: CancellationToken,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    kept: Kept,
 }
 
 impl Drop for Running {
@@ -64,8 +70,8 @@ impl Drop for Running {
     }
 }
 
-/// A pull that somebody waits for. When all who wait have dropped theirs, it is cancelled; what was
-/// fetched serves the next one.
+/// A pull that somebody waits for; its image is not removed while this lives. When all who wait have
+/// dropped theirs, it is cancelled; what was fetched serves the next one.
 #[derive(Debug, Clone)]
 pub struct Pull(Arc<Running>);
 
@@ -132,11 +138,17 @@ impl Store {
         let (progress_sender, progress) = watch::channel(Vec::new());
         let (outcome_sender, outcome) = watch::channel(None);
         let cancel = CancellationToken::new();
-        let pull = Arc::new(Running { progress, outcome, cancel: cancel.clone() });
+        let kept = Kept::default();
+        let pull = Arc::new(Running { progress, outcome, cancel: cancel.clone(), kept: kept.clone() });
         running.insert(key, Arc::downgrade(&pull));
         let store = self.clone();
         tokio::spawn(async move {
             let result = crate::pull::pull(&store, &reference, &progress_sender, &cancel).await;
+            let result = result.map(|(pulled, hold)| {
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
+                pulled
+            });
+            drop(kept);
             let _all_have_left = outcome_sender.send(Some(result.map_err(Arc::new)));
         });
         Ok(Pull(pull))

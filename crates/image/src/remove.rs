@@ -48,6 +48,13 @@ impl Store {
         let mut blobs = Vec::new();
         let mut removed = self.inner.change(|table| {
             let (id, by) = table.find(text)?;
+            let is_held = self.inner.is_held(&id);
+            let is_last = table.names_of(&id).len() <= 1 || by == By::Id;
+            if is_held && is_last && !force {
+                return Err(Error::Conflict(format!(
+                    "unable to remove {text} (must be forced): it is being fetched, or a container is about to use it"
+                )));
+            }
             let users = uses.get(&id).map(Vec::as_slice).unwrap_or_default();
             let mut removed = Removed::default();
             match by {
@@ -63,8 +70,8 @@ impl Store {
                 }
             }
             let is_named = !table.names_of(&id).is_empty() || !table.digests_of(&id).is_empty();
-            // A container that goes on using it (force) keeps it here, without a name.
-            if !is_named && users.is_empty() {
+            // A container that goes on using it, or is about to (force), keeps it here, without a name.
+            if !is_named && users.is_empty() && !is_held {
                 blobs = delete(table, &id, &mut removed);
             }
             Ok(removed)
@@ -80,13 +87,12 @@ impl Store {
     /// The disk.
     pub fn prune(&self, all: bool, uses: &Uses) -> Result<Removed> {
         let mut blobs = Vec::new();
-        let is_held = |id: &Digest| self.inner.state().holds.contains_key(id);
         let mut removed = self.inner.change(|table| {
             let mut removed = Removed::default();
             let ids: Vec<Digest> = table.images.keys().cloned().collect();
             for id in ids {
                 let is_wanted = !all && !table.names_of(&id).is_empty();
-                if is_wanted || is_held(&id) || uses.get(&id).is_some_and(|users| !users.is_empty()) {
+                if is_wanted || self.inner.is_held(&id) || uses.get(&id).is_some_and(|users| !users.is_empty()) {
                     continue;
                 }
                 forget_all(table, &id, &mut removed);
@@ -114,14 +120,7 @@ impl Store {
     }
 }
 
-fn untag(
-    table: &mut Table,
-    id: &Digest,
-    name: &str,
-    force: bool,
-    users: &[super::remove::Use],
-    removed: &mut Removed,
-) -> Result<()> {
+fn untag(table: &mut Table, id: &Digest, name: &str, force: bool, users: &[Use], removed: &mut Removed) -> Result<()> {
     let shown = familiar(name);
     if table.names_of(id).len() == 1
         && !force

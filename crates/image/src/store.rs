@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::pulls::Pulls;
 use crate::registry::Registry;
 use crate::schema::Config;
-use layers::{LayerInfo, Stage};
+use layers::{Hold, LayerInfo, Stage};
 use model::image::{Digest, Reference};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,10 @@ pub struct Image {
     /// Folders of its layers, bottom first, with whiteouts in overlayfs's form.
     pub layers: Vec<PathBuf>,
 }
+
+/// As long as this lives its image is not removed.
+#[derive(Debug)]
+pub struct Lease(#[expect(dead_code, reason = "it is there to be dropped")] pub(crate) Hold);
 
 /// The images of one daemon. Cheap to clone. One process at a time may have it open.
 #[derive(Debug, Clone)]
@@ -157,18 +161,23 @@ impl Store {
         state.image(&id).map_err(|_| missing())
     }
 
-    /// The digest to pin a name to: a registry's if the name came from one, else the image's id.
+    /// The digest to pin a name to: a registry's if the name came from one, else the image's id. The
+    /// image stays until the lease is dropped. May wait for a write of the table.
     ///
     /// # Errors
     /// As [`Store::lookup`].
-    pub fn pin(&self, text: &str) -> Result<Digest> {
-        let state = self.inner.state();
-        let (id, by) = state.table.find(text)?;
-        Ok(match by {
-            By::Name(name) => state.table.names.get(&name).and_then(|named| named.digest.clone()).unwrap_or(id),
+    pub fn pin(&self, text: &str) -> Result<(Digest, Lease)> {
+        // Whoever removes images looks at the leases with this lock held.
+        let _writing = self.inner.writing();
+        let table = self.inner.state().table.clone();
+        let (id, by) = table.find(text)?;
+        let lease = Lease(Hold::new(&self.inner, vec![id.clone()]));
+        let digest = match by {
+            By::Name(name) => table.names.get(&name).and_then(|named| named.digest.clone()).unwrap_or(id),
             By::Digest(digest, _) => digest,
             By::Id => id,
-        })
+        };
+        Ok((digest, lease))
     }
 
     /// Gives an image another name.
@@ -226,9 +235,18 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something under way count on that?
+    pub(crate) fn is_held(&self, digest: &Digest) -> bool {
+        self.state().holds.contains_key(digest)
+    }
+
     /// Changes the table on disk, then in memory.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing();
         let mut table = Table::clone(&self.state().table);
         let result = change(&mut table)?;
         table.write(&self.root.join("images.json"))?;

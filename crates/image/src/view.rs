@@ -38,8 +38,8 @@ pub struct Step {
 }
 
 impl Store {
-    /// All images, a row for each name, the newest first; those without a name too if `all`.
-    pub fn list(&self, all: bool) -> Vec<Row> {
+    /// All images, a row for each name, the newest first. Those without a name have a row as well.
+    pub fn list(&self) -> Vec<Row> {
         let state = self.inner.state();
         let mut rows = Vec::new();
         for id in state.table.images.keys() {
@@ -56,7 +56,7 @@ impl Store {
                 rows.push(row(Some(reference.familiar_repository()), tag, named.digest.clone()));
             }
             let digests = state.table.digests_of(id);
-            if !has_name && all {
+            if !has_name {
                 let first = digests.first();
                 let repository = first.and_then(|(_, name)| name.parse::<Reference>().ok());
                 let repository = repository.map(|reference| reference.familiar_repository());

@@ -12,11 +12,11 @@ use std::sync::Arc;
 /// # Errors
 /// An image that is not to be had; a daemon on its way out. Refusals are answers.
 pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Request) -> Result<Response, ApiError> {
-    match &mut request {
+    let _until_committed = match &mut request {
         Request::Deploy { stack, .. } => pin::stack(daemon, stack).await?,
-        Request::PutService { spec, .. } => pin::service(daemon, spec).await?,
-        _ => {}
-    }
+        Request::PutService { spec, .. } => pin::service(daemon, spec).await?.into_iter().collect(),
+        _ => Vec::new(),
+    };
     propose(daemon, id, request).await
 }
 

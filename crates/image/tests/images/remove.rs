@@ -39,7 +39,7 @@ fn a_name_goes_before_its_image() {
     assert_eq!((lab.names("layers").len(), lab.names("blobs").len()), (0, 0));
     assert!(matches!(lab.store.remove("two", false, &none), Err(Error::NotFound(_))));
     lab.reopen();
-    assert!(lab.store.list(true).is_empty());
+    assert!(lab.store.list().is_empty());
 }
 
 #[test]
@@ -60,6 +60,29 @@ fn what_containers_use_stays() {
 }
 
 #[test]
+fn what_is_leased_stays() {
+    if skipped() {
+        return;
+    }
+    let lab = Lab::new(&[]);
+    let id = made(&lab, "app:1", "1");
+    let none = Uses::new();
+    let (digest, lease) = lab.store.pin("app:1").unwrap();
+    assert_eq!(digest, id);
+    let (_, second) = lab.store.pin("app:1").unwrap();
+    drop(second);
+    assert_eq!(lab.store.prune(true, &none).unwrap(), image::Removed::default());
+    conflict(lab.store.remove("app:1", false, &none), "about to use it");
+    conflict(lab.store.remove(id.short(), false, &none), "about to use it");
+    // By force: the name goes, the image stays for who is about to use it.
+    assert_eq!(lab.store.remove("app:1", true, &none).unwrap().lines(), ["Untagged: app:1"]);
+    assert!(lab.store.pinned("app:1", Some(id.as_str())).is_ok());
+    drop(lease);
+    assert_eq!(lab.store.prune(false, &none).unwrap().deleted, [id]);
+    assert_eq!((lab.names("layers").len(), lab.names("blobs").len()), (0, 0));
+}
+
+#[test]
 fn layers_are_shared() {
     if skipped() {
         return;
@@ -74,7 +97,7 @@ fn layers_are_shared() {
     assert_eq!(lab.text("b:1", "file"), "same");
     lab.reopen();
     assert_eq!(lab.text("b:1", "file"), "same");
-    assert_eq!(lab.store.list(false).len(), 1);
+    assert_eq!(lab.store.list().len(), 1);
     lab.store.prune(true, &Uses::new()).unwrap();
     assert_eq!(lab.names("layers").len(), 0);
 }
