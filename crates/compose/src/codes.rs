@@ -347,6 +347,12 @@ pub const ALL: &[Code] = &[
         "rswarm knows the key but does not act on it yet; the message says what happens instead. docs/compose.md \
          lists all such keys.",
     ),
+    code(
+        "RS0702",
+        "a mount option is not known",
+        "The options after the second colon of a mount are `ro`, `rw`, `nocopy`, `z`, `Z` and the ways in which mounts \
+         spread. As in Docker Compose, others are ignored.",
+    ),
 ];
 
 /// The entry of a code; case does not matter.

@@ -369,6 +369,15 @@ fn ssh(context: &mut Context, node: &Node, path: &Path<'_>) {
     }
 }
 
+/// Mount options that nobody knows are ignored, as the reference does, but not in silence.
+fn mount_options(context: &mut Context, text: &str, node: &Node, path: &Path<'_>) {
+    for option in short::volume(text).map(|volume| volume.unknown).unwrap_or_default() {
+        let message = format!("{path}: nobody knows the mount option `{}`, so it is ignored", shorten(&option));
+        let hint = "ro, rw, nocopy, z, Z, or how mounts spread: rprivate, private, rshared, shared, rslave, slave";
+        context.warn_on("RS0702", node, message, Some(hint.to_owned()));
+    }
+}
+
 /// Checks a value in a short syntax.
 pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, path: &Path<'_>) {
     let (code, what, result, hint) = match form {
@@ -377,6 +386,7 @@ pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, 
             ("RS0309", "port", short::ports(text).map(drop), hint)
         }
         Form::Mount => {
+            mount_options(context, text, node, path);
             let hint = "write [SOURCE:]TARGET[:ro], such as `data:/var/lib/data` or `./site:/srv:ro`";
             ("RS0310", "mount", short::volume(text).map(drop), hint)
         }
