@@ -1,5 +1,6 @@
 //! Which tasks that ended are replaced, and when. Restarts in place are the agent's.
 
+use super::failures;
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
@@ -23,8 +24,13 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         for task in ended {
             if let Some(begin) = again(draft, &service, &task) {
                 draft.wake_at(begin.not_before);
+                failures::note(draft, &service, &task);
                 slots::lower(draft, task.id, Desired::Shutdown);
-                slots::create(draft, &service, begin);
+                // Where the node is the slot there is nothing to fill while the node is lost: a task made for
+                // it would be orphaned at once, and so on for ever.
+                if !(task.slot == 0 && task.status.state == TaskState::Orphaned) {
+                    slots::create(draft, &service, begin);
+                }
             }
         }
         if matches!(service.spec.network_mode, NetworkMode::Service(_)) {
