@@ -181,9 +181,14 @@ pub const ALL: &[Code] = &[
     ),
     code(
         "RS0318",
-        "not an address or subnet",
-        "The text is no IP address, no subnet in the form `10.5.0.0/16`, or lies outside of the subnet that it \
-         belongs to.",
+        "not an address of a host",
+        "The `host_ip` of a port is an IP address of the host; names are not looked up.",
+    ),
+    code(
+        "RS0319",
+        "an address or subnet of a network is wrong",
+        "The text is no IP address of its family, no subnet in the form `10.5.0.0/16`, or lies outside of the subnet that \
+         it belongs to.",
     ),
     code(
         "RS0401",
@@ -302,6 +307,12 @@ pub const ALL: &[Code] = &[
          collide.",
     ),
     code(
+        "RS0520",
+        "two services want one container name",
+        "Only one container can have a given name. Change one `container_name`, or remove it: containers have names of \
+         their own.",
+    ),
+    code(
         "RS0601",
         "a value means nothing to rswarm",
         "The key takes one of a few words or a number within bounds; the hint names them.",
@@ -358,6 +369,13 @@ pub const ALL: &[Code] = &[
 /// The entry of a code; case does not matter.
 pub fn find(code: &str) -> Option<&'static Code> {
     ALL.iter().find(|entry| entry.code.eq_ignore_ascii_case(code))
+}
+
+/// Is a code about what the file says right, but could not run? Docker Compose leaves such things
+/// to the moment when a container starts.
+pub(crate) fn is_about_running(code: &str) -> bool {
+    const CODES: [&str; 7] = ["RS0317", "RS0319", "RS0511", "RS0513", "RS0514", "RS0519", "RS0520"];
+    CODES.contains(&code) || code.starts_with("RS06")
 }
 
 #[cfg(test)]

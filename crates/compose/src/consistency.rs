@@ -151,7 +151,7 @@ fn subnets(context: &mut Context, project: &Checked<'_>) {
             let path = format!("networks.{key}.ipam.config[{index}].subnet");
             let Some(subnet) = node.as_text().and_then(Subnet::parse) else {
                 let message = format!("{path}: `{}` is no subnet", node.as_text().unwrap_or_default());
-                context.error_on("RS0318", node, message, Some("write it as `10.5.0.0/16`".to_owned()));
+                context.error_on("RS0319", node, message, Some("write it as `10.5.0.0/16`".to_owned()));
                 continue;
             };
             if let Some((other, whose, place)) = seen.iter().find(|(other, ..)| other.overlaps(&subnet)) {
@@ -177,7 +177,7 @@ fn inside(context: &mut Context, pool: &Node, subnet: &Subnet, path: &str) {
         };
         if !inside {
             let message = format!("{path}{key}: `{text}` is not in the subnet `{subnet}`");
-            context.error_on("RS0318", node, message, None);
+            context.error_on("RS0319", node, message, None);
         }
     }
 }
@@ -189,7 +189,7 @@ fn container_names(context: &mut Context, services: &Map) {
         let Some(text) = node.as_text() else { continue };
         if let Some((other, first)) = seen.insert(text, (name, node)) {
             let message = format!("services `{other}` and `{name}` both want the container name `{text}`");
-            context.error_pair("RS0510", (node.place(), first.place()), message, "first used");
+            context.error_pair("RS0520", (node.place(), first.place()), message, "first used");
         }
     }
 }

@@ -61,13 +61,16 @@ pub struct Options {
     pub interpolate: bool,
     /// False for `config --no-normalize`.
     pub normalize: bool,
+    /// False for `config`, which only shows: what the file says right, but could not run (a port
+    /// published twice, the missing file of a secret), is then a warning.
+    pub running: bool,
     /// Services named on the command line: their profiles count as active.
     pub services: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { interpolate: true, normalize: true, services: Vec::new() }
+        Options { interpolate: true, normalize: true, running: true, services: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the request to the result, step by step.
 
 use crate::check::Path;
+use crate::codes;
 use crate::consistency::{self, Checked};
 use crate::context::Context;
 use crate::finish;
@@ -11,6 +12,7 @@ use crate::normalize;
 use crate::project::{Loaded, Project};
 use crate::schema::{Kind, SERVICE, TOP};
 use crate::tree::{Map, Node, Tag, Value};
+use model::diagnostic::Severity;
 use std::collections::BTreeSet;
 
 /// Most active services of a project.
@@ -53,7 +55,13 @@ pub(crate) fn run(input: &Input<'_>) -> Loaded {
         let made = lower.stack();
         stack = Some(made).filter(|_| !context.has_errors());
     }
-    Loaded { project: Some(project), stack, diagnostics: context.into_diagnostics() }
+    let mut diagnostics = context.into_diagnostics();
+    if !input.options.running {
+        for diagnostic in diagnostics.iter_mut().filter(|diagnostic| codes::is_about_running(&diagnostic.code)) {
+            diagnostic.severity = Severity::Warning;
+        }
+    }
+    Loaded { project: Some(project), stack, diagnostics }
 }
 
 fn all_profiles(top: &Map) -> Vec<String> {

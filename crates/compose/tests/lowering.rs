@@ -466,3 +466,13 @@ volumes: {named: {}}
     }
     assert!(!yaml.contains("$$"));
 }
+
+#[test]
+fn what_could_not_run_can_still_be_shown() {
+    let text = "services:\n  a: {image: i, ports: ['80:80'], restart: never}\n  b: {image: i, ports: ['80:80']}\n";
+    let run = load_with(text, &[], |_| {});
+    assert!(run.has_errors() && run.stack.is_none());
+    let shown = load_with(text, &[], |input| input.options.running = false);
+    assert!(!shown.has_errors() && shown.stack.is_none());
+    assert_eq!(shown.diagnostics.len(), 1, "the words of the engine are looked at when the rest fits");
+}

@@ -8,7 +8,12 @@ use anyhow::{Context as _, Result};
 use compose::{Options, Project};
 
 pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
-    let options = Options { interpolate: !args.no_interpolate, normalize: !args.no_normalize, services: Vec::new() };
+    let options = Options {
+        interpolate: !args.no_interpolate,
+        normalize: !args.no_normalize,
+        running: false,
+        ..Options::default()
+    };
     let loaded = project::load(&args.project, options)?;
     project::show(context, &loaded.diagnostics);
     let Some(project) = loaded.project.as_ref().filter(|_| !loaded.has_errors()) else {

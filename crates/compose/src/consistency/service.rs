@@ -85,7 +85,7 @@ fn addresses(context: &mut Context, name: &str, network: &str, entry: &Node) {
     for (node, key) in wrong.into_iter().flatten() {
         let text = node.as_text().unwrap_or_default();
         let message = format!("services.{name}.networks.{network}.{key}: `{text}` is no such address");
-        context.error_on("RS0318", &node, message, None);
+        context.error_on("RS0319", &node, message, None);
     }
 }
 
