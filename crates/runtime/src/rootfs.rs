@@ -5,7 +5,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// `fsconfig` takes no longer text.
@@ -22,7 +22,7 @@ pub(crate) struct Overlay {
     pub(crate) volatile: bool,
 }
 
-/// Mounts it, detached.
+/// Mounts it, detached. The caller has one thread, whose working folder becomes `/` on older kernels.
 ///
 /// # Errors
 /// What the kernel does not like, in its own words where it has any.
@@ -31,17 +31,20 @@ pub(crate) fn mount(overlay: &Overlay) -> io::Result<OwnedFd> {
         // Left by a crash; without it the kernel trusts the folder again, which is what we want.
         crate::record::remove_all(&overlay.work.join("work/incompat"))?;
     }
-    let longest = overlay.layers.iter().chain([&overlay.upper, &overlay.work]).map(|path| path.as_os_str().len());
-    if longest.max().unwrap_or(0) <= LONGEST_VALUE
-        && let Some(mounted) = mount_new_way(overlay)?
-    {
-        return Ok(mounted);
+    for way in [one_by_one as fn(&Overlay) -> io::Result<Option<OwnedFd>>, by_descriptors] {
+        if let Some(mounted) = way(overlay)? {
+            return Ok(mounted);
+        }
     }
-    mount_old_way(overlay)
+    by_mount_call(overlay)
 }
 
-/// `None` on a kernel that cannot take layers one by one (before 6.8).
-fn mount_new_way(overlay: &Overlay) -> io::Result<Option<OwnedFd>> {
+/// `None` where that is not possible: before Linux 6.8, or for very long paths.
+fn one_by_one(overlay: &Overlay) -> io::Result<Option<OwnedFd>> {
+    let longest = overlay.layers.iter().chain([&overlay.upper, &overlay.work]).map(|path| path.as_os_str().len());
+    if longest.max().unwrap_or(0) > LONGEST_VALUE || !checks_each_option()? {
+        return Ok(None);
+    }
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set = |key: &str, path: &Path| rustix::mount::fsconfig_set_string(&context, key, path);
     for (index, layer) in overlay.layers.iter().rev().enumerate() {
@@ -52,14 +55,48 @@ fn mount_new_way(overlay: &Overlay) -> io::Result<Option<OwnedFd>> {
     }
     let upper = set("upperdir", &overlay.upper).and_then(|()| set("workdir", &overlay.work));
     upper.map_err(|error| in_words(&context, error))?;
-    // Layers are shared by many overlays, which the index does not like. A kernel without it is fine.
-    let _unknown = rustix::mount::fsconfig_set_string(&context, "index", "off");
-    if overlay.volatile {
-        let _unknown = rustix::mount::fsconfig_set_flag(&context, "volatile");
+    finish(&context, overlay).map(Some)
+}
+
+/// Whether overlayfs looks at each option as it is set. Before Linux 6.5 it took every option in silence
+/// and looked at all of them when the file system was made.
+fn checks_each_option() -> io::Result<bool> {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    Ok(rustix::mount::fsconfig_set_flag(&context, "no-such-option").is_err())
+}
+
+/// All layers have to fit into one value there: they are opened and named by their numbers, which are
+/// short. `None` if they are too many even so, some 80.
+fn by_descriptors(overlay: &Overlay) -> io::Result<Option<OwnedFd>> {
+    let open = |path: &Path| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let layers = overlay.layers.iter().rev().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+    let (upper, work) = (open(&overlay.upper)?, open(&overlay.work)?);
+    let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+    let lower = layers.iter().map(number).collect::<Vec<_>>().join(":");
+    if lower.len() > LONGEST_VALUE {
+        return Ok(None);
     }
-    rustix::mount::fsconfig_create(&context).map_err(|error| in_words(&context, error))?;
-    let mounted = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    Ok(Some(mounted))
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::process::chdir("/proc/self/fd")?;
+    let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(&context, key, value);
+    let mounted = set("lowerdir", &lower)
+        .and_then(|()| set("upperdir", &number(&upper)))
+        .and_then(|()| set("workdir", &number(&work)))
+        .map_err(|error| in_words(&context, error))
+        .and_then(|()| finish(&context, overlay));
+    rustix::process::chdir("/")?;
+    mounted.map(Some)
+}
+
+/// The options that all have, and the mount.
+fn finish(context: &OwnedFd, overlay: &Overlay) -> io::Result<OwnedFd> {
+    // Layers are shared by many overlays, which the index does not like. A kernel without it is fine.
+    let _unknown = rustix::mount::fsconfig_set_string(context, "index", "off");
+    if overlay.volatile {
+        let _unknown = rustix::mount::fsconfig_set_flag(context, "volatile");
+    }
+    rustix::mount::fsconfig_create(context).map_err(|error| in_words(context, error))?;
+    Ok(rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
 /// The kernel's explanation, which waits in the context.
@@ -76,7 +113,7 @@ fn in_words(context: &OwnedFd, error: rustix::io::Errno) -> io::Error {
 }
 
 /// mount(2) in a mount namespace that only this process sees for that moment, then a detached copy.
-fn mount_old_way(overlay: &Overlay) -> io::Result<OwnedFd> {
+fn by_mount_call(overlay: &Overlay) -> io::Result<OwnedFd> {
     use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     let home = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -89,7 +126,7 @@ fn mount_old_way(overlay: &Overlay) -> io::Result<OwnedFd> {
         let short = |path: &Path| escape(path.strip_prefix(&parent).unwrap_or(path));
         let lower: Vec<String> = overlay.layers.iter().rev().map(|layer| short(layer)).collect();
         let mut data = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={},upperdir={},workdir={},index=off",
             lower.join(":"),
             escape(&overlay.upper),
             escape(&overlay.work)
@@ -138,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_show_the_layers_and_the_host_sees_nothing() {
+    fn every_way_shows_the_layers_and_the_host_sees_nothing() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED: needs root");
             return;
@@ -158,17 +195,14 @@ mod tests {
             volatile: false,
         };
         let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        for way in [mount as fn(&Overlay) -> io::Result<OwnedFd>, |overlay: &Overlay| {
-            // Namespaces are a thread's own here; the product has one thread only.
+        for way in [mount, by_mount_call, |overlay: &Overlay| by_descriptors(overlay).map(Option::unwrap)] {
             let overlay = overlay.clone();
-            std::thread::spawn(move || {
+            // Namespaces and the working folder are a thread's own here; the product has one thread only.
+            let root = std::thread::spawn(move || {
                 crate::sys::unshare_fs()?;
-                mount_old_way(&overlay)
-            })
-            .join()
-            .unwrap()
-        }] {
-            let root = way(&overlay).unwrap();
+                way(&overlay)
+            });
+            let root = root.join().unwrap().unwrap();
             assert_eq!(read(&root, "low").as_deref(), Some("below"));
             assert_eq!(read(&root, "both").as_deref(), Some("above"));
             let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
