@@ -3,13 +3,14 @@
 //! and images (exec, logs, pull, …) is in the `api` crate.
 
 use crate::diagnostic::Diagnostic;
-use crate::ids::{NetworkId, ServiceId, TaskId};
+use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
-use crate::node::Node;
+use crate::node::{Availability, Node};
 use crate::spec::{Mode, ServiceSpec};
 use crate::stack::{NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A request to the cluster.
@@ -39,6 +40,31 @@ pub enum Request {
         /// Fail if the name is taken.
         create: bool,
     },
+    /// Replace the spec of a service (`service update`); the service's update policy says how.
+    UpdateService {
+        /// Which; name, stack and kind of the spec are those that it has.
+        id: ServiceId,
+        /// The spec, image pinned.
+        spec: Box<ServiceSpec>,
+        /// Only if the service is still of this [`Service::version`].
+        version: Option<u64>,
+        /// Replace tasks even where nothing changed.
+        force: bool,
+    },
+    /// Put back the spec before the last change that replaced tasks (`service rollback`), by the rollback
+    /// policy. Once more goes forward again.
+    RollbackService(ServiceId),
+    /// `node update`.
+    UpdateNode {
+        /// Which.
+        id: NodeId,
+        /// May it take tasks? `None`: as before.
+        availability: Option<Availability>,
+        /// Labels to set, and (`None`) to remove.
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// `node rm`: forget a node that is down, with all that it had.
+    RemoveNode(NodeId),
     /// Remove a service and its tasks (`rm` of a container, `service rm`).
     RemoveService {
         /// Which.
@@ -123,7 +149,7 @@ pub enum Response {
 /// What became of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectChange {
-    /// `service`, `network`, `volume`, `config`, `secret`.
+    /// `service`, `network`, `volume`, `config`, `secret`, `node`.
     pub kind: String,
     /// Full name.
     pub name: String,

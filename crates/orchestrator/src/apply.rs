@@ -42,6 +42,13 @@ pub(crate) fn apply(cluster: &mut Cluster, entry: &Entry) -> Outcome {
 fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), String> {
     match change {
         Change::PutNode(node) => drop(cluster.nodes.insert(node.id, node.clone())),
+        Change::DropNode(id) => drop(cluster.nodes.remove(id)),
+        Change::VolumeHomes(name, nodes) if nodes.is_empty() => drop(cluster.homes.remove(name)),
+        Change::VolumeHomes(name, nodes) => drop(cluster.homes.insert(name.clone(), nodes.clone())),
+        Change::Failures(service, node, Some(failures)) => {
+            cluster.failures.insert((*service, *node), failures.clone());
+        }
+        Change::Failures(service, node, None) => drop(cluster.failures.remove(&(*service, *node))),
         Change::PutNetwork(network) => drop(cluster.networks.insert(network.id, network.clone())),
         Change::DropNetwork(id) => {
             cluster.networks.remove(id);

@@ -1,6 +1,6 @@
 //! Facts: how the cluster differs after an entry.
 
-use crate::cluster::RemovingStack;
+use crate::cluster::{Failures, RemovingStack};
 use model::{
     ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service, ServiceId, TaskId,
     TaskStatus, Time, UpdateStatus, VolumeSpec,
@@ -15,6 +15,12 @@ use std::sync::Arc;
 pub enum Change {
     /// A node is there, or what is known of it has changed.
     PutNode(Arc<Node>),
+    /// A node is forgotten.
+    DropNode(NodeId),
+    /// Nodes that hold data of a volume; empty: none.
+    VolumeHomes(String, BTreeSet<NodeId>),
+    /// How often a service failed on a node lately; `None`: that is forgotten.
+    Failures(ServiceId, NodeId, Option<Failures>),
     /// A network is there, or its labels have changed.
     PutNetwork(Arc<Network>),
     /// A network is gone.

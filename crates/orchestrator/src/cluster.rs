@@ -24,6 +24,15 @@ pub struct RemovingStack {
     pub volumes: bool,
 }
 
+/// How often a service failed on a node lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// Of which version of its spec; another one begins anew.
+    pub spec_version: u64,
+    /// When, oldest first.
+    pub at: Vec<Time>,
+}
+
 /// The state. Values are shared, so that a copy costs little.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Cluster {
@@ -38,6 +47,10 @@ pub(crate) struct Cluster {
     pub(crate) volumes: BTreeMap<String, Arc<VolumeSpec>>,
     /// Volumes that were removed, with the nodes that have not said yet that their data is gone.
     pub(crate) volumes_left: BTreeMap<String, BTreeSet<NodeId>>,
+    /// Nodes that hold data of a volume: those where a task that mounts it was placed.
+    pub(crate) homes: BTreeMap<String, BTreeSet<NodeId>>,
+    /// Failures that are not forgotten yet.
+    pub(crate) failures: BTreeMap<(ServiceId, NodeId), Failures>,
     pub(crate) configs: BTreeMap<ConfigId, Arc<ContentSpec>>,
     pub(crate) secrets: BTreeMap<SecretId, Arc<ContentSpec>>,
     /// What names of configs mean now; tasks may still use an earlier content.

@@ -151,7 +151,16 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
 
 /// Everything beside services and tasks.
 fn objects(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>, drops: &mut Vec<Change>) {
-    each(&old.nodes, &new.nodes, same, |_, _, new| puts.extend(new.cloned().map(Change::PutNode)));
+    each(&old.nodes, &new.nodes, same, |id, _, new| match new {
+        Some(node) => puts.push(Change::PutNode(node.clone())),
+        None => drops.push(Change::DropNode(*id)),
+    });
+    each(&old.homes, &new.homes, PartialEq::eq, |name, _, new| {
+        puts.push(Change::VolumeHomes(name.clone(), new.cloned().unwrap_or_else(BTreeSet::new)));
+    });
+    each(&old.failures, &new.failures, PartialEq::eq, |(service, node), _, new| {
+        puts.push(Change::Failures(*service, *node, new.cloned()));
+    });
     each(&old.networks, &new.networks, same, |id, _, new| match new {
         Some(network) => puts.push(Change::PutNetwork(network.clone())),
         None => drops.push(Change::DropNetwork(*id)),

@@ -67,6 +67,8 @@ pub(crate) struct Unplaced {
     pub(crate) ports: Vec<(u16, usize)>,
     pub(crate) full: (usize, u32),
     pub(crate) elsewhere: usize,
+    /// Volume → nodes that do not have it.
+    pub(crate) volumes: Vec<(String, usize)>,
 }
 
 impl Unplaced {
@@ -89,6 +91,9 @@ impl Unplaced {
         ];
         for (constraint, count) in &self.constraints {
             parts.push((*count, format!("fails constraint {constraint}"), format!("fail constraint {constraint}")));
+        }
+        for (volume, count) in &self.volumes {
+            parts.push((*count, format!("has no data of volume {volume}"), format!("have no data of volume {volume}")));
         }
         let mut lack =
             |count: usize, what: String| parts.push((count, format!("lacks {what}"), format!("lack {what}")));

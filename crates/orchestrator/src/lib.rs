@@ -25,7 +25,7 @@ mod snapshot;
 mod usage;
 
 pub use change::{Change, NewTask, ServiceEdit, TaskEdit};
-pub use cluster::RemovingStack;
+pub use cluster::{Failures, RemovingStack};
 pub use entry::Entry;
 pub use manager::{Manager, ManagerInput, ManagerOutput};
 pub use snapshot::Snapshot;

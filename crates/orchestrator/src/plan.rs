@@ -2,6 +2,7 @@
 
 pub(crate) mod allocate;
 pub(crate) mod dirty;
+mod failures;
 mod gates;
 mod jobs;
 pub(crate) mod liveness;

@@ -4,6 +4,7 @@ mod content;
 mod deploy;
 mod fields;
 mod network;
+mod node;
 mod ports;
 mod power;
 mod service;
@@ -93,6 +94,10 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         }
         Request::RemoveStack { name, volumes } => stack::remove(draft, name, *volumes),
         Request::PutService { spec, create } => service::put(draft, spec, *create),
+        Request::UpdateService { id, spec, version, force } => service::update(draft, *id, spec, *version, *force),
+        Request::RollbackService(id) => service::roll_back(draft, *id),
+        Request::UpdateNode { id, availability, labels } => node::update(draft, *id, *availability, labels),
+        Request::RemoveNode(id) => node::remove(draft, *id),
         Request::RemoveService { id, force, volumes } => service::remove(draft, *id, *force, *volumes),
         Request::Scale { id, replicas } => service::scale(draft, *id, *replicas),
         Request::Power { task, action } => power::power(draft, *task, action),

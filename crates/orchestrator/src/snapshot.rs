@@ -1,7 +1,7 @@
 //! The replicated state as a value that can be written down. Each spec is in it once, however many tasks
 //! were made from it.
 
-use crate::cluster::{Cluster, RemovingStack};
+use crate::cluster::{Cluster, Failures, RemovingStack};
 use model::{
     ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
     ServiceId, ServiceSpec, Task, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
@@ -22,6 +22,10 @@ pub struct Snapshot {
     networks: Vec<Arc<Network>>,
     volumes: Vec<Arc<VolumeSpec>>,
     volumes_left: BTreeMap<String, BTreeSet<NodeId>>,
+    #[serde(default)]
+    homes: BTreeMap<String, BTreeSet<NodeId>>,
+    #[serde(default)]
+    failures: Vec<(ServiceId, NodeId, Failures)>,
     configs: BTreeMap<ConfigId, Arc<ContentSpec>>,
     secrets: BTreeMap<SecretId, Arc<ContentSpec>>,
     config_names: BTreeMap<String, ConfigId>,
@@ -101,6 +105,12 @@ impl From<&Cluster> for Snapshot {
             networks: cluster.networks.values().cloned().collect(),
             volumes: cluster.volumes.values().cloned().collect(),
             volumes_left: cluster.volumes_left.clone(),
+            homes: cluster.homes.clone(),
+            failures: cluster
+                .failures
+                .iter()
+                .map(|((service, node), known)| (*service, *node, known.clone()))
+                .collect(),
             configs: cluster.configs.clone(),
             secrets: cluster.secrets.clone(),
             config_names: cluster.config_names.clone(),
@@ -194,6 +204,8 @@ impl From<Snapshot> for Cluster {
             networks: snapshot.networks.into_iter().map(|network| (network.id, network)).collect(),
             volumes: snapshot.volumes.into_iter().map(|volume| (volume.name.clone(), volume)).collect(),
             volumes_left: snapshot.volumes_left,
+            homes: snapshot.homes,
+            failures: snapshot.failures.into_iter().map(|(service, node, known)| ((service, node), known)).collect(),
             configs: snapshot.configs,
             secrets: snapshot.secrets,
             config_names: snapshot.config_names,

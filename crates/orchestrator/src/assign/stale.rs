@@ -53,6 +53,9 @@ impl Stale {
             | Change::PutSecret(..)
             | Change::DropSecret(_) => self.all = true,
             Change::PutNode(_)
+            | Change::DropNode(_)
+            | Change::VolumeHomes(..)
+            | Change::Failures(..)
             | Change::NameConfig(..)
             | Change::NameSecret(..)
             | Change::Stack(..)

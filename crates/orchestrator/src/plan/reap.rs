@@ -109,6 +109,7 @@ fn drop_services(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     for service in removing_of(draft.cluster(), restless) {
         if !draft.cluster().has_tasks(service.id) {
             draft.edit().services.remove(&service.id);
+            draft.edit().failures.retain(|(of, _), _| *of != service.id);
         }
     }
 }
@@ -164,6 +165,7 @@ fn drop_stacks(draft: &mut Draft<'_>) {
 /// Forgets a volume, and has every node delete its data.
 pub(crate) fn remove_volume(cluster: &mut Cluster, name: &str) {
     cluster.volumes.remove(name);
+    cluster.homes.remove(name);
     let nodes: BTreeSet<_> = cluster.nodes.keys().copied().collect();
     if !nodes.is_empty() {
         cluster.volumes_left.insert(name.to_owned(), nodes);

@@ -2,6 +2,7 @@
 
 mod constraint;
 mod filter;
+mod homes;
 mod rank;
 mod usage;
 
@@ -9,7 +10,8 @@ pub(crate) use constraint::{fits, problem};
 
 use crate::draft::Draft;
 use crate::explain::{Unplaced, Wait};
-use filter::Asking;
+use filter::{Asking, Limits};
+use homes::Homes;
 use model::{NetworkMode, NodeId, Service, ServiceId, Task, TaskState};
 use rank::Ranking;
 use std::sync::Arc;
@@ -37,15 +39,17 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
 fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[Arc<Task>]) {
     let Some(first) = batch.first() else { return };
     let asking = Asking::new(service, &first.spec);
-    usage.begin(draft.cluster(), service.id);
+    usage.begin(draft.cluster(), service, draft.now);
+    let mut homes = Homes::of(draft.cluster(), service, &first.spec);
     let shares = matches!(first.spec.network_mode, NetworkMode::Service(_) | NetworkMode::Container(_));
     let mut ranking: Option<Ranking> = None;
     // Nothing becomes free while tasks are placed: what one was refused for, the others are.
     let mut refused: Option<Box<Unplaced>> = None;
     for task in batch {
-        let bound = task.node.is_some() || shares;
+        let home = homes.as_ref().filter(|_| task.node.is_none()).and_then(|homes| homes.free(task.slot));
+        let bound = task.node.is_some() || shares || home.is_some();
         let chosen = match (bound, &refused) {
-            (true, _) => bound_to(draft, usage, &asking, task),
+            (true, _) => bound_to(draft, usage, &asking, task, home),
             (false, Some(refused)) => Err(refused.clone()),
             (false, None) => {
                 let ranking = ranking.get_or_insert_with(|| Ranking::new(usage, &asking));
@@ -53,7 +57,10 @@ fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[A
             }
         };
         match chosen {
-            Ok(node) => settle(draft, usage, service, task, node),
+            Ok(place) => {
+                settle(draft, usage, service, task, place);
+                homes.as_mut().into_iter().for_each(|homes| live_in(draft, homes, task.slot, usage.node(place).id));
+            }
             Err(unplaced) => {
                 draft.wait(task.id, Wait::Nodes(unplaced.clone()));
                 refused = (!bound).then_some(unplaced).or(refused);
@@ -64,16 +71,33 @@ fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[A
 
 /// Where the node is the slot no other will do, and others are not told of; who shares a network goes to
 /// where that is.
-fn bound_to(draft: &Draft<'_>, usage: &Usage, asking: &Asking<'_>, task: &Task) -> Result<usize, Box<Unplaced>> {
+fn bound_to(
+    draft: &Draft<'_>,
+    usage: &Usage,
+    asking: &Asking<'_>,
+    task: &Task,
+    home: Option<homes::Bound>,
+) -> Result<usize, Box<Unplaced>> {
     let beside = super::gates::join_target(draft.cluster(), task)
         .and_then(|target| draft.cluster().tasks.get(&target))
         .and_then(|target| target.node);
+    let limits = Limits { beside, home };
     let may = |id: NodeId| task.node.is_none_or(|wanted| wanted == id);
     let mut unplaced = Unplaced { nodes: usage.len(), ..Unplaced::default() };
     let fitting = usage.places().filter(|place| may(usage.node(*place).id));
-    let fitting = fitting.filter(|place| asking.can_take(usage, *place, beside, &mut unplaced));
+    let fitting = fitting.filter(|place| asking.can_take(usage, *place, &limits, &mut unplaced));
     let best = fitting.min_by_key(|place| rank::order(usage, *place));
     best.ok_or_else(|| Box::new(unplaced))
+}
+
+/// The volumes of a task are on its node from now on.
+fn live_in(draft: &mut Draft<'_>, homes: &mut Homes, slot: u32, node: NodeId) {
+    homes.hold(node, slot);
+    for name in &homes.volumes {
+        if !draft.cluster().homes.get(name).is_some_and(|nodes| nodes.contains(&node)) {
+            draft.edit().homes.entry(name.clone()).or_default().insert(node);
+        }
+    }
 }
 
 fn settle(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, task: &Task, place: usize) {

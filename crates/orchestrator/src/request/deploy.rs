@@ -7,9 +7,7 @@ use crate::draft::Draft;
 use crate::plan::slots;
 use crate::usage;
 use model::diagnostic::Diagnostic;
-use model::{
-    Desired, NetworkSpec, ObjectChange, ServiceId, ServiceSpec, StackSpec, Task, TaskState, UpdateState, VolumeSpec,
-};
+use model::{Desired, NetworkSpec, ObjectChange, ServiceId, ServiceSpec, StackSpec, Task, TaskState, VolumeSpec};
 use std::sync::Arc;
 
 pub(super) fn deploy(
@@ -221,11 +219,8 @@ fn problems(draft: &mut Draft<'_>, stack: &StackSpec, spec: &mut ServiceSpec) ->
 fn revive(draft: &mut Draft<'_>, id: ServiceId) -> Result<Vec<String>, Refusal> {
     let Some(service) = draft.cluster().services.get(&id).cloned() else { return Ok(Vec::new()) };
     let mut fields = Vec::new();
-    let state = service.update_status.as_ref().map(|status| status.state);
-    if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
-        let now = draft.now;
-        draft.edit().edit_service(id, |service| service.update_status = Some(service::begun(now)));
-        fields.push("the update goes on".to_owned());
+    if service::resume(draft, id) {
+        fields.push(service::GOES_ON.to_owned());
     }
     let idle: Vec<Arc<Task>> = draft
         .cluster()

@@ -35,6 +35,87 @@ pub(super) fn put(draft: &mut Draft<'_>, spec: &ServiceSpec, create: bool) -> Re
     Ok(Done::one(id.to_string(), change))
 }
 
+/// Replaces the spec of a service.
+pub(super) fn update(
+    draft: &mut Draft<'_>,
+    id: ServiceId,
+    spec: &ServiceSpec,
+    version: Option<u64>,
+    force: bool,
+) -> Result<Done, Refusal> {
+    let known = find(draft, id)?;
+    let who = usage::describe(&known.spec);
+    if known.removing {
+        return Err(being_removed(&known));
+    }
+    if version.is_some_and(|version| version != known.version) {
+        return Err(Refusal::conflict(format!("{who} has changed meanwhile")).hint("look at it and try again"));
+    }
+    let same = |spec: &ServiceSpec| (spec.name.clone(), spec.key.clone(), spec.stack.clone(), spec.standalone);
+    if same(spec) != same(&known.spec) {
+        return Err(Refusal::invalid(format!("{who} can't get another name, or go to another stack")));
+    }
+    let mut spec = spec.clone();
+    prepare(draft, &mut spec)?;
+    Refusal::all(check(draft, &spec))?;
+    volume::ensure(draft, &spec);
+    let (_, mut change) = store(draft, spec, force);
+    if change.action == "unchanged" && resume(draft, id) {
+        change = ObjectChange { action: "updated".to_owned(), fields: vec![GOES_ON.to_owned()], ..change };
+    }
+    finish(draft, id, &[])?;
+    Ok(Done::one(id.to_string(), change))
+}
+
+/// What is said of an update that waited for a person.
+pub(super) const GOES_ON: &str = "the update goes on";
+
+/// An update that failed is tried again, when somebody asks for the same once more.
+pub(super) fn resume(draft: &mut Draft<'_>, id: ServiceId) -> bool {
+    let status = draft.cluster().services.get(&id).and_then(|service| service.update_status.as_ref());
+    let waits = status.is_some_and(|status| matches!(status.state, UpdateState::Paused | UpdateState::RollbackPaused));
+    if waits {
+        let now = draft.now;
+        draft.edit().edit_service(id, |service| service.update_status = Some(begun(now)));
+    }
+    waits
+}
+
+/// Puts back the spec before the last change that replaced tasks. Contents are those of then; what was
+/// rolled back is kept, so that once more goes forward again.
+pub(super) fn roll_back(draft: &mut Draft<'_>, id: ServiceId) -> Result<Done, Refusal> {
+    let known = find(draft, id)?;
+    let who = usage::describe(&known.spec);
+    if known.removing {
+        return Err(being_removed(&known));
+    }
+    let Some(previous) = known.previous.clone() else {
+        return Err(Refusal::conflict(format!("{who} has no earlier spec to go back to")));
+    };
+    Refusal::all(check(draft, &previous))?;
+    volume::ensure(draft, &previous);
+    let change = changed("service", &previous.name, "updated");
+    let fields = fields::differing(&known.spec, &previous);
+    let now = draft.now;
+    draft.edit().edit_service(id, |service| {
+        service.previous = Some(std::mem::replace(&mut service.spec, previous));
+        service.spec_version += 1;
+        service.updated = now;
+        service.update_status = standing(service.spec.mode).then(|| UpdateStatus {
+            state: UpdateState::RollbackStarted,
+            message: "rollback: asked for by a person".to_owned(),
+            ..begun(now)
+        });
+    });
+    finish(draft, id, &[])?;
+    Ok(Done::one(id.to_string(), ObjectChange { fields, ..change }))
+}
+
+/// A job has no rolling update: it begins anew.
+fn standing(mode: Mode) -> bool {
+    !matches!(mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob)
+}
+
 /// What is left out is filled in, as it is when a stack is deployed.
 pub(super) fn prepare(draft: &mut Draft<'_>, spec: &mut ServiceSpec) -> Result<(), Refusal> {
     if spec.network_mode == NetworkMode::Networks && spec.networks.is_empty() {
@@ -162,9 +243,7 @@ pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (S
         if replaced {
             service.previous = Some(before);
             service.spec_version += 1;
-            // A job has no rolling update: it begins anew.
-            let job = matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
-            service.update_status = (!job).then(|| begun(now));
+            service.update_status = standing(service.spec.mode).then(|| begun(now));
         }
         if force {
             service.force_version = service.spec_version;
@@ -174,7 +253,7 @@ pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (S
 }
 
 /// The status of an update that begins.
-pub(super) fn begun(now: model::Time) -> UpdateStatus {
+fn begun(now: model::Time) -> UpdateStatus {
     UpdateStatus {
         state: UpdateState::Updating,
         started: now,

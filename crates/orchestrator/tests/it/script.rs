@@ -114,10 +114,16 @@ impl Script {
                 self.ask(Request::RemoveService { id, force: verb == "rm-f", volumes: false });
             }
             "scale" => {
-                let state = self.world.state();
-                let id = state.services.iter().find(|service| service.spec.key == rest[0]).map(|service| service.id);
-                self.ask(Request::Scale { id: id.expect("a service"), replicas: rest[1].parse().expect("a number") });
+                let id = self.service(rest[0]).id;
+                self.ask(Request::Scale { id, replicas: rest[1].parse().expect("a number") });
             }
+            "service-update" => self.update(rest),
+            "rollback" => {
+                let id = self.service(rest[0]).id;
+                self.ask(Request::RollbackService(id));
+            }
+            "node-update" => self.node_update(rest),
+            "node-rm" => self.ask(Request::RemoveNode(NodeId(rest[0][1..].parse().expect("nNUMBER")))),
             "stop" => self.power(rest[0], PowerAction::Stop { timeout: None, signal: None }),
             "start" => self.power(rest[0], PowerAction::Start),
             "restart" => self.power(rest[0], PowerAction::Restart { timeout: None }),
@@ -188,6 +194,43 @@ impl Script {
             remove_orphans: words.contains(&"--remove-orphans"),
             force_recreate: words.contains(&"--force-recreate"),
         });
+    }
+
+    fn service(&self, key: &str) -> Service {
+        let services = self.world.state().services;
+        services.into_iter().find(|service| service.spec.key == key).unwrap_or_else(|| panic!("no service `{key}`"))
+    }
+
+    /// `service-update web image=b`; `--force`, and `version=1` for one that is no news any more.
+    fn update(&mut self, words: &[&str]) {
+        let service = self.service(words[0]);
+        let mut spec = Box::new((*service.spec).clone());
+        let mut version = None;
+        for word in &words[1..] {
+            match word.strip_prefix("version=") {
+                Some(number) => version = Some(number.parse().expect("a number")),
+                None if *word == "--force" => {}
+                None => spec::set(&mut spec, word),
+            }
+        }
+        self.ask(Request::UpdateService { id: service.id, spec, version, force: words.contains(&"--force") });
+    }
+
+    /// `node-update n1 drain disk=ssd zone-`.
+    fn node_update(&mut self, words: &[&str]) {
+        let id = NodeId(words[0][1..].parse().expect("nNUMBER"));
+        let (mut availability, mut labels) = (None, BTreeMap::new());
+        for word in &words[1..] {
+            match (*word, word.split_once('='), word.strip_suffix('-')) {
+                ("drain", ..) => availability = Some(Availability::Drain),
+                ("pause", ..) => availability = Some(Availability::Pause),
+                ("active", ..) => availability = Some(Availability::Active),
+                (_, Some((key, value)), _) => drop(labels.insert(key.to_owned(), Some(value.to_owned()))),
+                (_, None, Some(key)) => drop(labels.insert(key.to_owned(), None)),
+                _ => panic!("`{word}`"),
+            }
+        }
+        self.ask(Request::UpdateNode { id, availability, labels });
     }
 
     fn power(&mut self, name: &str, action: PowerAction) {
@@ -408,4 +451,4 @@ macro_rules! scripts {
     )*};
 }
 
-scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports }
+scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm }

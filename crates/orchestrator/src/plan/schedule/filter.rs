@@ -1,9 +1,19 @@
 //! What tasks of one spec ask of a node, and who can't give it.
 
 use super::constraint::fits;
+use super::homes;
 use super::usage::{self, HostPort, Usage};
 use crate::explain::Unplaced;
 use model::{Availability, NodeId, Service, ServiceSpec};
+
+/// What binds one task alone to some nodes.
+#[derive(Default)]
+pub(super) struct Limits {
+    /// The node of the container whose network it shares.
+    pub(super) beside: Option<NodeId>,
+    /// Where its volumes are.
+    pub(super) home: Option<homes::Bound>,
+}
 
 /// What the tasks of one batch ask for.
 pub(super) struct Asking<'s> {
@@ -17,13 +27,7 @@ impl<'s> Asking<'s> {
     }
 
     /// Asks the filters in turn; the first that refuses is counted.
-    pub(super) fn can_take(
-        &self,
-        usage: &Usage,
-        place: usize,
-        beside: Option<NodeId>,
-        unplaced: &mut Unplaced,
-    ) -> bool {
+    pub(super) fn can_take(&self, usage: &Usage, place: usize, limits: &Limits, unplaced: &mut Unplaced) -> bool {
         let node = usage.node(place);
         if !node.ready {
             unplaced.down += 1;
@@ -40,8 +44,12 @@ impl<'s> Asking<'s> {
                 return false;
             }
         }
-        if beside.is_some_and(|beside| beside != node.id) {
+        if limits.beside.is_some_and(|beside| beside != node.id) {
             unplaced.elsewhere += 1;
+            return false;
+        }
+        if let Some((volume, _)) = limits.home.as_ref().filter(|(_, nodes)| !nodes.contains(&node.id)) {
+            Unplaced::count(&mut unplaced.volumes, volume.clone());
             return false;
         }
         if let Some(failing) = self.spec.placement.constraints.iter().find(|text| !fits(text, node)) {
@@ -88,7 +96,7 @@ impl<'s> Asking<'s> {
     pub(super) fn why(&self, usage: &Usage, among: impl Fn(usize) -> bool) -> Box<Unplaced> {
         let mut unplaced = Unplaced { nodes: usage.len(), ..Unplaced::default() };
         for place in usage.places().filter(|place| among(*place)) {
-            let _ = self.can_take(usage, place, None, &mut unplaced);
+            let _ = self.can_take(usage, place, &Limits::default(), &mut unplaced);
         }
         Box::new(unplaced)
     }

@@ -1,20 +1,20 @@
-//! The order in which nodes are taken for the tasks of one service: even over what the user wants it spread
-//! over, then over nodes, then by load. Every task that is placed only moves its own node back, so nodes are
+//! The order in which nodes are taken for the tasks of one service: not where it keeps failing, even over what the
+//! user wants it spread over, then over nodes, then by load. Every task that is placed only moves its own node back, so nodes are
 //! kept in heaps, one for each group of nodes that the spread does not tell apart.
 
 use super::constraint;
-use super::filter::Asking;
+use super::filter::{Asking, Limits};
 use super::usage::Usage;
 use crate::explain::Unplaced;
 use model::NodeId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Smaller is better: tasks of the service, all tasks, and the id to be sure.
-type Order = (u32, u32, NodeId);
+/// Smaller is better: failures of the service there, its tasks, all tasks, and the id to be sure.
+type Order = (u32, u32, u32, NodeId);
 
 pub(super) fn order(usage: &Usage, place: usize) -> Order {
-    (usage.own(place), usage.used(place).tasks, usage.node(place).id)
+    (usage.penalty(place), usage.own(place), usage.used(place).tasks, usage.node(place).id)
 }
 
 /// Nodes with the same values for all that the service is spread over.
@@ -57,7 +57,7 @@ impl Ranking {
                     *count += usage.own(place);
                 }
             }
-            if asking.can_take(usage, place, None, &mut nobody) {
+            if asking.can_take(usage, place, &Limits::default(), &mut nobody) {
                 by_values.entry(within).or_default().push(Reverse((order(usage, place), place)));
             }
         }
@@ -82,21 +82,13 @@ impl Ranking {
                 }
             }
         }
-        let counts = &self.counts;
         let score = |group: &Group| {
             let Reverse((order, place)) = group.nodes.peek().copied()?;
-            let spread: Vec<u32> = group.within.iter().filter_map(|within| counts.get(*within).copied()).collect();
-            Some((spread, order, place))
+            let spread = group.within.iter().filter_map(|within| self.counts.get(*within).copied());
+            Some(((order.0, spread.collect::<Vec<u32>>(), order), place))
         };
-        let mut best = None;
-        for (number, group) in self.groups.iter().enumerate() {
-            if let Some((spread, order, place)) = score(group)
-                && best.as_ref().is_none_or(|(least, lowest, _, _)| (&spread, &order) < (least, lowest))
-            {
-                best = Some((spread, order, place, number));
-            }
-        }
-        let (_, _, place, number) = best?;
+        let scored = self.groups.iter().enumerate().filter_map(|(number, group)| Some((score(group)?, number)));
+        let ((_, place), number) = scored.min()?;
         for within in self.groups.get(number).map_or(&[][..], |group| &group.within) {
             if let Some(count) = self.counts.get_mut(*within) {
                 *count += 1;

@@ -1,8 +1,9 @@
 //! What of each node is taken. Nodes are known by their place in the order of ids here.
 
 use crate::cluster::{Cluster, TaskExt};
+use crate::plan::failures;
 use crate::usage::published;
-use model::{Desired, Node, NodeId, PortMode, Protocol, Service, ServiceId, ServiceSpec, Task, TaskState};
+use model::{Desired, Node, NodeId, PortMode, Protocol, Service, ServiceSpec, Task, TaskState, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(super) struct Usage {
     places: BTreeMap<NodeId, usize>,
     /// Live tasks of the service that is being placed.
     own: Vec<u32>,
+    /// How bad nodes are for it.
+    penalties: Vec<u32>,
     nothing: Used,
 }
 
@@ -61,10 +64,12 @@ impl Usage {
     }
 
     /// Tasks of this service are placed from now on.
-    pub(super) fn begin(&mut self, cluster: &Cluster, service: ServiceId) {
+    pub(super) fn begin(&mut self, cluster: &Cluster, service: &Service, now: Time) {
         self.own.clear();
         self.own.resize(self.nodes.len(), 0);
-        for task in cluster.tasks_of(service).filter(|task| task.is_live()) {
+        let penalty = |node: &Arc<Node>| failures::penalty(cluster, service, node.id, now);
+        self.penalties = self.nodes.iter().map(penalty).collect();
+        for task in cluster.tasks_of(service.id).filter(|task| task.is_live()) {
             if let Some(own) = self.place(task).and_then(|place| self.own.get_mut(place)) {
                 *own += 1;
             }
@@ -111,6 +116,11 @@ impl Usage {
 
     pub(super) fn used(&self, place: usize) -> &Used {
         self.used.get(place).unwrap_or(&self.nothing)
+    }
+
+    /// See [`failures::penalty`].
+    pub(super) fn penalty(&self, place: usize) -> u32 {
+        self.penalties.get(place).copied().unwrap_or(0)
     }
 
     /// Live tasks there of the service that is being placed.
