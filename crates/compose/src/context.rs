@@ -150,6 +150,14 @@ impl Context {
         self.found.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
     }
 
+    /// Is there one that is not only about running?
+    pub(crate) fn is_broken(&self) -> bool {
+        let broken = |diagnostic: &Diagnostic| {
+            diagnostic.severity == Severity::Error && !crate::codes::is_about_running(&diagnostic.code)
+        };
+        self.found.iter().any(|(_, diagnostic)| broken(diagnostic))
+    }
+
     /// Everything found, in the order of the files, each thing once.
     pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
         self.found

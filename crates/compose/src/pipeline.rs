@@ -44,7 +44,7 @@ pub(crate) fn run(input: &Input<'_>) -> Loaded {
     }
     project.model = normalized(input, &setup, active, &inactive, &mut top, &mut context);
     let mut stack = None;
-    if input.options.interpolate && input.options.normalize && !context.has_errors() {
+    if input.options.interpolate && input.options.normalize && !context.is_broken() {
         let mut lower = Lower {
             context: &mut context,
             source: input.source,
