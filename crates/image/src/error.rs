@@ -97,6 +97,18 @@ pub enum Error {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is somebody, but no trust in him.
+    #[error("{what} from {host}: {problem}")]
+    Tls {
+        /// Registry.
+        host: String,
+        /// Request.
+        what: String,
+        /// What is wrong.
+        problem: TlsProblem,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A program that knows credentials failed.
     #[error("ask docker-credential-{helper} for the login to {host}: {why}")]
     CredentialHelper {
@@ -110,6 +122,26 @@ pub enum Error {
     /// Whoever wanted it has gone.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Why there is no trust in a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TlsProblem {
+    /// Nobody who is known here signed its certificate.
+    #[error("its certificate is signed by an unknown authority")]
+    UnknownAuthority,
+    /// The certificate is somebody else's.
+    #[error("its certificate is for another name")]
+    OtherName,
+    /// The certificate, or this machine's clock, is off.
+    #[error("its certificate has expired or is not valid yet")]
+    OtherTime,
+    /// What came back is not TLS: plain HTTP, most likely.
+    #[error("it does not speak TLS")]
+    NoTls,
+    /// They did not agree; the cause says why.
+    #[error("the TLS handshake failed")]
+    Handshake,
 }
 
 impl Error {

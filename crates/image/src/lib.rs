@@ -25,7 +25,7 @@ mod schema;
 mod store;
 mod view;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, TlsProblem};
 pub use limits::Limits;
 pub use load::Loaded;
 pub use pulls::{Progress, Pull, Pulled};

@@ -6,6 +6,7 @@
 pub(crate) mod auth;
 mod challenge;
 pub(crate) mod credentials;
+mod tls;
 
 use crate::error::{Error, Result};
 use crate::schema::MANIFESTS;
@@ -15,15 +16,12 @@ use model::image::{DEFAULT_REGISTRY, Digest, Reference};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, StatusCode};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tls::Clients;
 
 /// Where the default registry's API really is.
 const DEFAULT_API: &str = "registry-1.docker.io";
-/// Longest time until a connection stands.
-const CONNECT: Duration = Duration::from_secs(15);
-/// Longest silence of a server.
-const SILENCE: Duration = Duration::from_secs(60);
 /// Waits before trying again after a failure that may pass.
 const WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(800), Duration::from_secs(3)];
 /// Longest wait that a server may ask for.
@@ -34,8 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Registry {
     insecure: BTreeSet<String>,
     auth: Auth,
-    secure: OnceLock<Client>,
-    lax: OnceLock<Client>,
+    clients: Clients,
     /// Insecure registries that speak plain HTTP (true) or unverified TLS.
     plain: Mutex<BTreeMap<String, bool>>,
 }
@@ -53,8 +50,7 @@ impl Registry {
         Registry {
             insecure: options.insecure_registries.iter().cloned().collect(),
             auth: Auth::new(options.docker_config.clone()),
-            secure: OnceLock::new(),
-            lax: OnceLock::new(),
+            clients: Clients::new(options.certificates.clone()),
             plain: Mutex::default(),
         }
     }
@@ -188,6 +184,8 @@ impl Registry {
                     }
                     (error, wait)
                 }
+                // Trust does not come by itself.
+                Err(error @ (Error::Tls { .. } | Error::Corrupt { .. } | Error::Io { .. })) => return Err(error),
                 Err(error) => {
                     self.plain.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
                     (error, None)
@@ -226,12 +224,14 @@ impl Registry {
     }
 
     fn network(&self, request: &Request<'_>, error: reqwest::Error) -> Error {
-        let host = request.reference.host();
-        Error::Network {
-            host: host.to_owned(),
-            what: format!("fetch {}", request.what),
-            // The address is in the message already, and may have a signature in it.
-            source: Box::new(error.without_url()),
+        let host = request.reference.host().to_owned();
+        let problem = tls::problem(&error);
+        let what = format!("fetch {}", request.what);
+        // The address is in the message already, and may have a signature in it.
+        let source = Box::new(error.without_url());
+        match problem {
+            Some(problem) => Error::Tls { host, what, problem, source },
+            None => Error::Network { host, what, source },
         }
     }
 
@@ -239,9 +239,9 @@ impl Registry {
     async fn endpoint(&self, host: &str) -> Result<(Client, String)> {
         if !self.insecure.contains(host) {
             let name = if host == DEFAULT_REGISTRY { DEFAULT_API } else { host };
-            return Ok((cached(&self.secure, host, false)?, format!("https://{name}")));
+            return Ok((self.clients.of(host, false)?, format!("https://{name}")));
         }
-        let client = cached(&self.lax, host, true)?;
+        let client = self.clients.of(host, true)?;
         let known = self.plain.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied();
         let is_plain = match known {
             Some(is_plain) => is_plain,
@@ -254,27 +254,6 @@ impl Registry {
         let scheme = if is_plain { "http" } else { "https" };
         Ok((client, format!("{scheme}://{host}")))
     }
-}
-
-fn cached(cell: &OnceLock<Client>, host: &str, is_lax: bool) -> Result<Client> {
-    if let Some(client) = cell.get() {
-        return Ok(client.clone());
-    }
-    // Somebody else may have chosen one already, which is as good.
-    let _chosen_already = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .user_agent(concat!("rswarm/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .https_only(!is_lax)
-        .tls_danger_accept_invalid_certs(is_lax);
-    let client = builder.build().map_err(|error| Error::Network {
-        host: host.to_owned(),
-        what: "set up TLS (is the package ca-certificates installed?) for images".to_owned(),
-        source: Box::new(error),
-    })?;
-    Ok(cell.get_or_init(|| client).clone())
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -36,6 +36,9 @@ use table::{By, Table};
 /// How long unfinished downloads and layers without an image are kept.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Where Docker looks for the certificates of registries.
+const CERTIFICATES: &str = "/etc/docker/certs.d";
+
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -45,17 +48,26 @@ pub struct Options {
     pub insecure_registries: Vec<String>,
     /// Folder of Docker's `config.json`, which has credentials; `None`: there are none.
     pub docker_config: Option<PathBuf>,
+    /// Folder of registries' certificates, one folder `host:port` each, as Docker has it.
+    pub certificates: PathBuf,
     /// Bounds for what comes from outside.
     pub limits: Limits,
 }
 
 impl Options {
-    /// The usual ones: credentials from `$DOCKER_CONFIG` or `~/.docker`.
+    /// The usual ones: credentials from `$DOCKER_CONFIG` or `~/.docker`, certificates from
+    /// `/etc/docker/certs.d`.
     pub fn new(root: PathBuf, insecure_registries: Vec<String>) -> Options {
         let docker_config = std::env::var_os("DOCKER_CONFIG")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker")));
-        Options { root, insecure_registries, docker_config, limits: Limits::default() }
+        Options {
+            root,
+            insecure_registries,
+            docker_config,
+            certificates: CERTIFICATES.into(),
+            limits: Limits::default(),
+        }
     }
 }
 

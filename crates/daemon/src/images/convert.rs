@@ -2,7 +2,7 @@
 
 use crate::failure;
 use api::{ApiError, ErrorKind};
-use image::{Error, Health, Image};
+use image::{Error, Health, Image, TlsProblem};
 use model::{HealthCheck, HealthTest};
 use runtime::engine::{ImageConfig, ImageInfo};
 use std::time::Duration;
@@ -24,9 +24,7 @@ pub(crate) fn failed(error: &Error) -> ApiError {
         Error::Denied { .. } | Error::NotOnRegistry { .. } => {
             Some("check the name; for a private repository log in first: the daemon reads Docker's config.json")
         }
-        Error::Network { .. } => {
-            Some("a registry without TLS has to be named to the daemon with --insecure-registry HOST:PORT")
-        }
+        Error::Tls { problem, .. } => Some(trust(*problem)),
         Error::DiskFull { .. } => Some("`rswarm image prune` removes images that nothing uses"),
         _ => None,
     };
@@ -34,6 +32,22 @@ pub(crate) fn failed(error: &Error) -> ApiError {
     match hint {
         Some(hint) => failure::hint(error, hint),
         None => error,
+    }
+}
+
+/// What to do when there is no trust in a registry.
+fn trust(problem: TlsProblem) -> &'static str {
+    match problem {
+        TlsProblem::UnknownAuthority => {
+            "put the authority's certificate into /etc/docker/certs.d/HOST:PORT/ca.crt, or name the registry to the \
+             daemon with --insecure-registry HOST:PORT"
+        }
+        TlsProblem::NoTls => "a registry without TLS has to be named to the daemon with --insecure-registry HOST:PORT",
+        TlsProblem::OtherTime => "compare this machine's clock with the dates of the certificate",
+        TlsProblem::OtherName => "name the registry as its certificate does",
+        TlsProblem::Handshake => {
+            "a registry that wants a certificate finds it in /etc/docker/certs.d/HOST:PORT/client.cert and client.key"
+        }
     }
 }
 

@@ -112,10 +112,14 @@ async fn token(
         }
         None => client.get(address(realm, &parameters)),
     };
-    let network = |error: reqwest::Error| Error::Network {
-        host: host.to_owned(),
-        what: "fetch a token for images".to_owned(),
-        source: Box::new(error.without_url()),
+    let network = |error: reqwest::Error| {
+        let problem = super::tls::problem(&error);
+        let (host, what) = (host.to_owned(), "fetch a token for images".to_owned());
+        let source = Box::new(error.without_url());
+        match problem {
+            Some(problem) => Error::Tls { host, what, problem, source },
+            None => Error::Network { host, what, source },
+        }
     };
     let mut response = request.send().await.map_err(network)?;
     if !response.status().is_success() {

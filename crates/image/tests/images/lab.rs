@@ -51,6 +51,7 @@ pub(crate) fn options(root: &Path, insecure: &[&str]) -> Options {
         root: root.to_owned(),
         insecure_registries: insecure.iter().map(|&host| host.to_owned()).collect(),
         docker_config: None,
+        certificates: root.join("../certs.d"),
         limits: Limits::default(),
     }
 }

@@ -11,3 +11,4 @@ mod lab;
 mod pull;
 mod real;
 mod remove;
+mod trust;

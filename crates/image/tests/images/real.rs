@@ -7,18 +7,23 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    host: String,
+    pub(crate) host: String,
 }
 
 impl Server {
     /// Starts a registry; `extra` is added to its configuration.
     fn start(folder: &Path, extra: &str) -> Server {
+        Server::start_with(folder, "", extra)
+    }
+
+    /// The same; `http` is added to what it says of HTTP.
+    pub(crate) fn start_with(folder: &Path, http: &str, extra: &str) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = format!("127.0.0.1:{port}");
         let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{host}'}}\n{extra}",
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{host}'{http}}}\n{extra}",
             folder.join("registry").display()
         );
         let path = folder.join("registry.yml");
@@ -48,7 +53,7 @@ impl Drop for Server {
 }
 
 /// An OCI layout with an image of two layers.
-fn layout(folder: &Path) -> String {
+pub(crate) fn layout(folder: &Path) -> String {
     let layout = folder.join("layout");
     let layout = layout.to_str().unwrap();
     let image = format!("{layout}:v");
@@ -65,7 +70,7 @@ fn layout(folder: &Path) -> String {
     image
 }
 
-fn is_ready() -> bool {
+pub(crate) fn is_ready() -> bool {
     !skipped() && has("docker-registry") && has("umoci") && has("skopeo")
 }
 
