@@ -52,9 +52,17 @@ pub(crate) fn create(mut options: CreateOptions<'_>) -> Result<Created, Error> {
         Err(error) => {
             // The reason is worth more than a failure to clean up after it.
             let _ = cgroup.kill_all().and_then(|()| cgroup.delete());
-            Err(error)
+            Err(explain(error))
         }
     }
+}
+
+/// A call that the kernel does not have at all means that it is too old.
+fn explain(error: Error) -> Error {
+    if error.raw_os_error() == Some(libc::ENOSYS) {
+        return Error::new("the built-in runtime needs Linux 5.12 or newer", error);
+    }
+    error
 }
 
 struct Work<'a> {
