@@ -104,6 +104,10 @@ fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(is_lower_hex)
+}
+
 /// `HOST/PATH[:TAG][@DIGEST]`, with what Docker leaves out filled in: `nginx` is
 /// `docker.io/library/nginx`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,7 +155,8 @@ impl Reference {
             return self.repository();
         }
         match self.path.strip_prefix(OFFICIAL) {
-            Some(short) if !short.contains('/') => short.to_owned(),
+            // Alone it would be an id.
+            Some(short) if !short.contains('/') && !is_id(short) => short.to_owned(),
             // `docker.io/a.b/c`: without its host the first part would be taken for one.
             _ if split_host(&self.path).0 != DEFAULT_REGISTRY => self.repository(),
             _ => self.path.clone(),
@@ -233,7 +238,7 @@ impl FromStr for Reference {
         if host.len() + 1 + path.len() > MAX_NAME {
             return Err(refuse("a name has at most 255 characters"));
         }
-        if name.len() == 64 && name.bytes().all(is_lower_hex) {
+        if is_id(name) {
             return Err(refuse("64 hexadecimal digits are an id, not a name"));
         }
         Ok(Reference { host, path, tag: tag.map(str::to_owned), digest })
@@ -314,6 +319,14 @@ mod tests {
 
     fn parse(text: &str) -> Reference {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_repository_that_looks_like_an_id_keeps_its_folder() {
+        let name = format!("docker.io/library/{}", "0a".repeat(32));
+        let reference: Reference = name.parse().unwrap();
+        assert_eq!(reference.familiar_repository(), format!("library/{}", "0a".repeat(32)));
+        assert_eq!(reference.familiar().parse::<Reference>().unwrap().repository(), name);
     }
 
     #[test]
