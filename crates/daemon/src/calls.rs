@@ -50,6 +50,8 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
         Call::PruneNetworks => Reply::Pruned(prune::networks(daemon).await?),
         Call::PruneContainers => Reply::Pruned(prune::containers(daemon).await?),
         Call::VolumeUsage => Reply::Usage(objects::volume_usage(daemon).await?),
+        Call::RemoveVolume(name) => done(objects::remove_volume(daemon, &name).await)?,
+        Call::ContainerUsage(containers) => Reply::Usage(looks::usage(daemon, containers).await?),
         Call::Volumes => Reply::Volumes(objects::volume_rows(daemon).await?),
         Call::Run { id, spec } => crate::sessions::run_detached(daemon, id, spec).await?,
     })

@@ -7,7 +7,7 @@ use crate::shared::Daemon;
 use crate::{clock, config, network, node};
 use anyhow::Context as _;
 use model::{AgentReport, Assignment, PowerAction, Request, TaskId, Verdict};
-use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Outcome};
+use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Machine, Outcome};
 use runtime::engine::RuntimeEvent;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -47,8 +47,10 @@ pub(crate) async fn drive(
     ledger: store::Ledger,
 ) -> anyhow::Result<()> {
     let remembered = read(&ledger).context("read what the agent of this node remembers")?;
+    let mut described = node::describe(daemon.node, &daemon.run_root);
+    let machine = Machine { hostname: described.hostname.clone(), platform: described.platform.clone() };
     let mut driver = Driver {
-        agent: Agent::new(daemon.node, u64::from_le_bytes(config::random()?)),
+        agent: Agent::new(daemon.node, u64::from_le_bytes(config::random()?)).on(machine),
         hands: Arc::new(hands),
         ledger: Arc::new(ledger),
         landed: JoinSet::new(),
@@ -59,7 +61,6 @@ pub(crate) async fn drive(
     };
     let observed = driver.daemon.engine.list().await;
     driver.tell(AgentInput::Found { observed, ledger: remembered.map(Box::new) });
-    let mut described = node::describe(driver.daemon.node, &driver.daemon.run_root);
     driver.daemon.cluster.tell(Message::SessionUp(Box::new(described.clone())));
     driver.tell(AgentInput::SessionUp);
     let stop = driver.daemon.stop.clone();
@@ -136,7 +137,14 @@ impl Driver {
         tracing::debug!(effect = id.0, "{}", said(&effect));
         let hands = self.hands.clone();
         self.landed.spawn(async move {
-            let result = hands.perform(effect).await;
+            // On a task of its own: an effect that panics has failed like any other.
+            let result = match tokio::spawn(async move { hands.perform(effect).await }).await {
+                Ok(result) => result,
+                Err(error) => {
+                    tracing::error!("an effect failed in a way that is a bug of rswarm, please report it: {error}");
+                    Err(EffectError::transient(format!("the daemon failed: {error}")))
+                }
+            };
             if let Err(error) = &result {
                 tracing::debug!(effect = id.0, "failed: {}", error.message);
             }

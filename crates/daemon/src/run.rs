@@ -56,7 +56,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
     let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
     let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
     let hands = Hands::new(daemon.clone(), network);
-    let agent = tokio::spawn(drive_agent::drive(
+    let mut agent = tokio::spawn(drive_agent::drive(
         daemon.clone(),
         hands,
         Sources { assignments, runtime: runtime_events },
@@ -73,6 +73,10 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
             _ = interrupt.recv() => break,
             // Nothing is read again on SIGHUP; it must not kill us either.
             _ = hangup.recv() => tracing::debug!("SIGHUP: nothing to do"),
+            ended = &mut agent => {
+                ended.context("drive the agent of this node")??;
+                anyhow::bail!("the agent of this node ended: restart the daemon");
+            }
             () = manager.ended() => anyhow::bail!("the manager ended: see the log above; restart the daemon"),
         }
     }

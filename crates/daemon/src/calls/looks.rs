@@ -4,6 +4,9 @@ use crate::shared::Daemon;
 use crate::{clock, failure, names, node, views};
 use api::{ApiError, ContainerRow, Stats, TopTable};
 use model::Task;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The container that a user means.
@@ -81,6 +84,43 @@ pub(crate) async fn stats(daemon: &Daemon, containers: &[String]) -> Result<Vec<
     Ok(all)
 }
 
+/// Bytes in the writable layers of the named containers, or of all, by id.
+///
+/// # Errors
+/// One of the names means nothing.
+pub(crate) async fn usage(daemon: &Daemon, containers: Vec<String>) -> Result<Vec<(String, u64)>, ApiError> {
+    let state = daemon.cluster.state().await?;
+    let tasks: Vec<&Arc<Task>> = match containers.is_empty() {
+        true => state.tasks.iter().collect(),
+        false => containers.iter().map(|name| names::container(&state, name)).collect::<Result<_, _>>()?,
+    };
+    let mut layers = Vec::new();
+    for task in tasks {
+        if let Ok(inspect) = daemon.engine.inspect(task.id).await {
+            layers.push((task.id.to_string(), inspect.upper));
+        }
+    }
+    let measure = move || layers.into_iter().map(|(id, upper)| (id, bytes_below(&upper))).collect();
+    tokio::task::spawn_blocking(measure).await.map_err(failure::joined)
+}
+
+/// Bytes of all files below a folder; what is linked twice counts once, what goes meanwhile not at all.
+fn bytes_below(folder: &Path) -> u64 {
+    let (mut folders, mut linked, mut bytes) = (vec![folder.to_owned()], BTreeSet::new(), 0u64);
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.is_file() && (metadata.nlink() == 1 || linked.insert(metadata.ino())) {
+                bytes = bytes.saturating_add(metadata.len());
+            }
+        }
+    }
+    bytes
+}
+
 /// `top`, in the columns of `ps -ef`.
 ///
 /// # Errors
@@ -116,4 +156,22 @@ fn start_time(started: model::Time, now: model::Time) -> String {
     let local = time.to_zoned_datetime(jiff::tz::TimeZone::system());
     let recent = now.since(started) < std::time::Duration::from_secs(24 * 3600);
     local.strftime(if recent { "%H:%M" } else { "%b%d" }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    #[test]
+    fn links_count_once_and_what_is_linked_to_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("sub")).unwrap();
+        std::fs::write(at("sub/a"), [0; 1000]).unwrap();
+        std::fs::hard_link(at("sub/a"), at("b")).unwrap();
+        std::os::unix::fs::symlink("sub/a", at("c")).unwrap();
+        std::fs::write(at("d"), [0; 24]).unwrap();
+        assert_eq!(super::bytes_below(root.path()), 1024);
+        assert_eq!(super::bytes_below(&at("none")), 0);
+    }
 }

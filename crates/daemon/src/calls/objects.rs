@@ -3,7 +3,7 @@
 use crate::shared::Daemon;
 use crate::{failure, views};
 use api::ApiError;
-use model::VolumeSpec;
+use model::{Request, VolumeSpec};
 use runtime::volume::VolumeInfo;
 
 pub(crate) async fn inspect_network(daemon: &Daemon, name: &str) -> Result<serde_json::Value, ApiError> {
@@ -24,6 +24,40 @@ pub(crate) async fn inspect_volume(daemon: &Daemon, name: &str) -> Result<serde_
         (None, Ok(info)) => Ok(views::objects::volume(&info.spec, Some(&info))),
         (None, Err(_)) => Err(failure::not_found(format!("no such volume: {name}"))),
     }
+}
+
+/// Makes the folder of a volume that was asked for by name, so that it can be looked at and filled before a
+/// container mounts it. Content of an image is copied into it all the same while it is empty.
+///
+/// # Errors
+/// A driver that this host does not have; the disk. The volume is not asked for any more then.
+pub(crate) async fn make_volume(daemon: &Daemon, spec: VolumeSpec) -> Result<(), ApiError> {
+    let name = spec.name.clone();
+    let made = volumes(daemon, move |store| store.create(&spec)).await;
+    if made.is_err()
+        && let Err(error) = daemon.cluster.ask(Request::RemoveVolume(name.clone())).await
+    {
+        tracing::warn!(volume = %name, "take back a volume that could not be made: {error}");
+    }
+    made.map(|_| ())
+}
+
+/// `volume rm`: also of volumes that nobody asked for by name, which the manager does not know.
+///
+/// # Errors
+/// No such volume, or a container has it.
+pub(crate) async fn remove_volume(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
+    let state = daemon.cluster.state().await?;
+    let wanted = name.to_owned();
+    if state.volumes.iter().any(|volume| volume.name == name) {
+        daemon.cluster.ask(Request::RemoveVolume(wanted)).await?;
+    } else if volumes(daemon, move |store| store.inspect(&wanted)).await.is_ok() {
+        daemon.engine.remove_volume(name).await.map_err(|error| failure::engine(&error))?;
+    } else {
+        return Err(failure::not_found(format!("no such volume: {name}")));
+    }
+    daemon.events.emit("volume", "destroy", name.to_owned(), &[("driver", "local")]);
+    Ok(())
 }
 
 /// Sizes of all that are on the disk.

@@ -17,7 +17,15 @@ pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Re
         Request::PutService { spec, .. } => pin::service(daemon, spec).await?.into_iter().collect(),
         _ => Vec::new(),
     };
-    propose(daemon, id, request).await
+    let volume = match &request {
+        Request::CreateVolume(spec) => Some((**spec).clone()),
+        _ => None,
+    };
+    let response = propose(daemon, id, request).await?;
+    if let (Some(spec), Response::Done { .. }) = (volume, &response) {
+        super::objects::make_volume(daemon, spec).await?;
+    }
+    Ok(response)
 }
 
 /// The same for what is pinned already.
