@@ -29,9 +29,10 @@ RSWARM_BIN names the binary to measure; use one that was built with --release.
 
 /// What is compared: two machines side by side, each with a registry.
 struct Lab {
-    ours: Host,
-    docker: Option<Docker>,
+    // fields are dropped in this order: what runs inside a machine ends before the machine
     registries: Vec<Registry>,
+    docker: Option<Docker>,
+    ours: Host,
 }
 
 /// The port of each machine's registry.
@@ -75,6 +76,6 @@ impl Lab {
         let mut registries = vec![Registry::start(&ours, REGISTRY)];
         let docker = peer.map(|dir| Docker::start(&dir));
         registries.extend(docker.as_ref().map(|docker| Registry::start(&docker.host, REGISTRY)));
-        Some(Lab { ours, docker, registries })
+        Some(Lab { registries, docker, ours })
     }
 }
