@@ -22,7 +22,7 @@ mod launch;
 mod nursery;
 mod reap;
 
-pub(crate) use nursery::MOST_FDS;
+pub(crate) use nursery::{MOST_FDS, ROOM};
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ use std::process::ExitCode;
 pub fn main(args: &[OsString]) -> ExitCode {
     let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
     match words.as_slice() {
-        ["nursery", cgroup] => match nursery::run(cgroup) {
+        ["nursery", cgroup, ..] => match nursery::run(cgroup) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&format!("nursery: {error}"));

@@ -70,21 +70,34 @@ pub(crate) fn trim_heap() {
     }
 }
 
-/// What `ps` shows of this process from now on. Where it is not allowed (it needs CAP_SYS_RESOURCE)
-/// everything stays as it was: a title is for people only.
+/// What `ps` shows of this process and its copies from now on: written over the words that it was
+/// started with, so that no capability is needed, and cut to their length. For processes of one thread
+/// that do not look at those words any more.
 pub(crate) fn set_title(words: &[&str]) {
-    let mut text = words.join("\0").into_bytes();
-    text.push(0);
-    // The kernel reads it for as long as this process lives.
-    let text: &'static [u8] = text.leak();
-    let range = text.as_ptr_range();
-    let set = |what: libc::c_int, address: *const u8| {
-        // SAFETY: only tells the kernel where to look when somebody reads /proc/PID/cmdline; the
-        // memory is never freed.
-        unsafe { libc::prctl(libc::PR_SET_MM, what, address, 0, 0) == 0 }
-    };
-    // The start may never lie behind the end, and the heap lies below the stack, where the old one is.
-    let _only_for_people = set(libc::PR_SET_MM_ARG_START, range.start) && set(libc::PR_SET_MM_ARG_END, range.end);
+    use std::sync::OnceLock;
+    static AREA: OnceLock<Option<(usize, usize)>> = OnceLock::new();
+    // A title is for people only: without one everything goes on as it was.
+    let Some((start, end)) = *AREA.get_or_init(title_area) else { return };
+    let text = words.join("\0");
+    let room = end - start;
+    // The last byte stays 0: after any other the kernel would go on into the environment.
+    let length = text.len().min(room - 1);
+    // SAFETY: the kernel says that this range holds the arguments; it is part of the stack's mapping,
+    // writable, and no reference into it exists: std copies arguments when it is asked for them.
+    unsafe {
+        let area = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        std::ptr::write_bytes(area, 0, room);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), area, length);
+    }
+}
+
+/// Where the words lie that this process was started with (proc_pid_stat(5), fields 48 and 49).
+fn title_area() -> Option<(usize, usize)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(") ").next()?.split(' ').skip(48 - 3);
+    let mut next = || fields.next()?.parse::<usize>().ok();
+    let (start, end) = (next()?, next()?);
+    (start > 0 && start < end).then_some((start, end))
 }
 
 /// Takes a descriptor that this process was started with, by number.

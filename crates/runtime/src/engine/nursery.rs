@@ -1,6 +1,6 @@
 //! The engine's side of the nursery: starts it, hands it requests, starts it again if it is gone.
 
-use crate::shim::MOST_FDS;
+use crate::shim::{MOST_FDS, ROOM};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -72,7 +72,7 @@ impl Nursery {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let child = Command::new(&self.exe)
-            .args(["shim", "nursery", &self.cgroup_parent])
+            .args(["shim", "nursery", &self.cgroup_parent, ROOM])
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;

@@ -153,7 +153,7 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
         }
     };
     streams.console = console;
-    let run = Run { started_at: record::now(), ..run };
+    // Its time of start is the one that was written: by that others tell runs apart.
     Ok(Born { pid: running.pid(), running, streams, log, stdin, auto_remove, run })
 }
 

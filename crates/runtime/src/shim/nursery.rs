@@ -13,6 +13,14 @@ use std::path::Path;
 /// before the start.
 pub(crate) const MOST_FDS: usize = 17;
 
+/// A further word on the nursery's command line, which makes room for the titles of shims.
+pub(crate) const ROOM: &str = concat!(
+    "................................................................",
+    "................................................................",
+    "................................................................",
+    "................................................................",
+);
+
 /// Serves requests on standard input, a SOCK_SEQPACKET: each brings the descriptors of one shim.
 /// Returns when the daemon has gone.
 ///
@@ -20,6 +28,7 @@ pub(crate) const MOST_FDS: usize = 17;
 /// It could not be set up.
 pub(super) fn run(cgroup: &str) -> io::Result<()> {
     exe::ensure_sealed()?;
+    sys::set_title(&["rswarm", "shim", "nursery", cgroup]);
     let socket = sys::inherited(0)?;
     // ^C in the daemon's terminal is not for shims. Fails only for a leader, which is as good.
     let _leader = rustix::process::setsid();

@@ -45,14 +45,22 @@ pub(crate) async fn a_shim_that_is_killed_takes_its_container_along(with: With) 
     let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
     let task = TaskId(12);
-    engine.create_and_start(host.sh(task, "sleep 1000 & sleep 1000"), StartOptions::default()).await.unwrap();
+    let create = host.sh(task, "sleep 1000 & sleep 1000");
+    let started = engine.create_and_start(create, StartOptions::default()).await.unwrap();
     let pids = host.processes().into_iter().map(|process| process.split(' ').next().unwrap().parse::<i32>().unwrap());
     let is_shim =
         |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("shim "));
     let pid = pids.into_iter().find(is_shim).unwrap();
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let title = String::from_utf8(title).unwrap();
+    assert_eq!(title.trim_end_matches('\0'), format!("rswarm\0shim\0{task}\0test-{}", task.short()));
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
     let (ended, exit) = exited(&mut events).await;
     assert_eq!((ended, exit.code), (task, 137));
+    // An exit is told from one of an earlier run by the time of its start.
+    assert_eq!(exit.started_at, started.started_at);
+    let init = started.pid;
+    assert!(!std::fs::read_to_string(format!("/proc/{init}/comm")).is_ok_and(|name| name.trim() == "sh"));
     // It can be started again.
     engine.start(task, StartOptions::default()).await.unwrap();
     assert!(matches!(engine.list().await[0].state, ObservedState::Running { .. }));

@@ -46,6 +46,7 @@ macro_rules! all_with {
             logs::streams_times_and_the_end_of_following
             logs::a_driver_that_keeps_nothing
             storage::volumes_begin_with_the_image_s_content_and_outlive_containers
+            storage::the_root_is_like_the_image_s
             storage::anonymous_volumes_go_with_their_container_if_told
             storage::binds_tmpfs_subpaths_and_driver_options
         }

@@ -42,6 +42,17 @@ pub(crate) async fn volumes_begin_with_the_image_s_content_and_outlive_container
     host.assert_clean().await;
 }
 
+pub(crate) async fn the_root_is_like_the_image_s(with: With) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(host) = Host::new(with) else { return };
+    let (engine, _events) = host.open().await;
+    std::os::unix::fs::chown(&host.layer, Some(33), Some(34)).unwrap();
+    std::fs::set_permissions(&host.layer, std::fs::Permissions::from_mode(0o2715)).unwrap();
+    let (out, _, _) = run(&engine, host.with(TASK, sh("stat -c '%u:%g %a' /", Vec::new()))).await;
+    assert_eq!(out, "33:34 2715\n");
+    host.assert_clean().await;
+}
+
 pub(crate) async fn anonymous_volumes_go_with_their_container_if_told(with: With) {
     let Some(host) = Host::new(with) else { return };
     let (engine, mut events) = host.open().await;
