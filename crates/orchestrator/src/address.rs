@@ -92,15 +92,17 @@ pub(crate) fn free_block(pool: &Subnet, prefix: u8, taken: &[Subnet]) -> Option<
     let mut ranges: Vec<(u32, u32)> = taken.iter().filter_map(bounds).collect();
     ranges.sort_unstable();
     let mut start = u64::from(first);
-    while start + size - 1 <= u64::from(last) {
-        let end = start + size - 1;
-        match ranges.iter().find(|(a, b)| u64::from(*a) <= end && u64::from(*b) >= start) {
+    for (a, b) in ranges {
+        if u64::from(a) >= start + size {
+            break;
+        }
+        if u64::from(b) >= start {
             // Behind what is in the way, at the next boundary.
-            Some((_, b)) => start = (u64::from(*b) + 1).div_ceil(size) * size,
-            None => return Some(Subnet { address: Ipv4Addr::from(u32::try_from(start).ok()?).into(), prefix }),
+            start = (u64::from(b) + 1).div_ceil(size) * size;
         }
     }
-    None
+    let fits = start + size - 1 <= u64::from(last);
+    fits.then_some(Subnet { address: Ipv4Addr::from(u32::try_from(start).ok()?).into(), prefix })
 }
 
 #[cfg(test)]

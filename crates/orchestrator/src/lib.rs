@@ -28,4 +28,5 @@ pub use change::{Change, NewTask, ServiceEdit, TaskEdit};
 pub use cluster::{Failures, RemovingStack};
 pub use entry::Entry;
 pub use manager::{Manager, ManagerInput, ManagerOutput};
+pub use plan::dirty::is_dirty;
 pub use snapshot::Snapshot;

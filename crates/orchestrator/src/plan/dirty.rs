@@ -3,8 +3,8 @@
 use model::{Mode, RestartScope, Service, ServiceSpec, Task};
 use std::sync::Arc;
 
-/// Is the task of another spec than its service?
-pub(crate) fn is_dirty(service: &Service, task: &Task) -> bool {
+/// Is the task of another spec than its service, so that it will be replaced?
+pub fn is_dirty(service: &Service, task: &Task) -> bool {
     task.spec_version != service.spec_version
         && (task.spec_version < service.force_version
             || !Arc::ptr_eq(&task.spec, &service.spec) && replaces(&task.spec, &service.spec))

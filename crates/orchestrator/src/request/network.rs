@@ -2,9 +2,11 @@
 
 use super::{Done, Refusal, changed};
 use crate::address::{self, bounds, free_block, is_v6};
+use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::usage;
 use model::{IpamConfig, Network, NetworkId, NetworkSpec, Subnet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -85,7 +87,7 @@ pub(super) fn make(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<NetworkI
             (Some(subnet), Some(second(&subnet)))
         }
     };
-    let used: std::collections::BTreeSet<u32> = draft.cluster().networks.values().map(|network| network.vni).collect();
+    let used: BTreeSet<u32> = draft.cluster().networks.values().map(|network| network.vni).collect();
     let vni = (FIRST_VNI..).find(|vni| !used.contains(vni)).unwrap_or(FIRST_VNI);
     let id = draft.ids.next(NetworkId);
     let network = Network { id, spec: spec.clone(), vni, subnet, gateway, subnet6, gateway6 };
@@ -175,9 +177,15 @@ fn second(subnet: &Subnet) -> IpAddr {
     }
 }
 
+/// What hosts route themselves; most of them route the same.
+fn routes(cluster: &Cluster) -> impl Iterator<Item = Subnet> {
+    let routes: BTreeSet<&String> = cluster.nodes.values().flat_map(|node| &node.host_routes).collect();
+    routes.into_iter().filter_map(|route| Subnet::parse(route))
+}
+
 fn pool4(draft: &Draft<'_>) -> Option<Subnet> {
     let cluster = draft.cluster();
-    let routes = cluster.nodes.values().flat_map(|node| &node.host_routes).filter_map(|route| Subnet::parse(route));
+    let routes = routes(cluster);
     // A route to everything is no claim on an address.
     let routes = routes.filter(|route| route.prefix > 0);
     let taken: Vec<Subnet> = cluster.networks.values().map(|network| network.subnet).chain(routes).collect();
@@ -186,7 +194,7 @@ fn pool4(draft: &Draft<'_>) -> Option<Subnet> {
 
 fn pool6(draft: &Draft<'_>) -> Option<Subnet> {
     let cluster = draft.cluster();
-    let routes = cluster.nodes.values().flat_map(|node| &node.host_routes).filter_map(|route| Subnet::parse(route));
+    let routes = routes(cluster);
     let taken: Vec<Subnet> = cluster.networks.values().filter_map(|network| network.subnet6).chain(routes).collect();
     let candidate = |number: u16| {
         let [a, b, c] = POOL6;
