@@ -113,6 +113,10 @@ pub enum Call {
     VolumeUsage,
     /// `volume ls`: also those that no stack and no person has asked for by name.
     Volumes,
+    /// `volume rm`, of whatever kind; answers when its data is gone.
+    RemoveVolume(String),
+    /// `ps -s`: ids of containers with the bytes in their writable layers; empty: all.
+    ContainerUsage(Vec<String>),
     /// `run -d`: makes the standalone service, answers when its container has been started.
     Run {
         /// For telling requests apart; not for blind retries.
@@ -150,7 +154,7 @@ pub enum Reply {
     Lines(Vec<String>),
     /// To the prunes.
     Pruned(PruneReport),
-    /// To `VolumeUsage`.
+    /// To `VolumeUsage` and `ContainerUsage`.
     Usage(Vec<(String, u64)>),
     /// To `Volumes`, by name.
     Volumes(Vec<VolumeRow>),

@@ -6,9 +6,11 @@ pub(crate) mod image;
 pub(crate) mod object;
 pub(crate) mod run;
 pub(crate) mod stack;
+pub(crate) mod swarm;
 pub(crate) mod system;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Runs containers and stacks of them, on one machine or many.
@@ -121,6 +123,15 @@ pub(crate) enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(object::Network),
+    /// Manage services
+    #[command(subcommand)]
+    Service(swarm::Service),
+    /// Manage stacks
+    #[command(subcommand)]
+    Stack(swarm::Stack),
+    /// Manage nodes
+    #[command(subcommand)]
+    Node(swarm::Node),
     /// Look after the whole
     #[command(subcommand)]
     System(system::System),
@@ -175,6 +186,21 @@ pub(crate) enum Container {
     Prune(object::PruneContainers),
 }
 
+/// Is it `run` or `exec`, to judge by words that may make no sense otherwise?
+pub(crate) fn hands_on_exit_code(words: &[OsString]) -> bool {
+    const WITH_VALUE: [&str; 5] = ["--data-root", "--run-root", "--cgroup-parent", "-H", "--host"];
+    let mut verbs = Vec::new();
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    while let (Some(word), true) = (words.next(), verbs.len() < 2) {
+        if WITH_VALUE.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            verbs.push(word);
+        }
+    }
+    matches!(verbs.as_slice(), ["run" | "exec", ..] | ["container", "run" | "exec"])
+}
+
 /// How a list is printed.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Listing {
@@ -197,6 +223,19 @@ mod tests {
     #[test]
     fn no_two_options_of_a_command_are_the_same() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_verb_is_known_behind_global_options() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for line in
+            ["rswarm run", "rswarm -H unix:///x exec -z", "rswarm --host=x container run --bad", "rswarm run ps"]
+        {
+            assert!(hands_on_exit_code(&words(line)), "{line}");
+        }
+        for line in ["rswarm", "rswarm ps --bad", "rswarm -H run ps", "rswarm container ls run", "rswarm ps run"] {
+            assert!(!hands_on_exit_code(&words(line)), "{line}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod load;
 mod logs;
 mod ls;
 mod network;
+mod node;
 mod port;
 mod power;
 mod prune;
@@ -21,8 +22,11 @@ mod ps;
 mod pull;
 mod run;
 mod save;
+mod service;
+mod stack;
 mod stats;
 mod system;
+mod tasks;
 mod top;
 mod up;
 mod version;
@@ -30,6 +34,7 @@ mod volume;
 
 use crate::args::image::Image;
 use crate::args::object::{Network, Volume};
+use crate::args::swarm::{Node, Service, Stack};
 use crate::args::system::System;
 use crate::args::{Command, Container};
 use crate::context::Context;
@@ -76,6 +81,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Image(command) => image(context, command).await,
         Command::Volume(command) => volume(context, command).await,
         Command::Network(command) => network(context, command).await,
+        Command::Service(command) => service(context, command).await,
+        Command::Stack(command) => stack(context, command).await,
+        Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
         Command::Version(args) => version::run(context, args).await,
         Command::Info(args) => system::info(context, args).await,
@@ -139,6 +147,39 @@ async fn network(context: &Context, command: Network) -> Result<u8> {
         Network::Inspect(args) => inspect::one(context, "network", args).await,
         Network::Rm(args) => network::rm(context, args).await,
         Network::Prune(args) => prune::networks(context, args).await,
+    }
+}
+
+async fn service(context: &Context, command: Service) -> Result<u8> {
+    match command {
+        Service::Ls(args) => service::ls::run(context, args, None).await,
+        Service::Ps(args) => service::ps(context, args).await,
+        Service::Inspect(args) => service::inspect::run(context, args).await,
+        Service::Logs(args) => service::logs(context, args).await,
+        Service::Scale(args) => service::change::scale(context, args).await,
+        Service::Update(args) => service::change::update(context, *args).await,
+        Service::Rollback(args) => service::change::rollback(context, args).await,
+        Service::Rm(args) => service::rm(context, args).await,
+    }
+}
+
+async fn stack(context: &Context, command: Stack) -> Result<u8> {
+    match command {
+        Stack::Deploy(args) => stack::deploy(context, args).await,
+        Stack::Ls(args) => ls::run(context, args).await,
+        Stack::Ps(args) => stack::ps(context, args).await,
+        Stack::Services(args) => stack::services(context, args).await,
+        Stack::Rm(args) => stack::rm(context, args).await,
+    }
+}
+
+async fn node(context: &Context, command: Node) -> Result<u8> {
+    match command {
+        Node::Ls(args) => node::ls(context, args).await,
+        Node::Ps(args) => node::ps(context, args).await,
+        Node::Inspect(args) => node::inspect(context, args).await,
+        Node::Update(args) => node::update(context, args).await,
+        Node::Rm(args) => node::rm(context, args).await,
     }
 }
 

@@ -30,7 +30,10 @@ fn main() -> ExitCode {
     if let Some(code) = helper(&words) {
         return code;
     }
-    let cli = args::Cli::parse_from(words);
+    let cli = match args::Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &words),
+    };
     let printer = printer::Printer::detect();
     let host = std::env::var(settings::HOST_VARIABLE).ok();
     let result = settings::Settings::new(&cli.global, host).and_then(|settings| match cli.command {
@@ -40,6 +43,17 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(failure::tell(printer, &error)),
+    }
+}
+
+/// Help, or what was typed wrong. Where a command hands on the exit code of what it runs, 125 says as in
+/// Docker that nothing ran.
+fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let _nobody_reads = error.print();
+    match error.use_stderr() {
+        false => ExitCode::SUCCESS,
+        true if args::hands_on_exit_code(words) => ExitCode::from(125),
+        true => ExitCode::from(2),
     }
 }
 

@@ -9,24 +9,8 @@ use std::time::Duration;
 /// # Errors
 /// The text is no size.
 pub(crate) fn bytes(text: &str) -> Result<u64> {
-    let bad = || anyhow!("`{text}` is no size: write a number with b, k, m, g or t, such as 512m");
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = lower.get(digits.len()..).unwrap_or("");
-    let shift = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(unit) {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        "p" => 50,
-        _ => return Err(bad()),
-    };
-    let digits = digits.trim_end();
-    if let Ok(whole) = digits.parse::<u64>() {
-        return whole.checked_mul(1 << shift).ok_or_else(bad);
-    }
-    decimal(digits, 1 << shift).ok_or_else(bad)
+    let size = compose::units::bytes(text.trim()).and_then(|bytes| u64::try_from(bytes).ok());
+    size.ok_or_else(|| anyhow!("`{text}` is no size: write a number with b, k, m, g or t, such as 512m"))
 }
 
 /// `digits` (plain decimal notation) times `unit`, fractions dropped; `None` when it is no number or
@@ -69,39 +53,7 @@ pub(crate) fn cpus(text: &str) -> Result<u64> {
 /// # Errors
 /// The text is no duration.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
-    let bad = || anyhow!("`{text}` is no duration: write 10s, 1m30s or 500ms");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total: u64 = 0;
-    if rest.is_empty() {
-        return Err(bad());
-    }
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let (digits, tail) = rest.split_at(number);
-        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let nanos: u64 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "d" => 86_400_000_000_000,
-            "w" => 604_800_000_000_000,
-            _ => return Err(bad()),
-        };
-        let part = match digits.parse::<u64>() {
-            Ok(whole) => whole.checked_mul(nanos),
-            Err(_) => decimal(digits, nanos),
-        };
-        total = part.and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
-        rest = tail;
-    }
-    Ok(Duration::from_nanos(total))
+    compose::units::duration(text).ok_or_else(|| anyhow!("`{text}` is no duration: write 10s, 1m30s or 500ms"))
 }
 
 /// The same, and plain seconds: `30`, `2m`.

@@ -23,6 +23,9 @@ pub(crate) struct Ps {
     /// The newest one, of any state
     #[arg(short, long)]
     pub(crate) latest: bool,
+    /// Show how much each has written
+    #[arg(short, long)]
+    pub(crate) size: bool,
     #[command(flatten)]
     pub(crate) listing: Listing,
 }

@@ -114,6 +114,15 @@ pub(super) async fn tag(context: &Context, args: Tag) -> Result<u8> {
     Ok(0)
 }
 
+/// Does the name that a container was made with mean this image?
+pub(super) fn is_named(image: &ImageRow, name: &str) -> bool {
+    let id = |text: &str| text.trim_start_matches("sha256:").to_owned();
+    name == format!("{}:{}", image.repository, image.tag)
+        || image.tag == "latest" && name == image.repository
+        || image.digest.as_deref().is_some_and(|digest| name.ends_with(digest))
+        || name.len() >= 12 && id(&image.id).starts_with(&id(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,15 +24,26 @@ pub(super) async fn one(context: &Context, kind: &str, args: InspectOne) -> Resu
     run(context, &[kind], &args.names, args.format.as_deref()).await
 }
 
-/// What was found is printed; what was not is told afterwards, and makes the exit code 1.
 async fn run(context: &Context, kinds: &[&str], names: &[String], format: Option<&str>) -> Result<u8> {
+    let mut found = Vec::new();
+    for name in names {
+        found.push(look(context, kinds, name).await);
+    }
+    print(context, format, found)
+}
+
+/// What was found is printed; what was not is told afterwards, and makes the exit code 1.
+///
+/// # Errors
+/// A template that makes no sense.
+pub(super) fn print(context: &Context, format: Option<&str>, results: Vec<Result<Value>>) -> Result<u8> {
     let template = match format {
         None | Some("" | "json") => None,
         Some(text) => Some(Template::parse(&unescape(text))?),
     };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
-    for name in names {
-        match look(context, kinds, name).await {
+    for result in results {
+        match result {
             Ok(value) => found.push(value),
             Err(error) => errors.push(error),
         }

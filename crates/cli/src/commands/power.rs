@@ -71,7 +71,11 @@ pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
     each(context, &args.names, |container| async move {
         match context.order(Call::RemoveContainer { container: container.clone(), force, volumes }).await {
             Ok(()) => Ok(Some(container)),
-            Err(error) if force && is_not_found(&error) => Ok(None),
+            // Told, but as in Docker no failure.
+            Err(error) if force && is_not_found(&error) => {
+                context.printer.warn(&error.to_string());
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     })

@@ -4,12 +4,13 @@ use crate::args::container::Ps;
 use crate::args::stack::ProjectRest;
 use crate::context::{Context, now, unexpected};
 use crate::project;
-use crate::render::human::{ago, created_at, ellipsis, span};
+use crate::render::human::{ago, created_at, decimal_size, ellipsis, span};
 use crate::render::list::{List, Row};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use api::{Call, ContainerRow, Reply};
 use compose::Options;
 use model::{ContainerState, TaskState, Verdict};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) async fn run(context: &Context, args: Ps) -> Result<u8> {
@@ -22,15 +23,22 @@ pub(super) async fn run(context: &Context, args: Ps) -> Result<u8> {
         Reply::Containers(rows) => rows,
         other => return Err(unexpected(&other)),
     };
+    let filters = self::moments(context, filters, &rows).await?;
     let mut rows: Vec<ContainerRow> = rows.into_iter().filter(|row| Filter::all_pass(&filters, row)).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.created));
     rows.truncate(newest.unwrap_or(usize::MAX));
+    let wanted = args.size || args.listing.format.as_deref().is_some_and(|format| format.contains(".Size"));
+    let sizes = if wanted { sizes(context, &rows).await? } else { BTreeMap::new() };
     let at = now();
+    let mut columns = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    if args.size {
+        columns.push("Size");
+    }
     let list = List {
         headings: HEADINGS,
-        columns: vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"],
+        columns,
         key: "ID",
-        rows: rows.iter().map(|row| self::row(row, at, args.listing.no_trunc)).collect(),
+        rows: rows.iter().map(|row| self::row(row, at, args.listing.no_trunc, &sizes)).collect(),
     };
     context.data(&list.render(&args.listing)?)?;
     Ok(0)
@@ -58,6 +66,50 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Size", "SIZE"),
 ];
 
+/// `12B (virtual 2MB)` by id: what the container has written, and that with its image.
+async fn sizes(context: &Context, rows: &[ContainerRow]) -> Result<BTreeMap<String, String>> {
+    if rows.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids = rows.iter().map(|row| row.id.to_string()).collect();
+    let written = match context.call(Call::ContainerUsage(ids)).await? {
+        Reply::Usage(list) => list,
+        other => return Err(unexpected(&other)),
+    };
+    let images = match context.call(Call::Images { all: true }).await? {
+        Reply::Images(list) => list,
+        other => return Err(unexpected(&other)),
+    };
+    let text = |(id, bytes): (String, u64)| {
+        let name = rows.iter().find(|row| row.id.to_string() == id).map(|row| row.image.as_str());
+        let image = images.iter().find(|image| name.is_some_and(|name| super::images::is_named(image, name)));
+        let whole = image.map(|image| format!(" (virtual {})", decimal_size(image.size.saturating_add(bytes))));
+        (id, decimal_size(bytes) + &whole.unwrap_or_default())
+    };
+    Ok(written.into_iter().map(text).collect())
+}
+
+/// `before` and `since` name containers: when those were made is what counts.
+async fn moments(context: &Context, mut filters: Vec<Filter>, listed: &[ContainerRow]) -> Result<Vec<Filter>> {
+    if !filters.iter().any(|filter| filter.is_moment()) {
+        return Ok(filters);
+    }
+    let all = match context.call(Call::Containers { all: true, stack: None }).await? {
+        Reply::Containers(rows) => rows,
+        other => return Err(unexpected(&other)),
+    };
+    for filter in filters.iter_mut().filter(|filter| filter.is_moment()) {
+        let named = |row: &&ContainerRow| {
+            row.name == filter.value || !filter.value.is_empty() && row.id.to_string().starts_with(&filter.value)
+        };
+        match listed.iter().chain(&all).find(named) {
+            Some(row) => filter.value = row.created.0.to_string(),
+            None => bail!("--filter: no such container: {}", filter.value),
+        }
+    }
+    Ok(filters)
+}
+
 /// The stack that `-p` or files name, if any.
 fn stack(context: &Context, files: Vec<String>, name: Option<String>) -> Result<Option<String>> {
     if name.is_some() || files.is_empty() {
@@ -73,8 +125,9 @@ fn stack(context: &Context, files: Vec<String>, name: Option<String>) -> Result<
     }
 }
 
-fn row(row: &ContainerRow, now: u64, whole: bool) -> Row {
+fn row(row: &ContainerRow, now: u64, whole: bool, sizes: &BTreeMap<String, String>) -> Row {
     let id = row.id.to_string();
+    let size = sizes.get(&id).cloned();
     let command = if whole { row.command.clone() } else { ellipsis(&row.command, 20) };
     let join = |list: Vec<&str>| list.join(",");
     let mounts: Vec<String> =
@@ -98,7 +151,7 @@ fn row(row: &ContainerRow, now: u64, whole: bool) -> Row {
         .with("Mounts", mounts.join(","))
         .with("Networks", join(row.networks.keys().map(String::as_str).collect()))
         .with("LocalVolumes", volumes.to_string())
-        .with("Size", "0B")
+        .with("Size", size.unwrap_or_else(|| "0B".to_owned()))
         .labels(&row.labels)
 }
 
@@ -181,8 +234,8 @@ impl Filter {
         let Some(key) = KEYS.iter().find(|known| **known == key) else {
             bail!("--filter: `{key}` is no filter: {} are", KEYS.join(", "));
         };
-        if matches!(*key, "before" | "since" | "expose" | "publish" | "is-task") {
-            bail!("--filter: `{key}` is not done by rswarm yet");
+        if matches!(*key, "publish" | "expose") {
+            compose::short::ports(value).map_err(|why| anyhow!("--filter {text}: {why}"))?;
         }
         Ok(Filter { key, value: value.to_owned() })
     }
@@ -190,6 +243,10 @@ impl Filter {
     /// Those that ask for ended containers are asked of all, as in Docker.
     fn wants_all(&self) -> bool {
         matches!(self.key, "status" | "exited")
+    }
+
+    fn is_moment(&self) -> bool {
+        matches!(self.key, "before" | "since")
     }
 
     /// Values of one key are alternatives, keys must all pass; every label must pass.
@@ -220,9 +277,26 @@ impl Filter {
             "volume" => row.mounts.iter().any(|mount| mount == value),
             "service" => row.service == value,
             "project" => row.stack.as_deref() == Some(value),
+            "before" => value.parse().is_ok_and(|moment| row.created.0 < moment),
+            "since" => value.parse().is_ok_and(|moment| row.created.0 > moment),
+            "publish" => is_published(row, value, false),
+            "expose" => is_published(row, value, true),
+            // A container of `run` is called as its service is.
+            "is-task" => (row.service != row.name) == matches!(value, "true" | "1"),
             _ => false,
         }
     }
+}
+
+/// Has it one of these ports: on the host, or, exposed, in the container?
+fn is_published(row: &ContainerRow, wanted: &str, exposed: bool) -> bool {
+    let wanted = compose::short::ports(wanted).unwrap_or_default();
+    row.ports.iter().any(|text| {
+        let (host, target) = text.split_once("->").unwrap_or(("", text));
+        let (inside, protocol) = target.split_once('/').unwrap_or((target, "tcp"));
+        let port = if exposed { inside } else { host.rsplit(':').next().unwrap_or("") };
+        wanted.iter().any(|wanted| wanted.target.to_string() == port && wanted.protocol == protocol)
+    })
 }
 
 #[cfg(test)]
@@ -234,7 +308,7 @@ mod tests {
     fn example() -> ContainerRow {
         ContainerRow {
             id: TaskId(0xab << 120),
-            name: "web".to_owned(),
+            name: "shop_web.1".to_owned(),
             image: "nginx:1.27".to_owned(),
             command: "nginx -g daemon off;".to_owned(),
             created: Time(1_000_000),
@@ -245,7 +319,7 @@ mod tests {
             started_at: Some(Time(1_000_000)),
             finished_at: None,
             health: None,
-            ports: Vec::new(),
+            ports: vec!["0.0.0.0:8080->80/tcp".to_owned()],
             labels: [("a".to_owned(), "b".to_owned())].into(),
             networks: [("net".to_owned(), "10.0.0.2".to_owned())].into(),
             mounts: Vec::new(),
@@ -282,6 +356,10 @@ mod tests {
         assert!(pass(&["ancestor=nginx", "label=a", "network=net", "id=ab00", "project=shop"]));
         assert!(!pass(&["label=a", "label=zz"]) && !pass(&["label=a=c"]));
         assert!(pass(&["health=none"]));
+        assert!(pass(&["since=999999", "before=1000001"]) && !pass(&["before=1000000"]));
+        assert!(pass(&["publish=8080", "expose=80/tcp"]) && pass(&["publish=8000-9000"]));
+        assert!(!pass(&["publish=80"]) && !pass(&["expose=80/udp"]) && Filter::parse("expose=x").is_err());
+        assert!(pass(&["is-task=true"]) && !pass(&["is-task=false"]));
         assert!(Filter::parse("colour=red").is_err());
     }
 

@@ -1,13 +1,14 @@
 //! `info`, `system df`.
 
+use super::images::is_named;
 use crate::args::Listing;
 use crate::args::system::{Df, Info};
 use crate::context::{Context, unexpected};
-use crate::render::human::decimal_size;
+use crate::render::human::{binary_size, decimal_size};
 use crate::render::list::{List, Row};
 use crate::template::{Template, unescape};
 use anyhow::Result;
-use api::{Call, Reply};
+use api::{Call, ImageRow, Reply};
 use model::ContainerState;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         let states = state.tasks.iter().filter_map(|task| task.status.container.as_ref()).map(|c| c.state);
         states.filter(|state| wanted.contains(state)).count()
     };
+    let node = state.nodes.iter().find(|node| node.id.to_string() == daemon.node);
     use ContainerState::{Created, Exited, Paused, Restarting, Running};
     let stacks: BTreeSet<_> = state.services.iter().filter_map(|service| service.spec.stack.as_ref()).collect();
     let value = json!({
@@ -33,8 +35,10 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         "Containers": count(&[Created, Running, Paused, Restarting, Exited]),
         "ContainersRunning": count(&[Running, Restarting]), "ContainersPaused": count(&[Paused]),
         "ContainersStopped": count(&[Created, Exited]),
-        "Images": images, "Stacks": stacks.len(), "Services": state.services.len(),
+        "Images": images, "Stacks": stacks.len(), "Services": state.services.iter().filter(|service| !service.spec.standalone).count(),
         "Networks": state.networks.len(), "Volumes": state.volumes.len(),
+        "Name": node.map(|node| &node.hostname), "Platform": node.map(|node| &node.platform),
+        "NCPU": node.map(|node| node.nano_cpus / 1_000_000_000), "MemTotal": node.map(|node| node.memory),
         "DataRoot": daemon.data_root, "RunRoot": daemon.run_root,
         "CgroupVersion": daemon.cgroup, "Runtime": daemon.oci_runtime, "Revision": state.revision,
     });
@@ -57,11 +61,18 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
                 ("Volumes", "Volumes"),
                 ("Runtime", "Runtime"),
                 ("Cgroup Version", "CgroupVersion"),
+                ("Platform", "Platform"),
+                ("CPUs", "NCPU"),
+                ("Total Memory", "MemTotal"),
+                ("Name", "Name"),
                 ("Data Root", "DataRoot"),
                 ("Run Root", "RunRoot"),
             ];
-            let text = |key: &str| {
-                value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+            let text = |key: &str| match (key, value.get(key).and_then(serde_json::Value::as_u64)) {
+                ("MemTotal", Some(bytes)) => binary_size(bytes),
+                _ => {
+                    value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+                }
             };
             let lines: String = rows.iter().map(|(title, key)| format!("{title}: {}\n", text(key))).collect();
             context.data(&lines)?;
@@ -83,27 +94,46 @@ pub(super) async fn df(context: &Context, args: Df) -> Result<u8> {
         Reply::Containers(rows) => rows,
         other => return Err(unexpected(&other)),
     };
+    let written = match context.call(Call::ContainerUsage(Vec::new())).await? {
+        Reply::Usage(list) => list,
+        other => return Err(unexpected(&other)),
+    };
     let running = containers.iter().filter(|row| row.state == Some(ContainerState::Running)).count();
     let mut seen = BTreeSet::new();
-    let image_bytes: u64 = images.iter().filter(|row| seen.insert(row.id.as_str())).map(|row| row.size).sum();
-    let used: BTreeSet<&str> = containers.iter().map(|row| row.image.as_str()).collect();
+    let distinct: Vec<&ImageRow> = images.iter().filter(|row| seen.insert(row.id.as_str())).collect();
+    let is_used =
+        |id: &str| images.iter().any(|row| row.id == id && containers.iter().any(|it| is_named(row, &it.image)));
+    let used = distinct.iter().filter(|row| is_used(&row.id)).map(|row| row.size);
     let mounted: BTreeSet<&str> = containers.iter().flat_map(|row| &row.mounts).map(String::as_str).collect();
-    let mounted = volumes.iter().filter(|(name, _)| mounted.contains(name.as_str())).count();
-    let row = |kind: &str, total: usize, active: usize, size: Option<u64>| {
+    let mounted = volumes.iter().filter(|(name, _)| mounted.contains(name.as_str())).map(|(_, bytes)| *bytes);
+    let is_running =
+        |id: &str| containers.iter().any(|row| row.state == Some(ContainerState::Running) && row.id.to_string() == id);
+    let row = |kind: &str, total: usize, active: usize, (all, used): (u64, u64)| {
         Row::default()
             .with("Type", kind)
             .with("TotalCount", total.to_string())
             .with("Active", active.to_string())
-            .with("Size", size.map_or_else(|| "N/A".to_owned(), decimal_size))
+            .with("Size", decimal_size(all))
+            .with("Reclaimable", decimal_size(all.saturating_sub(used)))
     };
+    let image_sizes = (distinct.iter().map(|row| row.size).sum(), used.clone().sum());
+    let volume_sizes = (volumes.iter().map(|(_, bytes)| bytes).sum(), mounted.clone().sum());
+    let running_bytes = written.iter().filter(|(id, _)| is_running(id)).map(|(_, bytes)| bytes).sum();
+    let container_sizes = (written.iter().map(|(_, bytes)| bytes).sum(), running_bytes);
     let list = List {
-        headings: &[("Type", "TYPE"), ("TotalCount", "TOTAL"), ("Active", "ACTIVE"), ("Size", "SIZE")],
-        columns: vec!["Type", "TotalCount", "Active", "Size"],
+        headings: &[
+            ("Type", "TYPE"),
+            ("TotalCount", "TOTAL"),
+            ("Active", "ACTIVE"),
+            ("Size", "SIZE"),
+            ("Reclaimable", "RECLAIMABLE"),
+        ],
+        columns: vec!["Type", "TotalCount", "Active", "Size", "Reclaimable"],
         key: "Type",
         rows: vec![
-            row("Images", seen.len(), used.len().min(seen.len()), Some(image_bytes)),
-            row("Containers", containers.len(), running, None),
-            row("Local Volumes", volumes.len(), mounted, Some(volumes.iter().map(|(_, bytes)| bytes).sum())),
+            row("Images", distinct.len(), used.count(), image_sizes),
+            row("Containers", containers.len(), running, container_sizes),
+            row("Local Volumes", volumes.len(), mounted.count(), volume_sizes),
         ],
     };
     context.data(&list.render(&Listing { format: args.format, ..Listing::default() })?)?;

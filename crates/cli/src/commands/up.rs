@@ -140,7 +140,10 @@ pub(super) fn tell(context: &Context, changes: &[ObjectChange]) {
 }
 
 /// Shows the stack until it has settled, one replica fails for good, or time is up.
-async fn follow(
+///
+/// # Errors
+/// The daemon went away and does not come back.
+pub(super) async fn follow(
     context: &Context,
     stack: &str,
     changes: &[ObjectChange],

@@ -2,7 +2,7 @@
 
 use super::each;
 use crate::args::object::{CreateVolume, Ls, Rm};
-use crate::context::{Context, means_not_found, random, unexpected};
+use crate::context::{Context, is_not_found, random, unexpected};
 use crate::render::list::{List, Row};
 use crate::{parse, start};
 use anyhow::{Context as _, Result, bail};
@@ -105,10 +105,11 @@ pub(super) async fn create(context: &Context, args: CreateVolume) -> Result<u8> 
 pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
     let force = args.force;
     each(context, &args.names, |name| async move {
-        match context.request(Request::RemoveVolume(name.clone())).await {
-            Ok(_) => Ok(Some(name)),
-            Err(error) if force && means_not_found(&error) => Ok(None),
-            Err(error) => Err(error),
+        match context.order(Call::RemoveVolume(name.clone())).await {
+            Ok(()) => Ok(Some(name)),
+            // As in Docker: what is not there is as good as removed.
+            Err(error) if force && is_not_found(&error) => Ok(Some(name)),
+            Err(error) => Err(error.into()),
         }
     })
     .await

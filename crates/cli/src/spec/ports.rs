@@ -38,53 +38,35 @@ pub(crate) fn publish_exposed(ports: &mut Vec<PortSpec>, image: &[String], expos
 }
 
 fn one(text: &str) -> Result<Vec<PortSpec>> {
-    let (rest, protocol) = split_protocol(text)?;
-    let (rest, target) = match rest.rsplit_once(':') {
-        Some((rest, target)) => (Some(rest), target),
-        None => (None, rest),
+    let ports = compose::short::ports(text).map_err(|why| anyhow!(why))?;
+    ports.into_iter().map(specified).collect()
+}
+
+fn specified(port: compose::short::Port) -> Result<PortSpec> {
+    let (_, protocol) = split_protocol(&format!("/{}", port.protocol))?;
+    let published = match port.published.as_str() {
+        // Docker: 0 is "choose one".
+        "" | "0" => None,
+        text => Some(
+            text.parse()
+                .map_err(|_| anyhow!("of {text} no port can be chosen: name one, or as many as in the container"))?,
+        ),
     };
-    let (host_ip, published) = match rest {
-        None => (None, ""),
-        Some(rest) => match rest.rsplit_once(':') {
-            // `[::1]::80`, `127.0.0.1:8080:80`
-            Some((address, published)) => (Some(self::address(address)?), published),
-            None if rest.contains('.') => bail!("between the address and the port there must be a host port or `::`"),
-            None => (None, rest),
-        },
-    };
-    let host_ip = host_ip.flatten();
-    let (first, last) = range(target)?;
-    let count = last - first;
-    let published: Vec<Option<u16>> = if published.is_empty() {
-        vec![None; usize::from(count) + 1]
-    } else {
-        let (from, to) = range(published)?;
-        if to - from != count {
-            bail!("the ranges {published} and {target} differ in length");
-        }
-        (from..=to).map(Some).collect()
-    };
-    let make = |(target, published)| PortSpec {
-        target,
+    Ok(PortSpec {
+        target: is_port(port.target)?,
         published,
-        host_ip: host_ip.clone(),
+        // An address in its one normal form; none, and the unspecified one as it is.
+        host_ip: port.host_ip.parse::<std::net::IpAddr>().ok().map(|address| address.to_string()),
         protocol,
         mode: PortMode::Ingress,
-    };
-    Ok((first..=last).zip(published).map(make).collect())
+    })
 }
 
-/// `None` for every address.
-fn address(text: &str) -> Result<Option<String>> {
-    let plain = text.trim_start_matches('[').trim_end_matches(']');
-    if plain.is_empty() {
-        return Ok(None);
-    }
-    let address: std::net::IpAddr = plain.parse().map_err(|_| anyhow!("`{text}` is no IP address"))?;
-    Ok(Some(address.to_string()))
-}
-
-fn split_protocol(text: &str) -> Result<(&str, Protocol)> {
+/// What stands before the `/`, and the protocol.
+///
+/// # Errors
+/// A protocol that cannot be published.
+pub(crate) fn split_protocol(text: &str) -> Result<(&str, Protocol)> {
     match text.split_once('/') {
         None => Ok((text, Protocol::Tcp)),
         Some((rest, protocol)) => match protocol.to_ascii_lowercase().as_str() {
@@ -96,18 +78,15 @@ fn split_protocol(text: &str) -> Result<(&str, Protocol)> {
 }
 
 fn range(text: &str) -> Result<(u16, u16)> {
-    let port = |text: &str| match text.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err(anyhow!("`{text}` is no port: ports go from 1 to 65535")),
-    };
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (port(first)?, port(last)?),
-        None => (port(text)?, port(text)?),
-    };
-    if last < first {
-        bail!("the range {text} ends before it begins");
+    let (first, last) = compose::short::port_range(text).map_err(|why| anyhow!(why))?;
+    Ok((is_port(first)?, last))
+}
+
+fn is_port(port: u16) -> Result<u16> {
+    if port == 0 {
+        bail!("`0` is no port: ports go from 1 to 65535");
     }
-    Ok((first, last))
+    Ok(port)
 }
 
 #[cfg(test)]
@@ -135,14 +114,28 @@ mod tests {
         assert_eq!(shown("[::1]:8080:80/TCP"), "::1 8080 80 Tcp");
         assert_eq!(shown("[::1]::80"), "::1 ? 80 Tcp");
         assert_eq!(shown(":80"), "* ? 80 Tcp");
+        assert_eq!(shown("0:80"), "* ? 80 Tcp");
         assert_eq!(shown("8000-8001:80-81"), "* 8000 80 Tcp, * 8001 81 Tcp");
         assert_eq!(shown("80-81"), "* ? 80 Tcp, * ? 81 Tcp");
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "x", "0", "65536", "8080:", "1-2:3", "2-1", "80/sctp", "1.2.3:1:2", "127.0.0.1:80", "a:b:c:80"]
-        {
+        for text in [
+            "",
+            "x",
+            "0",
+            "80-0",
+            "1-2-3",
+            "65536",
+            "8080:",
+            "1-2:3",
+            "2-1",
+            "80/sctp",
+            "1.2.3:1:2",
+            "127.0.0.1:80",
+            "a:b:c:80",
+        ] {
             assert!(publish(&[text.to_owned()]).is_err(), "{text}");
         }
     }

@@ -194,7 +194,10 @@ fn every_name_is_done_and_those_that_fail_are_told() {
     assert_eq!(run(&fake, &["wait", "a", "b"]), "exit 0\n-- out\n4\n0\n-- err\n");
     assert_eq!(run(&fake, &["kill", "-s", "HUP", "a"]), "exit 0\n-- out\na\n-- err\n");
     assert_eq!(run(&fake, &["rm", "nobody"]), "exit 1\n-- out\n-- err\nerror: no such container: nobody\n");
-    assert_eq!(run(&fake, &["rm", "-f", "nobody", "a"]), "exit 0\n-- out\na\n-- err\n");
+    assert_eq!(
+        run(&fake, &["rm", "-f", "nobody", "a"]),
+        "exit 0\n-- out\na\n-- err\nwarning: no such container: nobody\n"
+    );
     assert_eq!(run(&fake, &["container", "pause", "a"]), "exit 0\n-- out\na\n-- err\n");
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Answer {
     Open(Vec<StreamItem>),
     /// Frames, whatever the client says.
     Frames(Vec<Frame>),
+    /// Frames, then nothing more until the client leaves.
+    OpenFrames(Vec<Frame>),
     /// All of the client's input back once it has ended, then exit code 0.
     Echo,
     /// Exit code 5 once this signal has come.
@@ -127,7 +129,7 @@ async fn answer(
 
 async fn converse(mut stream: TokioIo<hyper::upgrade::Upgraded>, how: Answer) -> std::io::Result<()> {
     match how {
-        Answer::Frames(frames) => {
+        Answer::Frames(frames) | Answer::OpenFrames(frames) => {
             for frame in frames {
                 frame::write(&mut stream, &frame).await?;
             }

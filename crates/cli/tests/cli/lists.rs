@@ -163,11 +163,16 @@ fn no_daemon_is_told_with_advice() {
 #[test]
 fn words_that_mean_nothing_are_answered_with_the_nearest() {
     let fake = containers();
-    for (words, told) in
-        [(vec!["runn"], "run"), (vec!["run", "--memroy", "1g", "img"], "--memory"), (vec!["stop"], "CONTAINER")]
-    {
+    for (words, code, told) in [
+        (vec!["runn"], 2, "run"),
+        (vec!["stop"], 2, "CONTAINER"),
+        // The code of what runs is handed on: this one says that nothing ran.
+        (vec!["run", "--memroy", "1g", "img"], 125, "--memory"),
+        (vec!["container", "exec", "--tyy", "box", "sh"], 125, "--tty"),
+    ] {
         let output = run(&fake, &words);
-        assert!(output.starts_with("exit 2\n-- out\n-- err\nerror: ") && output.contains(told), "{output}");
+        let head = format!("exit {code}\n-- out\n-- err\nerror: ");
+        assert!(output.starts_with(&head) && output.contains(told), "{output}");
     }
     assert!(run(&fake, &["--version"]).starts_with("exit 0\n-- out\nrswarm "));
 }

@@ -6,7 +6,9 @@ mod containers;
 mod fake;
 mod images;
 mod lists;
+mod objects;
 mod stacks;
+mod swarm;
 
 use fake::Fake;
 use std::io::Write as _;

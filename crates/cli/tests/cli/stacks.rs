@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex};
 
 const FILE: &str = "name: shop\nservices:\n  web:\n    image: img\n    restart: 'no'\n";
 
-fn write(fake: &Fake, text: &str) {
+pub(crate) fn write(fake: &Fake, text: &str) {
     std::fs::write(fake.root.path().join("compose.yaml"), text).unwrap();
 }
 
-fn change(kind: &str, name: &str, action: &str) -> ObjectChange {
+pub(crate) fn change(kind: &str, name: &str, action: &str) -> ObjectChange {
     ObjectChange { kind: kind.to_owned(), name: name.to_owned(), action: action.to_owned(), fields: Vec::new() }
 }
 
-fn done(changes: Vec<ObjectChange>) -> Answer {
+pub(crate) fn done(changes: Vec<ObjectChange>) -> Answer {
     let response = Response::Done { revision: 1, id: None, changes, warnings: Vec::new() };
     Answer::Reply(Reply::Cluster(Box::new(response)))
 }
 
-fn service(spec: ServiceSpec) -> Service {
+pub(crate) fn service(spec: ServiceSpec) -> Service {
     Service {
         id: ServiceId(1),
         spec: Arc::new(spec),
@@ -41,7 +41,7 @@ fn service(spec: ServiceSpec) -> Service {
     }
 }
 
-fn task(service: &Service, state: TaskState, message: &str) -> Task {
+pub(crate) fn task(service: &Service, state: TaskState, message: &str) -> Task {
     let container = ContainerStatus {
         state: if state == TaskState::Running { ContainerState::Running } else { ContainerState::Exited },
         pid: 1,
@@ -80,7 +80,7 @@ fn task(service: &Service, state: TaskState, message: &str) -> Task {
     }
 }
 
-fn watched(services: Vec<Service>, tasks: Vec<Task>) -> StreamItem {
+pub(crate) fn watched(services: Vec<Service>, tasks: Vec<Task>) -> StreamItem {
     let tasks = tasks.into_iter().map(Arc::new).collect();
     StreamItem::Watch(Box::new(State { services, tasks, ..State::default() }))
 }

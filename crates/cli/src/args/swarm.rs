@@ -1,0 +1,386 @@
+//! `service …`, `stack …`, `node …`: Swarm's words for the same objects.
+
+use super::Listing;
+use super::object::InspectOne;
+use super::stack::Pull;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `service …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// List services
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// List the tasks of services, with their history
+    Ps(Tasks),
+    /// Show everything about services as JSON
+    Inspect(InspectService),
+    /// Show the logs of services
+    Logs(Logs),
+    /// Change how many tasks services have
+    Scale(Scale),
+    /// Change a service
+    Update(Box<Update>),
+    /// Put back the spec before the last update
+    Rollback(Rollback),
+    /// Remove services with their tasks
+    #[command(visible_alias = "remove")]
+    Rm(RemoveServices),
+}
+
+/// `service ls`, `node ls`.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// `KEY=VALUE` (services: id, name, label, mode, stack; nodes: id, name, label, role)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+}
+
+/// `service ps`, `node ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Tasks {
+    /// Which
+    #[arg(required = true, value_name = "NAME or ID")]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: TaskList,
+}
+
+/// How tasks are listed.
+#[derive(Debug, Args)]
+pub(crate) struct TaskList {
+    /// `KEY=VALUE` (id, name, node, desired-state)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// Show ids of nodes, not their names
+    #[arg(long)]
+    pub(crate) no_resolve: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+}
+
+/// `service inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectService {
+    /// Lines for people in place of JSON
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) pretty: bool,
+    #[command(flatten)]
+    pub(crate) which: InspectOne,
+}
+
+/// `service logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Services or tasks
+    #[arg(required = true, value_name = "SERVICE or TASK")]
+    pub(crate) names: Vec<String>,
+    /// Go on as lines come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Not before: a time (2026-01-02T15:04:05Z) or how long ago (10m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// The last so many lines of each task, or `all`
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    pub(crate) tail: String,
+    /// Show when each line was written
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Do not say which task wrote a line
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Whether a command waits.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Patience {
+    /// Return as soon as the change is accepted
+    #[arg(short, long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub(crate) detach: bool,
+    /// Print less
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `service scale`.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Which, and how many
+    #[arg(required = true, value_name = "SERVICE=N")]
+    pub(crate) services: Vec<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// `service rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// Which
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// `service rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveServices {
+    /// Which
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(crate) names: Vec<String>,
+}
+
+/// `service update`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Update {
+    /// Which
+    pub(crate) service: String,
+    /// Replace tasks even where nothing changed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Put back the spec before the last update
+    #[arg(long, conflicts_with_all = ["force", "image", "replicas"])]
+    pub(crate) rollback: bool,
+    /// Image; its tag is resolved anew
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// How many tasks
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: Option<u32>,
+    /// Words of the command, in place of the image's
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) args: Option<String>,
+    /// Set a variable (`NAME=VALUE`, or `NAME` to take the value from here)
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env_add: Vec<String>,
+    /// Remove a variable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_rm: Vec<String>,
+    /// Set a label of the service
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label_add: Vec<String>,
+    /// Remove a label of the service
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// Set a label of its containers
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) container_label_add: Vec<String>,
+    /// Remove a label of its containers
+    #[arg(long, value_name = "KEY")]
+    pub(crate) container_label_rm: Vec<String>,
+    /// Publish a port
+    #[arg(long, value_name = "[HOST:]PORT[/PROTOCOL]")]
+    pub(crate) publish_add: Vec<String>,
+    /// Publish a port of the container no more
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub(crate) publish_rm: Vec<String>,
+    /// Require something of nodes, such as `node.labels.disk == ssd`
+    #[arg(long, value_name = "CONSTRAINT")]
+    pub(crate) constraint_add: Vec<String>,
+    /// Require it no more
+    #[arg(long, value_name = "CONSTRAINT")]
+    pub(crate) constraint_rm: Vec<String>,
+    /// `NAME or UID[:GROUP or GID]`
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Host name of its containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Signal to stop with
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// How long a container may take to stop
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stop_grace_period: Option<String>,
+    /// Limit of CPUs; 0 for none
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) limit_cpu: Option<String>,
+    /// Limit of memory; 0 for none
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_memory: Option<String>,
+    /// Reserved CPUs; 0 for none
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) reserve_cpu: Option<String>,
+    /// Reserved memory; 0 for none
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) reserve_memory: Option<String>,
+    /// When a task that ended is replaced
+    #[arg(long, value_name = "WHEN", value_parser = ["none", "on-failure", "any"])]
+    pub(crate) restart_condition: Option<String>,
+    /// Wait before
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) restart_delay: Option<String>,
+    /// Give up after so many; 0 for never
+    #[arg(long, value_name = "N")]
+    pub(crate) restart_max_attempts: Option<u32>,
+    /// Span in which they are counted
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) restart_window: Option<String>,
+    /// Tasks replaced at once; 0 for all
+    #[arg(long, value_name = "N")]
+    pub(crate) update_parallelism: Option<u32>,
+    /// Wait between them
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) update_delay: Option<String>,
+    /// Which goes first
+    #[arg(long, value_name = "ORDER", value_parser = ["stop-first", "start-first"])]
+    pub(crate) update_order: Option<String>,
+    /// What to do when an update fails
+    #[arg(long, value_name = "ACTION", value_parser = ["pause", "continue", "rollback"])]
+    pub(crate) update_failure_action: Option<String>,
+    /// How long a new task is watched
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) update_monitor: Option<String>,
+    /// Tolerated share of failures, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) update_max_failure_ratio: Option<f64>,
+    /// Accepted for Docker's sake: credentials of this machine are always used
+    #[arg(long)]
+    pub(crate) with_registry_auth: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// `stack …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Stack {
+    /// Start a stack from a Compose file, or change it
+    #[command(visible_alias = "up")]
+    Deploy(Deploy),
+    /// List stacks
+    #[command(visible_alias = "list")]
+    Ls(super::stack::Ls),
+    /// List the tasks of a stack, with their history
+    Ps(StackTasks),
+    /// List the services of a stack
+    Services(StackServices),
+    /// Remove stacks
+    #[command(visible_aliases = ["remove", "down"])]
+    Rm(RemoveStacks),
+}
+
+/// `stack deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Name of the stack
+    pub(crate) stack: String,
+    /// Compose file; several are merged in this order; `-` is standard input
+    #[arg(short = 'c', long = "compose-file", required = true, value_name = "FILE", value_delimiter = ',')]
+    pub(crate) files: Vec<String>,
+    /// Remove services of the stack that the file does not have
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// When to pull images
+    #[arg(long, value_name = "WHEN", value_parser = resolve_image)]
+    pub(crate) resolve_image: Option<Pull>,
+    /// Accepted for Docker's sake: credentials of this machine are always used
+    #[arg(long)]
+    pub(crate) with_registry_auth: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// Docker's words for when a registry is asked.
+fn resolve_image(text: &str) -> Result<Pull, String> {
+    match text {
+        "always" => Ok(Pull::Always),
+        "changed" => Ok(Pull::Missing),
+        "never" => Ok(Pull::Never),
+        _ => Err("always, changed and never are known".to_owned()),
+    }
+}
+
+/// `stack ps`.
+#[derive(Debug, Args)]
+pub(crate) struct StackTasks {
+    /// Which
+    pub(crate) stack: String,
+    #[command(flatten)]
+    pub(crate) list: TaskList,
+}
+
+/// `stack services`.
+#[derive(Debug, Args)]
+pub(crate) struct StackServices {
+    /// Which
+    pub(crate) stack: String,
+    #[command(flatten)]
+    pub(crate) list: Ls,
+}
+
+/// `stack rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveStacks {
+    /// Which
+    #[arg(required = true, value_name = "STACK")]
+    pub(crate) stacks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// `node …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// List nodes
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// List the tasks of nodes, with their history
+    Ps(NodeTasks),
+    /// Show everything about nodes as JSON
+    Inspect(InspectOne),
+    /// Change a node
+    Update(UpdateNode),
+    /// Forget nodes that are down
+    #[command(visible_alias = "remove")]
+    Rm(RemoveNodes),
+}
+
+/// `node update`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateNode {
+    /// Which
+    pub(crate) node: String,
+    /// May it take tasks?
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) availability: Option<Availability>,
+    /// Set a label
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label_add: Vec<String>,
+    /// Remove a label
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+}
+
+/// `node update --availability`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Availability {
+    /// It takes tasks
+    Active,
+    /// It keeps what it has
+    Pause,
+    /// It gives up what it has
+    Drain,
+}
+
+/// `node rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveNodes {
+    /// Which
+    #[arg(required = true, value_name = "NODE")]
+    pub(crate) names: Vec<String>,
+}
+
+/// `node ps`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeTasks {
+    /// Which; without one this node
+    #[arg(value_name = "NODE")]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: TaskList,
+}

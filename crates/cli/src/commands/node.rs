@@ -1,0 +1,172 @@
+//! `node …`: the machines of the cluster.
+
+use crate::args::object::InspectOne;
+use crate::args::swarm::{self, Ls, NodeTasks, RemoveNodes, UpdateNode};
+use crate::context::{Context, unexpected};
+use crate::parse;
+use crate::render::list::{List, Row};
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::{Call, DaemonInfo, Reply};
+use model::{Availability, Node, Request, State};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
+    let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
+    if let Some((key, _)) = filters.iter().find(|(key, _)| !matches!(key.as_str(), "id" | "name" | "label" | "role")) {
+        bail!("--filter: `{key}` is no filter: id, name, label and role are");
+    }
+    let own = own(context).await?;
+    let state = context.state().await?;
+    let mut nodes: Vec<&Node> = state.nodes.iter().filter(|node| passes(&filters, node)).collect();
+    nodes.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
+    let list = List {
+        headings: &[
+            ("ID", "ID"),
+            ("Hostname", "HOSTNAME"),
+            ("Status", "STATUS"),
+            ("Availability", "AVAILABILITY"),
+            ("ManagerStatus", "MANAGER STATUS"),
+            ("EngineVersion", "ENGINE VERSION"),
+            ("Self", "SELF"),
+        ],
+        columns: vec!["ID", "Hostname", "Status", "Availability", "ManagerStatus", "EngineVersion"],
+        key: "ID",
+        rows: nodes.iter().map(|node| row(node, &own, &args)).collect(),
+    };
+    context.data(&list.render(&args.listing)?)?;
+    Ok(0)
+}
+
+/// The daemon that is spoken to knows its own version only.
+fn row(node: &Node, own: &DaemonInfo, args: &Ls) -> Row {
+    let is_own = node.id.to_string() == own.node;
+    let id = if args.listing.no_trunc { node.id.to_string() } else { node.id.short() };
+    let mark = if is_own && !args.listing.quiet { " *" } else { "" };
+    Row::default()
+        .with("ID", format!("{id}{mark}"))
+        .with("Hostname", node.hostname.as_str())
+        .with("Status", if node.ready { "Ready" } else { "Down" })
+        .with("Availability", availability(node.availability))
+        .with("ManagerStatus", if node.manager { "Reachable" } else { "" })
+        .with("EngineVersion", if is_own { own.version.as_str() } else { "" })
+        .with("Self", is_own.to_string())
+}
+
+fn availability(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Active => "Active",
+        Availability::Pause => "Pause",
+        Availability::Drain => "Drain",
+    }
+}
+
+pub(super) async fn ps(context: &Context, args: NodeTasks) -> Result<u8> {
+    let own = own(context).await?;
+    let state = context.state().await?;
+    let mut names = args.names;
+    if names.is_empty() {
+        names.push("self".to_owned());
+    }
+    let ids = names.iter().map(|name| Ok(find(&state, &own, name)?.id)).collect::<Result<Vec<_>>>()?;
+    let tasks = state.tasks.iter().filter(|task| task.node.is_some_and(|node| ids.contains(&node)));
+    let tasks = tasks.filter(|task| !task.spec.standalone).map(AsRef::as_ref).collect();
+    super::tasks::print(context, &args.list, &state, tasks)
+}
+
+pub(super) async fn inspect(context: &Context, args: InspectOne) -> Result<u8> {
+    let own = own(context).await?;
+    let state = context.state().await?;
+    let found = args.names.iter().map(|name| find(&state, &own, name).map(view)).collect();
+    super::inspect::print(context, args.format.as_deref(), found)
+}
+
+pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {
+    let own = own(context).await?;
+    let state = context.state().await?;
+    let id = find(&state, &own, &args.node)?.id;
+    let availability = args.availability.map(|wanted| match wanted {
+        swarm::Availability::Active => Availability::Active,
+        swarm::Availability::Pause => Availability::Pause,
+        swarm::Availability::Drain => Availability::Drain,
+    });
+    let mut labels: BTreeMap<String, Option<String>> = args.label_rm.iter().map(|key| (key.clone(), None)).collect();
+    let added = parse::pairs(&args.label_add).context("--label-add")?;
+    labels.extend(added.into_iter().map(|(key, value)| (key, Some(value))));
+    context.request(Request::UpdateNode { id, availability, labels }).await?;
+    context.line(&args.node)?;
+    Ok(0)
+}
+
+pub(super) async fn rm(context: &Context, args: RemoveNodes) -> Result<u8> {
+    let own = own(context).await?;
+    let state = context.state().await?;
+    let (own, state) = (&own, &state);
+    super::each(context, &args.names, |name| async move {
+        context.request(Request::RemoveNode(find(state, own, &name)?.id)).await?;
+        Ok(Some(name))
+    })
+    .await
+}
+
+async fn own(context: &Context) -> Result<DaemonInfo> {
+    match context.call(Call::Ping).await? {
+        Reply::Pong(info) => Ok(info),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// By host name, id, unique prefix of an id, or `self`.
+fn find<'a>(state: &'a State, own: &DaemonInfo, wanted: &str) -> Result<&'a Node> {
+    let wanted = if wanted == "self" { own.node.as_str() } else { wanted };
+    let nodes = || state.nodes.iter();
+    let exact = nodes().filter(|node| node.id.to_string() == wanted || node.hostname == wanted);
+    let mut found: Vec<&Node> = exact.collect();
+    if found.is_empty() && !wanted.is_empty() {
+        found = nodes().filter(|node| node.id.to_string().starts_with(wanted)).collect();
+    }
+    match found.as_slice() {
+        [] => Err(anyhow!("no such node: {wanted}")),
+        [node] => Ok(node),
+        _ => bail!("`{wanted}` may mean several nodes: give the id"),
+    }
+}
+
+/// Engine API, NodeInspect.
+fn view(node: &Node) -> Value {
+    let (os, architecture) = node.platform.split_once('/').unwrap_or((node.platform.as_str(), ""));
+    let generic: Vec<Value> = node
+        .generic
+        .iter()
+        .map(|(kind, count)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } }))
+        .collect();
+    json!({
+        "ID": node.id.to_string(),
+        "Spec": {
+            "Labels": node.labels,
+            "Role": if node.manager { "manager" } else { "worker" },
+            "Availability": availability(node.availability).to_lowercase(),
+        },
+        "Description": {
+            "Hostname": node.hostname,
+            "Platform": { "Architecture": architecture, "OS": os },
+            "Resources": { "NanoCPUs": node.nano_cpus, "MemoryBytes": node.memory, "GenericResources": generic },
+            "Engine": { "Labels": node.engine_labels },
+        },
+        "Status": { "State": if node.ready { "ready" } else { "down" } },
+    })
+}
+
+/// Values of one key are alternatives, keys must all pass.
+fn passes(filters: &[(String, String)], node: &Node) -> bool {
+    let fits = |key: &str, value: &str| match key {
+        "id" => node.id.to_string().starts_with(value),
+        "name" => node.hostname.starts_with(value),
+        "role" => value == if node.manager { "manager" } else { "worker" },
+        _ => match value.split_once('=') {
+            Some((key, value)) => node.labels.get(key).is_some_and(|found| found == value),
+            None => node.labels.contains_key(value),
+        },
+    };
+    filters.iter().all(|(key, _)| filters.iter().any(|(other, value)| other == key && fits(key, value)))
+}

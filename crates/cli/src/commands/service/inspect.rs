@@ -1,0 +1,333 @@
+//! `service inspect`, in the Engine API's shape or in lines for people.
+
+use super::{find, ls};
+use crate::args::swarm::InspectService;
+use crate::context::Context;
+use crate::render::human::created_at;
+use anyhow::Result;
+use model::{
+    FailureAction, HealthTest, Mode, MountSource, PortMode, Protocol, RestartCondition, Service, ServiceSpec, State,
+    Time, UpdateConfig, UpdateOrder,
+};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+pub(in crate::commands) async fn run(context: &Context, args: InspectService) -> Result<u8> {
+    let state = context.state().await?;
+    let found = args.which.names.iter().map(|name| find(&state, name));
+    if args.pretty {
+        let mut code = 0;
+        for service in found {
+            match service {
+                Ok(service) => context.data(&lines(service, &state))?,
+                Err(error) => code = crate::failure::tell(context.printer, &error).max(1),
+            }
+        }
+        return Ok(code);
+    }
+    let found = found.map(|service| service.map(|service| view(service, &state))).collect();
+    crate::commands::inspect::print(context, args.which.format.as_deref(), found)
+}
+
+/// Engine API, ServiceInspect; empty parts are left out, as there.
+fn view(service: &Service, state: &State) -> Value {
+    let mut value = json!({
+        "ID": service.id.to_string(),
+        "Version": { "Index": service.version },
+        "CreatedAt": time(service.created),
+        "UpdatedAt": time(service.updated),
+        "Spec": spec(&service.spec),
+        "Endpoint": { "Ports": ports(service) },
+        "ServiceStatus": {
+            "RunningTasks": state.tasks.iter().filter(|task| task.service == service.id && task.is_serving()).count(),
+            "DesiredTasks": service.replicas(),
+        },
+    });
+    if let Some(previous) = &service.previous {
+        put(&mut value, "PreviousSpec", spec(previous));
+    }
+    if let Some(update) = &service.update_status {
+        let mut status = json!({
+            "State": update.state,
+            "StartedAt": time(update.started),
+            "Message": update.message,
+        });
+        if let Some(finished) = update.finished {
+            put(&mut status, "CompletedAt", json!(time(finished)));
+        }
+        put(&mut value, "UpdateStatus", status);
+    }
+    value
+}
+
+fn put(value: &mut Value, key: &str, part: Value) {
+    if let Value::Object(map) = value {
+        map.insert(key.to_owned(), part);
+    }
+}
+
+fn time(time: Time) -> String {
+    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map(|stamp| stamp.to_string()).unwrap_or_default()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn spec(spec: &ServiceSpec) -> Value {
+    json!({
+        "Name": spec.name,
+        "Labels": spec.labels,
+        "TaskTemplate": {
+            "ContainerSpec": container(spec),
+            "Resources": resources(spec),
+            "RestartPolicy": {
+                "Condition": match spec.restart.condition {
+                    RestartCondition::None => "none",
+                    RestartCondition::OnFailure => "on-failure",
+                    RestartCondition::Any | RestartCondition::UnlessStopped => "any",
+                },
+                "Delay": nanos(spec.restart.delay),
+                "MaxAttempts": spec.restart.max_attempts.unwrap_or(0),
+                "Window": nanos(spec.restart.window),
+            },
+            "Placement": {
+                "Constraints": spec.placement.constraints,
+                "Preferences": spec.placement.spread.iter()
+                    .map(|by| json!({ "Spread": { "SpreadDescriptor": by } })).collect::<Vec<_>>(),
+                "MaxReplicas": spec.placement.max_replicas_per_node,
+            },
+            "Networks": spec.networks.iter()
+                .map(|net| json!({ "Target": net.network, "Aliases": net.aliases })).collect::<Vec<_>>(),
+        },
+        "Mode": match spec.mode {
+            Mode::Replicated { replicas } => json!({ "Replicated": { "Replicas": replicas } }),
+            Mode::Global => json!({ "Global": {} }),
+            Mode::ReplicatedJob { total, concurrent } => {
+                json!({ "ReplicatedJob": { "MaxConcurrent": concurrent, "TotalCompletions": total } })
+            }
+            Mode::GlobalJob => json!({ "GlobalJob": {} }),
+        },
+        "UpdateConfig": update(&spec.update),
+        "RollbackConfig": update(&spec.rollback),
+        "EndpointSpec": {
+            "Mode": spec.endpoint_mode,
+            "Ports": spec.ports.iter().map(|port| self::port(port, port.published)).collect::<Vec<_>>(),
+        },
+    })
+}
+
+fn container(spec: &ServiceSpec) -> Value {
+    let it = &spec.container;
+    let env: Vec<String> = it
+        .env
+        .iter()
+        .map(|(name, value)| value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")))
+        .collect();
+    let image = match &it.image_digest {
+        Some(digest) if !it.image.contains('@') => format!("{}@{digest}", it.image),
+        _ => it.image.clone(),
+    };
+    let pairs = [
+        ("Labels", json!(it.labels)),
+        ("Command", json!(it.entrypoint)),
+        ("Args", json!(it.command)),
+        ("Env", json!(env)),
+        ("Dir", json!(it.working_dir)),
+        ("User", json!(it.user)),
+        ("Groups", json!(it.group_add)),
+        ("Hostname", json!(it.hostname)),
+        ("StopSignal", json!(it.stop_signal)),
+        ("StopGracePeriod", json!(it.stop_grace_period.map(nanos))),
+        ("Healthcheck", json!(it.healthcheck.as_ref().map(health))),
+        ("Mounts", json!(it.mounts.iter().map(mount).collect::<Vec<_>>())),
+        (
+            "Configs",
+            json!(
+                it.configs
+                    .iter()
+                    .map(|file| json!({ "ConfigName": file.name, "File": { "Name": file.target } }))
+                    .collect::<Vec<_>>()
+            ),
+        ),
+        (
+            "Secrets",
+            json!(
+                it.secrets
+                    .iter()
+                    .map(|file| json!({ "SecretName": file.name, "File": { "Name": file.target } }))
+                    .collect::<Vec<_>>()
+            ),
+        ),
+        ("Hosts", json!(it.extra_hosts.iter().map(|(name, address)| format!("{address} {name}")).collect::<Vec<_>>())),
+        ("Sysctls", json!(it.sysctls)),
+        ("CapabilityAdd", json!(it.cap_add)),
+        ("CapabilityDrop", json!(it.cap_drop)),
+    ];
+    let switches = [("Init", it.init), ("TTY", it.tty), ("OpenStdin", it.stdin_open), ("ReadOnly", it.read_only)];
+    let mut map = Map::new();
+    map.insert("Image".to_owned(), Value::from(image));
+    map.extend(pairs.into_iter().filter(|(_, value)| !is_empty(value)).map(|(key, value)| (key.to_owned(), value)));
+    map.extend(switches.into_iter().filter(|(_, on)| *on).map(|(key, on)| (key.to_owned(), Value::from(on))));
+    Value::Object(map)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn health(check: &model::HealthCheck) -> Value {
+    let test = check.test.as_ref().map(|test| match test {
+        HealthTest::None => vec!["NONE".to_owned()],
+        HealthTest::Cmd(words) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
+        HealthTest::CmdShell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
+    });
+    let pairs = [
+        ("Test", json!(test)),
+        ("Interval", json!(check.interval.map(nanos))),
+        ("Timeout", json!(check.timeout.map(nanos))),
+        ("Retries", json!(check.retries)),
+        ("StartPeriod", json!(check.start_period.map(nanos))),
+        ("StartInterval", json!(check.start_interval.map(nanos))),
+    ];
+    pairs.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn mount(mount: &model::Mount) -> Value {
+    let (kind, source) = match &mount.source {
+        MountSource::Volume { name, .. } => ("volume", name.as_str()),
+        MountSource::Anonymous => ("volume", ""),
+        MountSource::Bind { path, .. } => ("bind", path.as_str()),
+        MountSource::Tmpfs { .. } => ("tmpfs", ""),
+    };
+    json!({ "Type": kind, "Source": source, "Target": mount.target, "ReadOnly": mount.read_only })
+}
+
+fn resources(spec: &ServiceSpec) -> Value {
+    let it = &spec.resources;
+    let part = |pairs: [(&str, Value); 3]| -> Map<String, Value> {
+        pairs.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect()
+    };
+    json!({
+        "Limits": part([
+            ("NanoCPUs", json!(it.limit_nano_cpus)),
+            ("MemoryBytes", json!(it.limit_memory)),
+            ("Pids", json!(it.limit_pids)),
+        ]),
+        "Reservations": part([
+            ("NanoCPUs", json!(it.reserve_nano_cpus)),
+            ("MemoryBytes", json!(it.reserve_memory)),
+            ("GenericResources", if it.reserve_generic.is_empty() { Value::Null } else { json!(it.reserve_generic) }),
+        ]),
+    })
+}
+
+fn update(config: &UpdateConfig) -> Value {
+    json!({
+        "Parallelism": config.parallelism,
+        "Delay": nanos(config.delay),
+        "FailureAction": action(config.failure_action),
+        "Monitor": nanos(config.monitor),
+        "MaxFailureRatio": config.max_failure_ratio,
+        "Order": order(config.order),
+    })
+}
+
+fn action(action: FailureAction) -> &'static str {
+    match action {
+        FailureAction::Pause => "pause",
+        FailureAction::Continue => "continue",
+        FailureAction::Rollback => "rollback",
+    }
+}
+
+fn order(order: UpdateOrder) -> &'static str {
+    match order {
+        UpdateOrder::StopFirst => "stop-first",
+        UpdateOrder::StartFirst => "start-first",
+    }
+}
+
+/// With the host ports that were chosen.
+fn ports(service: &Service) -> Vec<Value> {
+    let chosen = |index: usize| service.chosen_ports.get(index).copied().flatten();
+    let ports = service.spec.ports.iter().enumerate();
+    ports.map(|(index, port)| self::port(port, port.published.or(chosen(index)))).collect()
+}
+
+fn port(port: &model::PortSpec, published: Option<u16>) -> Value {
+    let mut value = json!({
+        "Protocol": match port.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        },
+        "TargetPort": port.target,
+        "PublishMode": match port.mode {
+            PortMode::Ingress => "ingress",
+            PortMode::Host => "host",
+        },
+    });
+    if let Some(published) = published {
+        put(&mut value, "PublishedPort", json!(published));
+    }
+    value
+}
+
+/// `--pretty`.
+fn lines(service: &Service, state: &State) -> String {
+    let spec = &service.spec;
+    let mut out = Vec::new();
+    let mut say = |key: &str, value: String| {
+        if !value.is_empty() {
+            out.push(format!("{:16}{value}", format!("{key}:")));
+        }
+    };
+    say("ID", service.id.to_string());
+    say("Name", spec.name.clone());
+    let labels: Vec<String> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    say("Labels", labels.join(", "));
+    say("Service Mode", ls::mode(spec.mode).to_owned());
+    say("Replicas", ls::replicas(state, service));
+    if let Some(update) = &service.update_status {
+        let word = json!(update.state).as_str().unwrap_or_default().to_owned();
+        say("Update Status", format!("{word}: {} (began {})", update.message, created_at(update.started.0)));
+    }
+    say("Image", spec.container.image.clone());
+    say("Digest", spec.container.image_digest.clone().unwrap_or_default());
+    say("Args", spec.container.command.as_ref().map(|words| words.join(" ")).unwrap_or_default());
+    let names: Vec<&str> = spec.container.env.keys().map(String::as_str).collect();
+    say("Env", names.join(" "));
+    for mount in &spec.container.mounts {
+        let value = self::mount(mount);
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        say("Mount", format!("{} {} → {}", text("Type"), text("Source"), text("Target")));
+    }
+    let networks: Vec<&str> = spec.networks.iter().map(|network| network.network.as_str()).collect();
+    say("Networks", networks.join(", "));
+    say("Constraints", spec.placement.constraints.join(", "));
+    for (index, port) in spec.ports.iter().enumerate() {
+        let published = port.published.or(service.chosen_ports.get(index).copied().flatten());
+        say("Port", published.map_or_else(|| port.target.to_string(), |published| ls::port(port, published)));
+    }
+    let update = &spec.update;
+    say(
+        "UpdateConfig",
+        format!(
+            "parallelism {}, delay {:?}, on failure {}, monitoring period {:?}, max failure ratio {}, {}",
+            update.parallelism,
+            update.delay,
+            action(update.failure_action),
+            update.monitor,
+            update.max_failure_ratio,
+            order(update.order)
+        ),
+    );
+    out.push(String::new());
+    out.into_iter().map(|line| line + "\n").collect()
+}
