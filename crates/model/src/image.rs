@@ -158,7 +158,7 @@ impl Reference {
             // Alone it would be an id.
             Some(short) if !short.contains('/') && !is_id(short) => short.to_owned(),
             // `docker.io/a.b/c`: without its host the first part would be taken for one.
-            _ if split_host(&self.path).0 != DEFAULT_REGISTRY => self.repository(),
+            _ if split_host(&self.path).1 != self.path => self.repository(),
             _ => self.path.clone(),
         }
     }
@@ -327,6 +327,14 @@ mod tests {
         let reference: Reference = name.parse().unwrap();
         assert_eq!(reference.familiar_repository(), format!("library/{}", "0a".repeat(32)));
         assert_eq!(reference.familiar().parse::<Reference>().unwrap().repository(), name);
+    }
+
+    #[test]
+    fn a_repository_that_begins_like_a_registry_keeps_its_registry() {
+        for name in ["docker.io/docker.io/library/nginx", "docker.io/index.docker.io/a", "docker.io/a.b/c"] {
+            let reference: Reference = name.parse().unwrap();
+            assert_eq!(reference.familiar_repository(), name);
+        }
     }
 
     #[test]
