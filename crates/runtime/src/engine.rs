@@ -53,6 +53,8 @@ struct Inner {
     entries: Mutex<BTreeMap<TaskId, Arc<Entry>>>,
     events: mpsc::UnboundedSender<RuntimeEvent>,
     follower: follow::Watcher,
+    /// Held while a start is put on disk.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 impl Engine {
@@ -71,6 +73,7 @@ impl Engine {
             entries: Mutex::new(BTreeMap::new()),
             events,
             follower: follow::Watcher::new(),
+            keeping: tokio::sync::Mutex::new(()),
             config,
         });
         let engine = Engine { inner };
@@ -288,6 +291,9 @@ impl Engine {
             Some(Reply::Started { pid, started_at }) => {
                 entry.seen.send_replace(seen(Phase::Running { pid, started_at, paused: false }));
                 tokio::spawn(listen(Arc::downgrade(&self.inner), entry.clone(), stream));
+                if !config.create.spec.container.auto_remove {
+                    self.keep_start(task);
+                }
                 Ok(Started { pid, started_at })
             }
             Some(Reply::Refused { exit_code, message }) => Err(Error::Rejected { exit_code, message }),
@@ -302,6 +308,19 @@ impl Engine {
                 Err(Error::Shim { task, message: "it ended before the container ran".to_owned() })
             }
         }
+    }
+
+    /// Begins to put a start on disk, one after the other: that many at once would only get in each
+    /// other's way.
+    fn keep_start(&self, task: TaskId) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let _turn = engine.inner.keeping.lock().await;
+            let kept = engine.block(move |inner| Ok(inner.disk.keep_start(task))).await;
+            if let Ok(Err(error)) = kept {
+                tracing::warn!(%task, "put the start on disk: {error}");
+            }
+        });
     }
 
     /// Contents and network as this start wants them.

@@ -115,6 +115,21 @@ impl Disk {
         record::write(&folder.config(), config, Durable::No).map_err(failed("write", &folder.config()))
     }
 
+    /// Puts on disk what says that a container was started, so that a power cut does not make it one that
+    /// never ran. Done after the start, which does not wait for it: a power cut in the moment between is
+    /// one before the start. What is thrown away at its end needs none of it.
+    pub(super) fn keep_start(&self, task: TaskId) -> io::Result<()> {
+        let folder = self.layout.container(task);
+        for path in [folder.config(), folder.last_run(), folder.path, self.layout.containers()] {
+            match fs::File::open(&path).and_then(|file| file.sync_all()) {
+                // It was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the volumes that it mounts; anonymous ones keep the names that they have.
     fn make_volumes(&self, folder: &Folder, create: &CreateContainer) -> Result<BTreeMap<String, String>> {
         let mounts = &create.spec.container.mounts;
