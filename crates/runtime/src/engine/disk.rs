@@ -275,12 +275,24 @@ impl Disk {
             (Some(run), _) => Some(self.end_unseen(task, &folder, run)?),
         };
         self.clear_host(task, &folder)?;
+        self.release_volumes(&folder)?;
         Ok(Some(match ended {
             None => Seen { phase: Phase::Created, attempt: 0, restarts: 0 },
             Some(Ended { run, exit }) => {
                 Seen { phase: Phase::Exited(exit), attempt: run.attempt, restarts: run.restarts }
             }
         }))
+    }
+
+    /// What a shim that was killed did not let go.
+    fn release_volumes(&self, folder: &Folder) -> Result<()> {
+        let Some(config) = self.config(folder)? else { return Ok(()) };
+        for mount in &config.create.spec.container.mounts {
+            if let MountSource::Volume { name, .. } = &mount.source {
+                self.volumes.release(name)?;
+            }
+        }
+        Ok(())
     }
 
     fn end_unseen(&self, task: TaskId, folder: &Folder, run: Run) -> Result<Ended> {

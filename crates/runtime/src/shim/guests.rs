@@ -15,12 +15,30 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Finds the sources of all mounts, filling volumes that are used for the first time.
+/// A volume that is mounted on the host for as long as it is used.
+pub(super) struct Held {
+    store: VolumeStore,
+    name: String,
+    users: Option<OwnedFd>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.users = None;
+        if let Err(error) = self.store.release(&self.name) {
+            super::complain(&format!("release volume {}: {error}", self.name));
+        }
+    }
+}
+
+/// Finds the sources of all mounts, filling volumes that are used for the first time; `held` gets those
+/// to hold while the container lives.
 pub(super) fn resolve(
     config: &Config,
     folder: &Folder,
     store: &VolumeStore,
     root: &OwnedFd,
+    held: &mut Vec<Held>,
 ) -> Result<Vec<Guest>, Reply> {
     let create = &config.create;
     let mut guests = Vec::new();
@@ -32,12 +50,12 @@ pub(super) fn resolve(
         if !taken.insert(mount.target.trim_end_matches('/').to_owned()) {
             return Err(refused(format!("duplicate mount point: {}", mount.target)));
         }
-        let kind = find(mount, config, store, root)?;
+        let kind = find(mount, config, store, root, held)?;
         guests.push(Guest { target: mount.target.clone(), kind, read_only: mount.read_only });
     }
     for (target, name) in &config.anonymous {
         if !taken.contains(target.trim_end_matches('/')) {
-            let kind = volume_kind(store, root, name, target, false, None)?;
+            let kind = volume_kind(store, root, name, target, false, None, held)?;
             guests.push(Guest { target: target.clone(), kind, read_only: false });
         }
     }
@@ -48,13 +66,19 @@ pub(super) fn resolve(
     Ok(guests)
 }
 
-fn find(mount: &Mount, config: &Config, store: &VolumeStore, root: &OwnedFd) -> Result<GuestKind, Reply> {
+fn find(
+    mount: &Mount,
+    config: &Config,
+    store: &VolumeStore,
+    root: &OwnedFd,
+    held: &mut Vec<Held>,
+) -> Result<GuestKind, Reply> {
     match &mount.source {
         MountSource::Volume { name, nocopy, subpath } => {
-            volume_kind(store, root, name, &mount.target, *nocopy, subpath.as_deref())
+            volume_kind(store, root, name, &mount.target, *nocopy, subpath.as_deref(), held)
         }
         MountSource::Anonymous => match config.anonymous.get(&mount.target) {
-            Some(name) => volume_kind(store, root, name, &mount.target, false, None),
+            Some(name) => volume_kind(store, root, name, &mount.target, false, None, held),
             None => Err(Reply::Failed { message: format!("the volume at {} is missing", mount.target) }),
         },
         MountSource::Bind { path, create, propagation, recursive } => {
@@ -95,12 +119,16 @@ fn volume_kind(
     target: &str,
     nocopy: bool,
     subpath: Option<&str>,
+    held: &mut Vec<Held>,
 ) -> Result<GuestKind, Reply> {
     let volume_error = |error: VolumeError| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         refused(format!("mount volume {name}: {error}{source}"))
     };
-    let mut source = store.ready(name).map_err(volume_error)?;
+    let (mut source, users) = store.ready(name).map_err(volume_error)?;
+    if users.is_some() {
+        held.push(Held { store: store.clone(), name: name.to_owned(), users });
+    }
     if !nocopy && subpath.is_none() {
         volume::seed(store, name, root, target).map_err(volume_error)?;
     }

@@ -95,6 +95,7 @@ struct Keeper {
     running: Running,
     log: Option<LogWriter>,
     auto_remove: bool,
+    held: Vec<super::guests::Held>,
     epoll: Epoll,
     listener: Option<UnixListener>,
     children: OwnedFd,
@@ -119,7 +120,7 @@ impl Keeper {
         let listener = launch::listen(&folder).map_err(failed("open the shim's socket"))?;
         let epoll = Epoll::new().map_err(failed("epoll"))?;
         let children = sys::child_signals().map_err(failed("signalfd"))?;
-        let Born { pid, running, streams, log, stdin, auto_remove, run } = launch::launch(start, &folder)?;
+        let Born { pid, running, streams, log, stdin, auto_remove, run, held } = launch::launch(start, &folder)?;
         let oom = running.cgroup().oom_events().ok().flatten();
         let mut keeper = Keeper {
             folder,
@@ -128,6 +129,7 @@ impl Keeper {
             running,
             log,
             auto_remove,
+            held,
             epoll,
             listener: Some(listener),
             children,
@@ -597,6 +599,7 @@ impl Keeper {
             self.job_ended(id, 137);
         }
         self.running.clear();
+        self.held.clear();
         let oom_killed = code == 137 && self.oom_kills > 0;
         let exit = Exit { code, oom_killed, started_at: self.run.started_at, finished_at };
         self.write_down(exit);

@@ -32,6 +32,8 @@ pub(super) struct Born {
     pub(super) stdin: bool,
     pub(super) auto_remove: bool,
     pub(super) run: Run,
+    /// Volumes to let go at its end.
+    pub(super) held: Vec<guests::Held>,
 }
 
 /// What the host is like.
@@ -124,7 +126,8 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
     };
     let root = mount_root(create, folder)?;
     let host = host();
-    let spec = make_spec(start, folder, &config, &root, &host)?;
+    let mut held = Vec::new();
+    let spec = make_spec(start, folder, &config, &root, &host, &mut held)?;
     let log = match policy {
         Policy::Nothing => None,
         Policy::Keep(options) => {
@@ -154,7 +157,7 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
     };
     streams.console = console;
     // Its time of start is the one that was written: by that others tell runs apart.
-    Ok(Born { pid: running.pid(), running, streams, log, stdin, auto_remove, run })
+    Ok(Born { pid: running.pid(), running, streams, log, stdin, auto_remove, run, held })
 }
 
 /// A start that came to nothing leaves the container as it was.
@@ -188,6 +191,7 @@ fn make_spec(
     config: &Config,
     root: &OwnedFd,
     host: &Host,
+    held: &mut Vec<guests::Held>,
 ) -> Result<oci_spec::runtime::Spec, Reply> {
     let create = &config.create;
     let container = &create.spec.container;
@@ -198,7 +202,7 @@ fn make_spec(
     make_folder(root, Path::new(&folder_inside))
         .map_err(|error| refused(format!("make working directory {folder_inside}: {error}")))?;
     let store = VolumeStore::new(crate::layout::Layout::new(&start.data_root, &start.run_root).volumes());
-    let guests = guests::resolve(config, folder, &store, root)?;
+    let guests = guests::resolve(config, folder, &store, root, held)?;
     let devices = guests::devices(container).map_err(refused)?;
     let init = match container.init {
         true => Some(init_program(&start.run_root).map_err(|error| failed("write the init program", error))?),

@@ -1,6 +1,7 @@
 //! Options of the local driver: `type`, `o`, `device` say what is mounted at the volume's data.
 
 use super::{VolumeError, VolumeStore, io_error};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -29,29 +30,62 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 impl VolumeStore {
-    /// Where the data of a volume is, mounted if its driver options say so.
+    /// Where the data of a volume is, mounted if its driver options say so; then with a descriptor that
+    /// is to be kept open for as long as the mount is used. After that: [`Self::release`].
     ///
     /// # Errors
     /// No such volume; what it says can't be mounted.
-    pub(crate) fn ready(&self, name: &str) -> Result<PathBuf, VolumeError> {
+    pub(crate) fn ready(&self, name: &str) -> Result<(PathBuf, Option<OwnedFd>), VolumeError> {
         let info = self.inspect(name)?;
         let options = &info.spec.driver_opts;
         let Some(device) = options.get("device").filter(|device| !device.is_empty()) else {
-            return Ok(info.mountpoint);
+            return Ok((info.mountpoint, None));
         };
         let (flags, data) = parse(options);
         if flags.contains(MountFlags::BIND) {
-            return Ok(PathBuf::from(device));
+            return Ok((PathBuf::from(device), None));
         }
         let _guard = self.lock(name)?;
+        // Never held by anybody else while the lock is.
+        let users = self.users(name, FlockOperation::NonBlockingLockShared)?;
         if is_mount_point(&info.mountpoint).map_err(io_error("look at", &info.mountpoint))? {
-            return Ok(info.mountpoint);
+            return Ok((info.mountpoint, users));
         }
         let kind = options.get("type").map_or("none", String::as_str);
         let text = CString::new(data).map_err(|error| io_error("mount", &info.mountpoint)(error.into()))?;
         rustix::mount::mount(device.as_str(), &info.mountpoint, kind, flags, text.as_c_str())
             .map_err(|error| io_error("mount", &info.mountpoint)(error.into()))?;
-        Ok(info.mountpoint)
+        Ok((info.mountpoint, users))
+    }
+
+    /// Unmounts what [`Self::ready`] has mounted if nobody uses it any more. Users that were killed are
+    /// none: what they held was a lock on a descriptor.
+    ///
+    /// # Errors
+    /// It can't be unmounted.
+    pub(crate) fn release(&self, name: &str) -> Result<(), VolumeError> {
+        // Most are no mounts, and some are gone.
+        if !is_mount_point(&self.data(name)).unwrap_or(false) {
+            return Ok(());
+        }
+        let _guard = self.lock(name)?;
+        match self.users(name, FlockOperation::NonBlockingLockExclusive)? {
+            Some(_nobody_else) => self.unmount(name),
+            None => Ok(()),
+        }
+    }
+
+    /// The file that users of the mount hold a shared lock on; `None` if that lock is not to be had.
+    fn users(&self, name: &str, lock: FlockOperation) -> Result<Option<OwnedFd>, VolumeError> {
+        let path = self.folder(name).join("users");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| io_error("open", &path)(error.into()))?;
+        match rustix::fs::flock(&file, lock) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(io_error("lock", &path)(error.into())),
+        }
     }
 
     /// Unmounts what [`Self::ready`] has mounted; containers that still have it keep it.
@@ -71,7 +105,7 @@ impl VolumeStore {
     pub(super) fn lock(&self, name: &str) -> Result<OwnedFd, VolumeError> {
         let path = self.folder(name);
         let folder = fs::File::open(&path).map_err(io_error("open", &path))?;
-        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
+        rustix::fs::flock(&folder, FlockOperation::LockExclusive)
             .map_err(|error| io_error("lock", &path)(error.into()))?;
         Ok(folder.into())
     }
@@ -120,13 +154,21 @@ mod tests {
         let opts = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,mode=700")];
         let driver_opts = opts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         store.create(&VolumeSpec { name: "memory".to_owned(), driver_opts, ..VolumeSpec::default() }).unwrap();
-        let data = store.ready("memory").unwrap();
-        assert!(is_mount_point(&data).unwrap());
-        assert_eq!(store.ready("memory").unwrap(), data);
+        let (data, first) = store.ready("memory").unwrap();
+        assert!(first.is_some() && is_mount_point(&data).unwrap());
+        let (again, second) = store.ready("memory").unwrap();
+        assert_eq!(again, data);
+        drop(first);
+        store.release("memory").unwrap();
+        assert!(second.is_some() && is_mount_point(&data).unwrap());
+        drop(second);
+        store.release("memory").unwrap();
+        assert!(!is_mount_point(&data).unwrap());
+        let (_, _third) = store.ready("memory").unwrap();
         let bind = [("type", "none"), ("device", "/srv"), ("o", "bind")];
         let driver_opts = bind.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         store.create(&VolumeSpec { name: "bound".to_owned(), driver_opts, ..VolumeSpec::default() }).unwrap();
-        assert_eq!(store.ready("bound").unwrap(), Path::new("/srv"));
+        assert_eq!(store.ready("bound").unwrap().0, Path::new("/srv"));
         store.remove("memory").unwrap();
         assert!(!data.exists());
     }
