@@ -98,9 +98,9 @@ fn codes_are_explained() {
 fn keys_that_are_known_but_not_done_are_told() {
     let Some(host) = Host::new() else { return };
     let text = format!(
-        "services:\n  web:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    x-own: ignored\n    isolation: hyperv\n"
+        "services:\n  web:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    x-own: ignored\n    blkio_config: {{weight: 300}}\n"
     );
     let file = host.write("a.yaml", &text);
     let out = host.rswarm(["config", "-f", &file]);
-    assert!(out.stderr.contains("isolation") && !out.stderr.contains("x-own"), "{out}");
+    assert!(out.stderr.contains("blkio_config") && !out.stderr.contains("x-own"), "{out}");
 }
