@@ -4,7 +4,7 @@
 #
 #     tests/vm/run.sh                       the short list, under version 2
 #     tests/vm/run.sh --cgroup v1           the same under version 1
-#     tests/vm/run.sh oci engine            only these suites; `guest.sh` says which there are
+#     tests/vm/run.sh escape single_host    only these suites; `guest.sh` says which there are
 #     tests/vm/run.sh single_host=volumes   a suite's tests whose name has this word; several are joined by commas
 #     tests/vm/run.sh --kernel FILE.deb     another kernel: a Debian package of one
 #
@@ -31,7 +31,7 @@ while (($#)); do
 done
 [[ $cgroup == v1 || $cgroup == v2 ]] || { echo "error: --cgroup is v1 or v2, not $cgroup" >&2; exit 2; }
 # emulation makes everything ten times slower, so not all there is
-((${#suites[@]})) || suites=(unit oci escape engine stack)
+((${#suites[@]})) || suites=(unit oci engine stack)
 
 target=${CARGO_TARGET_DIR:-$repo/target}
 cache=$target/vm
