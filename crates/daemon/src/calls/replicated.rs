@@ -14,7 +14,9 @@ use std::sync::Arc;
 pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Request) -> Result<Response, ApiError> {
     let _until_committed = match &mut request {
         Request::Deploy { stack, .. } => pin::stack(daemon, stack).await?,
-        Request::PutService { spec, .. } => pin::service(daemon, spec).await?.into_iter().collect(),
+        Request::PutService { spec, .. } | Request::UpdateService { spec, .. } => {
+            pin::service(daemon, spec).await?.into_iter().collect()
+        }
         _ => Vec::new(),
     };
     let volume = match &request {
