@@ -93,6 +93,8 @@ pub(crate) struct Board {
     wanted: Option<BTreeSet<String>>,
     /// Services that `up` has not changed: what ended before it is not its business.
     unchanged: BTreeSet<String>,
+    /// A rollback is no failure of an update: a person asked for it.
+    rolls_back: bool,
     old: BTreeSet<TaskId>,
     old_restarts: BTreeMap<TaskId, u32>,
     began: Option<Time>,
@@ -120,6 +122,13 @@ impl Board {
     /// them that were there already, as they should be.
     pub(crate) fn of(wanted: BTreeSet<String>, unchanged: BTreeSet<String>) -> Board {
         Board { wanted: Some(wanted), unchanged, ..Board::default() }
+    }
+
+    /// The same where going back is what was asked for.
+    #[must_use]
+    pub(crate) fn rolling_back(mut self) -> Board {
+        self.rolls_back = true;
+        self
     }
 
     /// Takes a newer state in.
@@ -240,7 +249,7 @@ impl Board {
         }
         // A rollback that `up` found completed is what it was asked for.
         let settled = self.unchanged.contains(&service.spec.name);
-        if let Some(text) = update_failure(service, settled) {
+        if let Some(text) = update_failure(service, settled || self.rolls_back, self.rolls_back) {
             return (Standing::Failed, ready, wanted, text);
         }
         if failed > 0 {
@@ -353,9 +362,15 @@ fn failed_check(task: &Task) -> Option<String> {
     (health.verdict == Verdict::Unhealthy).then(|| last.trim_end().to_owned())
 }
 
-fn update_failure(service: &Service, unchanged: bool) -> Option<String> {
+/// Why the update failed, unless a rollback that has ended, or that goes on, is what was asked for.
+fn update_failure(service: &Service, ended: bool, goes_on: bool) -> Option<String> {
     let status = service.update_status.as_ref()?;
-    if unchanged && status.state == UpdateState::RollbackCompleted {
+    let accepted = match status.state {
+        UpdateState::RollbackCompleted => ended,
+        UpdateState::RollbackStarted => goes_on,
+        _ => false,
+    };
+    if accepted {
         return None;
     }
     let failed = matches!(
@@ -422,21 +437,9 @@ fn slot(task: &Task) -> Slot {
 
 /// Tasks that are as the service now asks for.
 fn current<'a>(state: &'a State, service: &'a Service) -> impl Iterator<Item = &'a Task> {
-    let of_it = move |task: &&std::sync::Arc<Task>| task.service == service.id && is_current(service, task);
+    let of_it =
+        move |task: &&std::sync::Arc<Task>| task.service == service.id && !orchestrator::is_dirty(service, task);
     state.tasks.iter().filter(of_it).map(AsRef::as_ref)
-}
-
-/// Is it of the present version, or of an earlier one that asked for the same? Those are kept.
-fn is_current(service: &Service, task: &Task) -> bool {
-    let (new, old) = (&service.spec, &task.spec);
-    task.spec_version == service.spec_version
-        || task.spec_version >= service.force_version
-            && new.container == old.container
-            && new.restart == old.restart
-            && new.resources == old.resources
-            && new.placement == old.placement
-            && (&new.networks, &new.network_mode, &new.ports, new.endpoint_mode)
-                == (&old.networks, &old.network_mode, &old.ports, old.endpoint_mode)
 }
 
 /// The newest of each slot that the service still has.

@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     if args.no_wait {
         return Ok(0);
     }
-    follow(context, &name, &changes, timeout, args.quiet).await
+    follow(context, &name, &changes, board(&changes), timeout, args.quiet).await
 }
 
 /// `--scale SERVICE=N`.
@@ -139,6 +139,13 @@ pub(super) fn tell(context: &Context, changes: &[ObjectChange]) {
     }
 }
 
+/// What is to be looked at after these changes.
+pub(super) fn board(changes: &[ObjectChange]) -> Board {
+    let services = || changes.iter().filter(|change| change.kind == "service");
+    let unchanged = services().filter(|change| change.action == "unchanged").map(|change| change.name.clone());
+    Board::of(services().map(|change| change.name.clone()).collect(), unchanged.collect())
+}
+
 /// Shows the stack until it has settled, one replica fails for good, or time is up.
 ///
 /// # Errors
@@ -147,13 +154,11 @@ pub(super) async fn follow(
     context: &Context,
     stack: &str,
     changes: &[ObjectChange],
+    mut board: Board,
     timeout: Option<Duration>,
     quiet: bool,
 ) -> Result<u8> {
     let services = || changes.iter().filter(|change| change.kind == "service");
-    let unchanged =
-        services().filter(|change| change.action == "unchanged").map(|change| change.name.clone()).collect();
-    let mut board = Board::of(services().map(|change| change.name.clone()).collect(), unchanged);
     let mut screen = Screen::new(context.printer, quiet);
     let began = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());

@@ -5,6 +5,7 @@ use crate::args::swarm::{Patience, Rollback, Scale, Update};
 use crate::commands::{pull, up};
 use crate::context::Context;
 use crate::failure::advised;
+use crate::follow::Board;
 use crate::spec::{self, Surroundings};
 use crate::{parse, project};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -43,7 +44,7 @@ pub(in crate::commands) async fn scale(context: &Context, args: Scale) -> Result
         }
     }
     for (stack, changes) in changes {
-        code = code.max(wait(context, stack.as_deref(), &changes, &args.patience).await?);
+        code = code.max(wait(context, stack.as_deref(), &changes, up::board(&changes), &args.patience).await?);
     }
     Ok(code)
 }
@@ -74,12 +75,14 @@ pub(in crate::commands) async fn rollback(context: &Context, args: Rollback) -> 
 
 /// Asks for a change of a service, says what it is called, and waits.
 async fn put(context: &Context, service: &Service, request: Request, name: &str, patience: &Patience) -> Result<u8> {
+    let rolls_back = matches!(request, Request::RollbackService(_));
     let changes = changed(context.request(request).await?);
     context.line(name)?;
     if !patience.quiet {
         up::tell(context, &changes);
     }
-    wait(context, service.spec.stack.as_deref(), &changes, patience).await
+    let board = if rolls_back { up::board(&changes).rolling_back() } else { up::board(&changes) };
+    wait(context, service.spec.stack.as_deref(), &changes, board, patience).await
 }
 
 fn changed(response: Response) -> Vec<ObjectChange> {
@@ -90,9 +93,15 @@ fn changed(response: Response) -> Vec<ObjectChange> {
 }
 
 /// Shows how the change goes until it is done. Services outside of stacks are not followed.
-async fn wait(context: &Context, stack: Option<&str>, changes: &[ObjectChange], patience: &Patience) -> Result<u8> {
+async fn wait(
+    context: &Context,
+    stack: Option<&str>,
+    changes: &[ObjectChange],
+    board: Board,
+    patience: &Patience,
+) -> Result<u8> {
     match stack {
-        Some(stack) if !patience.detach => up::follow(context, stack, changes, None, patience.quiet).await,
+        Some(stack) if !patience.detach => up::follow(context, stack, changes, board, None, patience.quiet).await,
         _ => Ok(0),
     }
 }
