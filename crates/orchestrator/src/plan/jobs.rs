@@ -4,11 +4,18 @@ use super::services::{beyond, eligible, leave};
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Availability, Desired, Service};
+use model::{Availability, Desired, NodeId, Service};
+use std::collections::BTreeSet;
 
-pub(super) fn replicated(draft: &mut Draft<'_>, service: &Service, total: u32, concurrent: u32) {
+pub(super) fn replicated(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    unfit: &BTreeSet<NodeId>,
+    total: u32,
+    concurrent: u32,
+) {
     end_earlier(draft, service);
-    leave(draft, service);
+    leave(draft, service, unfit);
     let live = slots::live(draft.cluster(), service.id);
     let active = live.values().filter(|tasks| tasks.iter().any(|task| !task.has_ended())).count();
     let most = if concurrent == 0 { total } else { concurrent } as usize;

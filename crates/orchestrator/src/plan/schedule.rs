@@ -38,7 +38,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
 
 fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[Arc<Task>]) {
     let Some(first) = batch.first() else { return };
-    let asking = Asking::new(service, &first.spec);
+    let asking = Asking::new(usage, service, &first.spec);
     usage.begin(draft.cluster(), service, draft.now);
     let mut homes = Homes::of(draft.cluster(), service, &first.spec);
     let shares = matches!(first.spec.network_mode, NetworkMode::Service(_) | NetworkMode::Container(_));

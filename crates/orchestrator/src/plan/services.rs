@@ -1,7 +1,8 @@
 //! How many tasks each service should have, against those that it has.
 
 use super::slots::{self, Begin};
-use super::{jobs, schedule, unfit};
+use super::unfit::Unfit;
+use super::{jobs, schedule};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId, Task, UpdateOrder};
@@ -9,14 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
+    let mut unfit = Unfit::default();
     for service in slots::standing(draft.cluster(), restless) {
+        let unfit = unfit.of(draft.cluster(), &service.spec.placement.constraints);
         match service.spec.mode {
             Mode::Replicated { replicas } => {
-                leave(draft, &service);
+                leave(draft, &service, &unfit);
                 replicated(draft, &service, replicas);
             }
             Mode::Global => global(draft, &service),
-            Mode::ReplicatedJob { total, concurrent } => jobs::replicated(draft, &service, total, concurrent),
+            Mode::ReplicatedJob { total, concurrent } => jobs::replicated(draft, &service, &unfit, total, concurrent),
             Mode::GlobalJob => jobs::global(draft, &service),
         }
     }
@@ -45,8 +48,7 @@ pub(super) fn beyond(draft: &mut Draft<'_>, service: &Service, last: u32) {
 
 /// Tasks leave nodes that are drained, or that fail a constraint by now. Where updates start the new task
 /// first, so does this: the old one goes when the new one serves.
-pub(super) fn leave(draft: &mut Draft<'_>, service: &Service) {
-    let unfit = unfit::nodes(draft.cluster(), &service.spec.placement.constraints);
+pub(super) fn leave(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>) {
     if service.spec.standalone || unfit.is_empty() {
         return;
     }

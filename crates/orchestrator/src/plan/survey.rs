@@ -33,7 +33,7 @@ struct Seen {
 /// Services for which a step of the plan may have something to do, in the order of their ids. Of all
 /// others no step would change or say anything.
 pub(crate) fn restless(cluster: &Cluster) -> Vec<ServiceId> {
-    let mut unfit = Unfit::new(cluster);
+    let mut unfit = Unfit::default();
     // Ids lie close together, to be found fast.
     let ids: Vec<ServiceId> = cluster.services.keys().copied().collect();
     let mut all: Vec<Seen> = cluster.services.values().map(|service| begin(cluster, service, &mut unfit)).collect();
@@ -58,11 +58,11 @@ impl Seen {
     }
 }
 
-fn begin<'c>(cluster: &'c Cluster, service: &'c Service, unfit: &mut Unfit<'c>) -> Seen {
+fn begin(cluster: &Cluster, service: &Service, unfit: &mut Unfit) -> Seen {
     let updating = service.update_status.as_ref().is_some_and(|status| status.state.is_active());
     let shares = matches!(service.spec.network_mode, NetworkMode::Service(_));
     let restless = service.removing || updating || shares;
-    let unfit = unfit.of(&service.spec.placement.constraints);
+    let unfit = unfit.of(cluster, &service.spec.placement.constraints);
     let places = match service.spec.mode {
         Mode::Replicated { replicas } if !restless => Places::Numbered(vec![(false, 0); replicas as usize]),
         Mode::Global if !restless => {

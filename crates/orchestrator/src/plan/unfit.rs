@@ -6,29 +6,24 @@ use model::{Availability, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Unfit nodes by constraints; most services share few of those.
-pub(crate) struct Unfit<'c> {
-    cluster: &'c Cluster,
-    by_constraints: BTreeMap<&'c [String], Arc<BTreeSet<NodeId>>>,
+/// Unfit nodes by constraints; most services share few of those. Good for one step, in which nodes stay as
+/// they are.
+#[derive(Default)]
+pub(crate) struct Unfit {
+    by_constraints: BTreeMap<Vec<String>, Arc<BTreeSet<NodeId>>>,
 }
 
-impl<'c> Unfit<'c> {
-    pub(crate) fn new(cluster: &'c Cluster) -> Unfit<'c> {
-        Unfit { cluster, by_constraints: BTreeMap::new() }
-    }
-
+impl Unfit {
     /// The nodes that tasks with these constraints have to leave.
-    pub(crate) fn of(&mut self, constraints: &'c [String]) -> Arc<BTreeSet<NodeId>> {
-        let cluster = self.cluster;
-        let made = self.by_constraints.entry(constraints).or_insert_with(|| Arc::new(nodes(cluster, constraints)));
-        made.clone()
+    pub(crate) fn of(&mut self, cluster: &Cluster, constraints: &[String]) -> Arc<BTreeSet<NodeId>> {
+        if let Some(known) = self.by_constraints.get(constraints) {
+            return known.clone();
+        }
+        let unfit = cluster.nodes.values().filter(|node| {
+            node.availability == Availability::Drain || !constraints.iter().all(|text| schedule::fits(text, node))
+        });
+        let unfit = Arc::new(unfit.map(|node| node.id).collect::<BTreeSet<_>>());
+        self.by_constraints.insert(constraints.to_vec(), unfit.clone());
+        unfit
     }
-}
-
-/// The same for one service.
-pub(crate) fn nodes(cluster: &Cluster, constraints: &[String]) -> BTreeSet<NodeId> {
-    let unfit = cluster.nodes.values().filter(|node| {
-        node.availability == Availability::Drain || !constraints.iter().all(|text| schedule::fits(text, node))
-    });
-    unfit.map(|node| node.id).collect()
 }

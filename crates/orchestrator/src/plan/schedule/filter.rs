@@ -1,10 +1,10 @@
 //! What tasks of one spec ask of a node, and who can't give it.
 
-use super::constraint::fits;
 use super::homes;
 use super::usage::{self, HostPort, Usage};
 use crate::explain::Unplaced;
 use model::{Availability, NodeId, Service, ServiceSpec};
+use std::sync::Arc;
 
 /// What binds one task alone to some nodes.
 #[derive(Default)]
@@ -19,11 +19,14 @@ pub(super) struct Limits {
 pub(super) struct Asking<'s> {
     pub(super) spec: &'s ServiceSpec,
     ports: Vec<HostPort>,
+    /// Of each node the constraint that it fails.
+    failing: Arc<Vec<Option<usize>>>,
 }
 
 impl<'s> Asking<'s> {
-    pub(super) fn new(service: &Service, spec: &'s ServiceSpec) -> Asking<'s> {
-        Asking { spec, ports: usage::host_ports(spec, service).collect() }
+    pub(super) fn new(usage: &mut Usage, service: &Service, spec: &'s ServiceSpec) -> Asking<'s> {
+        let failing = usage.failing(&spec.placement.constraints);
+        Asking { spec, ports: usage::host_ports(spec, service).collect(), failing }
     }
 
     /// Asks the filters in turn; the first that refuses is counted.
@@ -52,8 +55,9 @@ impl<'s> Asking<'s> {
             Unplaced::count(&mut unplaced.volumes, volume.clone());
             return false;
         }
-        if let Some(failing) = self.spec.placement.constraints.iter().find(|text| !fits(text, node)) {
-            Unplaced::count(&mut unplaced.constraints, failing.clone());
+        if let Some(failing) = self.failing.get(place).copied().flatten() {
+            let text = self.spec.placement.constraints.get(failing).cloned().unwrap_or_default();
+            Unplaced::count(&mut unplaced.constraints, text);
             return false;
         }
         self.has_room(usage, place, unplaced)

@@ -38,6 +38,8 @@ pub(super) struct Usage {
     own: Vec<u32>,
     /// How bad nodes are for it.
     penalties: Vec<u32>,
+    /// By constraints: of each node the first that it fails.
+    failing: BTreeMap<Vec<String>, Arc<Vec<Option<usize>>>>,
     nothing: Used,
 }
 
@@ -49,7 +51,9 @@ impl Usage {
         let mut usage = Usage { nodes, used, places, ..Usage::default() };
         for task in cluster.tasks.values() {
             if let Some(place) = usage.place(task) {
-                usage.count(task, cluster.services.get(&task.service).map(|service| &**service), place);
+                // Asked for only where it matters: this is done for every task.
+                let service = if task.spec.ports.is_empty() { None } else { cluster.services.get(&task.service) };
+                usage.count(task, service.map(|service| &**service), place);
             }
         }
         usage
@@ -99,6 +103,17 @@ impl Usage {
                 None => used.ports.extend(named_ports(&task.spec)),
             }
         }
+    }
+
+    /// Of each node the first of these constraints that it fails. Most services share few lists.
+    pub(super) fn failing(&mut self, constraints: &[String]) -> Arc<Vec<Option<usize>>> {
+        if let Some(known) = self.failing.get(constraints) {
+            return known.clone();
+        }
+        let first = |node: &Arc<Node>| constraints.iter().position(|text| !super::constraint::fits(text, node));
+        let failing = Arc::new(self.nodes.iter().map(first).collect::<Vec<_>>());
+        self.failing.insert(constraints.to_vec(), failing.clone());
+        failing
     }
 
     pub(super) fn len(&self) -> usize {
