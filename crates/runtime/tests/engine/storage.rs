@@ -80,6 +80,33 @@ pub(crate) async fn anonymous_volumes_go_with_their_container_if_told(with: With
     host.assert_clean().await;
 }
 
+pub(crate) async fn a_mounted_volume_lasts_as_long_as_its_users(with: With) {
+    let Some(host) = Host::new(with) else { return };
+    let (engine, mut events) = host.open().await;
+    let opts = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m")];
+    let driver_opts = opts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let spec = VolumeSpec { name: "memory".to_owned(), driver_opts, ..VolumeSpec::default() };
+    engine.volumes().create(&spec).unwrap();
+    let mounted = || host.leftovers().iter().any(|left| left.starts_with("mount") && left.contains("/memory/"));
+    let user = |task, script: &str| host.with(task, sh(script, vec![mount("/v", volume("memory"), false)]));
+    let (first, second) = (TaskId(31), TaskId(32));
+    let wait = "while ! test -e /v/over; do sleep 0.05; done";
+    engine.create_and_start(user(first, "echo shared > /v/file; sleep 1000"), StartOptions::default()).await.unwrap();
+    engine.create_and_start(user(second, wait), StartOptions::default()).await.unwrap();
+    engine.stop(first, runtime::signal::Signal::KILL, crate::support::LONG).await.unwrap();
+    assert!(mounted());
+    assert_eq!(run(&engine, user(TASK, "cat /v/file; touch /v/over")).await.0, "shared\n");
+    for _ in 0..3 {
+        crate::support::exited(&mut events).await;
+    }
+    assert!(!mounted());
+    for task in [first, second] {
+        engine.remove(task, true).await.unwrap();
+    }
+    engine.remove_volume("memory").await.unwrap();
+    host.assert_clean().await;
+}
+
 pub(crate) async fn binds_tmpfs_subpaths_and_driver_options(with: With) {
     let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
