@@ -13,6 +13,7 @@ const MAX_BYTES: usize = 96 << 20;
 /// A text that places point into.
 #[derive(Debug, Clone)]
 struct Text {
+    path: String,
     name: String,
     text: String,
     /// Byte offset of each line.
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     spent: usize,
     /// Working folder, to show short names.
     cwd: String,
+    /// Remember also what only `explain` tells.
+    pub(crate) trace: bool,
 }
 
 impl Context {
@@ -38,16 +41,26 @@ impl Context {
 
     /// Remembers a text under the name that messages show, and gives its number.
     pub(crate) fn add_text(&mut self, path: &str, text: &str) -> u32 {
-        let folder = format!("{}/", self.cwd.trim_end_matches('/'));
-        let name = path.strip_prefix(folder.as_str()).unwrap_or(path).to_owned();
+        let name = self.short(path).to_owned();
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        self.texts.push(Text { name, text: text.to_owned(), lines });
+        self.texts.push(Text { path: path.to_owned(), name, text: text.to_owned(), lines });
         u32::try_from(self.texts.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// A path as messages show it: without the working folder.
+    pub(crate) fn short<'p>(&self, path: &'p str) -> &'p str {
+        let inside = path.strip_prefix(self.cwd.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+        inside.unwrap_or(path)
     }
 
     /// The name of a text.
     pub(crate) fn text_name(&self, file: u32) -> &str {
         self.texts.get(file as usize).map_or("", |text| text.name.as_str())
+    }
+
+    /// Path and content of a text.
+    pub(crate) fn text(&self, file: u32) -> Option<(&str, &str)> {
+        self.texts.get(file as usize).map(|text| (text.path.as_str(), text.text.as_str()))
     }
 
     /// A place as clients see it.
@@ -134,7 +147,7 @@ impl Context {
         let mut chain = Vec::new();
         let mut step = node.via.as_deref();
         while let Some(via) = step {
-            if let Some(span) = self.span(via.at) {
+            if let Some(span) = self.span(via.at).filter(|_| !via.quiet) {
                 chain.push((via.note.clone(), span));
             }
             step = via.before.as_deref();
@@ -159,11 +172,11 @@ impl Context {
     }
 
     /// Everything found, in the order of the files, each thing once.
-    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+    pub(crate) fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
         self.found
             .sort_by(|(a, x), (b, y)| (a.file, a.line, a.column, &x.code).cmp(&(b.file, b.line, b.column, &y.code)));
         let mut diagnostics: Vec<Diagnostic> = Vec::with_capacity(self.found.len());
-        for (_, diagnostic) in self.found {
+        for (_, diagnostic) in std::mem::take(&mut self.found) {
             if diagnostics.last().is_none_or(|last| {
                 last.code != diagnostic.code || last.message != diagnostic.message || last.span != diagnostic.span
             }) {

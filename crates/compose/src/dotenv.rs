@@ -35,6 +35,23 @@ pub(crate) fn parse(
     Ok(())
 }
 
+/// The names that a text sets, each with its line (from 1), in order.
+pub(crate) fn places(text: &str) -> Vec<(String, u32)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let mut reader = Reader { rest: &text, line: 1 };
+    let mut found = Vec::new();
+    while reader.skip_to_statement() {
+        let line = reader.line;
+        let Ok((name, inherited)) = reader.key() else { break };
+        // what is wrong with a value has been told; its end is known all the same
+        if !inherited && reader.value(&BTreeMap::new(), &|_| None).is_err() && reader.line == line {
+            reader.advance(reader.rest.find('\n').unwrap_or(reader.rest.len()));
+        }
+        found.push((name, line));
+    }
+    found
+}
+
 /// The variables of a text in the `raw` format: everything after the first `=` is the value.
 pub(crate) fn raw(text: &str) -> impl Iterator<Item = (String, String)> {
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));

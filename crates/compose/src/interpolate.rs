@@ -102,6 +102,42 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     None
 }
 
+/// One variable of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use<'t> {
+    /// The variable.
+    pub(crate) name: &'t str,
+    /// What follows the name: nothing, `-`, `:-`, `+`, `:+`, `?` or `:?`.
+    pub(crate) operator: &'t str,
+    /// What follows the operator, itself a template.
+    pub(crate) word: &'t str,
+}
+
+/// The variables of a template in order; those of a default only show when asked of its `word`.
+pub(crate) fn uses(template: &str) -> Vec<Use<'_>> {
+    let mut found = Vec::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if rest.starts_with('{') {
+            let Some((inside, after)) = braced(rest) else { break };
+            let (name, tail) = inside.split_at(name_length(inside));
+            let (operator, word) = tail.split_at(tail.find(['-', '+', '?']).map_or(0, |at| at + 1));
+            found.push(Use { name, operator, word });
+            rest = after;
+        } else {
+            let (name, after) = rest.split_at(name_length(rest));
+            if !name.is_empty() {
+                found.push(Use { name, operator: "", word: "" });
+            }
+            rest = after;
+        }
+    }
+    found
+}
+
 fn plain(name: &str, lookup: Lookup<'_>, unset: &mut BTreeSet<String>) -> String {
     lookup(name).unwrap_or_else(|| {
         unset.insert(name.to_owned());
@@ -185,7 +221,7 @@ fn replace(node: &mut Node, filled: String) {
         return;
     }
     let note = format!("filled in from `{}`", crate::tree::shorten(text));
-    node.via = Some(Arc::new(Via { note, at: node.at, before: node.via.take() }));
+    node.via = Some(Arc::new(Via { note, at: node.at, before: node.via.take(), quiet: false }));
     node.value = Value::Text(filled);
 }
 
@@ -225,6 +261,13 @@ mod tests {
         ] {
             assert_eq!(sub(template).as_deref(), Ok(expected), "{template}");
         }
+    }
+
+    #[test]
+    fn variables_of_a_template_are_found_in_order() {
+        let found = uses("$A$$B ${C:-${D}}x${E?no}$");
+        let parts: Vec<_> = found.iter().map(|found| (found.name, found.operator, found.word)).collect();
+        assert_eq!(parts, [("A", "", ""), ("C", ":-", "${D}"), ("E", "?", "no")]);
     }
 
     #[test]

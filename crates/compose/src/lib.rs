@@ -17,6 +17,7 @@ mod context;
 pub mod discover;
 mod dotenv;
 mod emit;
+mod explain;
 mod finish;
 pub mod input;
 mod interpolate;
@@ -37,6 +38,7 @@ mod tree;
 pub mod units;
 mod yaml;
 
+pub use explain::{Explanation, NotThere, Step};
 pub use input::{FileError, FileErrorKind, Files, Input, Options};
 pub use project::{Loaded, Project};
 pub use render::render;
@@ -46,6 +48,13 @@ pub use render::render;
 /// when variables or defaults were to be left out).
 pub fn load(input: &Input<'_>) -> Loaded {
     pipeline::run(input)
+}
+
+/// Loads the project, and tells where the value at `path` (such as `services.web.ports[0].published`)
+/// came from: places in files, aliases and merges, `extends`, variables and who set them, or the rule
+/// that made it. `None` beside the loaded project when there is none.
+pub fn explain(input: &Input<'_>, path: &str) -> (Loaded, Option<Result<Explanation, NotThere>>) {
+    explain::explain(input, path)
 }
 
 /// `docs/compose.md`: every key that the loader knows, and what is done about it.

@@ -47,6 +47,8 @@ pub(crate) struct Loader<'a> {
     unset: BTreeSet<String>,
     /// Files read so far.
     reads: usize,
+    /// The scope of each file, for `explain`.
+    pub(crate) scopes: BTreeMap<String, Scope>,
 }
 
 /// Where a file belongs: its folder for relative paths, and its variables.
@@ -56,6 +58,9 @@ pub(crate) struct Scope {
     pub(crate) folder: String,
     /// What `${…}` finds.
     pub(crate) env: Env,
+    /// Groups of env files that it comes from, where the shell does not have it: those of the
+    /// project, then those of each `include` on the way.
+    pub(crate) env_files: Vec<Vec<String>>,
 }
 
 impl<'a> Loader<'a> {
@@ -72,6 +77,7 @@ impl<'a> Loader<'a> {
             circles: BTreeSet::new(),
             unset: BTreeSet::new(),
             reads: 0,
+            scopes: BTreeMap::new(),
         }
     }
 
@@ -80,6 +86,9 @@ impl<'a> Loader<'a> {
         let mut model = Node::new(Value::Map(Map::new()), Default::default());
         for file in files {
             let documents = self.take_documents(file);
+            if self.context.trace {
+                self.scopes.insert(file.clone(), scope.clone());
+            }
             let partial = files.len() > 1 || documents.len() > 1;
             for document in documents {
                 if let Some(document) = self.document(document, file, scope, included, partial) {

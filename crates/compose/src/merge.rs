@@ -1,17 +1,18 @@
 //! One file on top of another, and a service on top of the one that it extends.
 
 use crate::schema::{self, Field, Kind, SERVICE, Unique};
-use crate::tree::{Map, Node, Tag, Value};
+use crate::tree::{Map, Node, Tag, Value, Via};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// `over` on top of `base`; both in their one form (see [`crate::canon`]).
 pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
     if over.tag != Tag::None {
-        return over;
+        return replace(base, over);
     }
     match kind {
-        Kind::Command => over,
+        Kind::Command => replace(base, over),
         _ if over.value == Value::Null => base,
         Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) | Kind::Short(_, fields) => {
             object(fields, base, over)
@@ -22,7 +23,7 @@ pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
             _ => object(fields, base, over),
         }),
         Kind::Env | Kind::Labels | Kind::Options | Kind::TextMap | Kind::Ulimits | Kind::Ssh => {
-            map(base, over, |_, _, over| over)
+            map(base, over, |_, base, over| replace(base, over))
         }
         Kind::List(_, Unique::Subnet) => pools(base, over),
         Kind::List(_, rule) | Kind::Texts(rule) | Kind::OneOrMore(rule) | Kind::Loose(rule) => {
@@ -31,8 +32,18 @@ pub(crate) fn value(kind: &Kind, base: Node, over: Node) -> Node {
         Kind::Hosts => append(Unique::Value, base, over),
         Kind::Addresses => append(Unique::Key, base, over),
         Kind::Gpus => append(Unique::No, base, over),
-        _ => over,
+        _ => replace(base, over),
     }
+}
+
+/// `over` in place of `base`, which `explain` still tells.
+fn replace(base: Node, mut over: Node) -> Node {
+    let at = base.place();
+    if at.is_known() && over.place() != at {
+        let note = format!("in place of {}", base.describe());
+        over.via = Some(Arc::new(Via { note, at, before: over.via.take(), quiet: true }));
+    }
+    over
 }
 
 /// A service on top of the one that it extends.
@@ -90,7 +101,7 @@ fn anything(base: Node, over: Node) -> Node {
         (_, Value::Null) => base,
         (Value::Map(_), Value::Map(_)) => map(base, over, |_, base, over| anything(base, over)),
         (Value::List(_), Value::List(_)) => append(Unique::No, base, over),
-        _ => over,
+        _ => replace(base, over),
     }
 }
 
@@ -117,7 +128,8 @@ pub(crate) fn unique(rule: Unique, node: &mut Node) {
         match identity(rule, &item).map(|key| places.entry(key)) {
             Some(Entry::Occupied(entry)) => {
                 let place = *entry.get();
-                kept[place] = item;
+                let earlier = std::mem::take(&mut kept[place]);
+                kept[place] = replace(earlier, item);
             }
             Some(Entry::Vacant(entry)) => {
                 entry.insert(kept.len());

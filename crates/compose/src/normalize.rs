@@ -5,8 +5,9 @@ use crate::context::Context;
 use crate::dotenv;
 use crate::input::{FileErrorKind, Files};
 use crate::loader::Env;
-use crate::tree::{At, Map, Node, Tag, Value};
+use crate::tree::{At, Map, Node, Tag, Value, Via};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Says what was left unsaid in the services.
 pub(crate) fn services(services: &mut Map) {
@@ -152,30 +153,43 @@ pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source
         own.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     let lookup = |name: &str| env.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
     let mut place = Node::default();
+    let mut lines = BTreeMap::new();
     for file in service.items("env_file") {
         let Some(path) = file.get("path") else { continue };
         let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
         let raw = file.get_text("format") == Some("raw");
-        if read_into(context, path, Style { required, raw }, &mut found, &lookup, source) {
+        if read_into(context, path, Style { required, raw }, &mut found, &mut lines, &lookup, source) {
             place = path.clone_places();
         }
     }
-    let mut labels = BTreeMap::new();
+    let (mut labels, mut label_lines) = (BTreeMap::new(), BTreeMap::new());
     for file in service.items("label_file") {
         let before = labels.clone();
         let lookup = |name: &str| BTreeMap::get(&before, name).cloned();
-        read_into(context, file, Style { required: true, raw: false }, &mut labels, &lookup, source);
+        let style = Style { required: true, raw: false };
+        read_into(context, file, style, &mut labels, &mut label_lines, &lookup, source);
     }
-    add_texts(service, "environment", found, &place);
-    add_texts(service, "labels", labels, &place);
+    add_texts(service, "environment", found, &place, &lines);
+    add_texts(service, "labels", labels, &place, &label_lines);
 }
 
-fn add_texts(service: &mut Node, section: &str, texts: BTreeMap<String, String>, place: &Node) {
+/// Lines of files that variables come from, by name; only when everything is to be explained.
+type Lines = BTreeMap<String, At>;
+
+fn add_texts(service: &mut Node, section: &str, texts: BTreeMap<String, String>, place: &Node, lines: &Lines) {
     let Some(map) = service.as_map_mut().filter(|_| !texts.is_empty()) else { return };
     let empty = || Node::new(Value::Map(Map::new()), At::default());
     let Some(entries) = map.or_insert_with(section, empty).as_map_mut() else { return };
     for (name, text) in texts {
-        entries.or_insert_with(name, || place.with_text(text));
+        let told = lines.get(&name).map(|at| {
+            let note = "set by the file".to_owned();
+            Arc::new(Via { note, at: *at, before: place.via.clone(), quiet: true })
+        });
+        entries.or_insert_with(name, || {
+            let mut node = place.with_text(text);
+            node.via = told.or(node.via);
+            node
+        });
     }
 }
 
@@ -193,6 +207,7 @@ fn read_into(
     node: &Node,
     style: Style,
     found: &mut BTreeMap<String, String>,
+    lines: &mut Lines,
     lookup: &dyn Fn(&str) -> Option<String>,
     source: &dyn Files,
 ) -> bool {
@@ -212,6 +227,11 @@ fn read_into(
         return false;
     }
     let text = String::from_utf8_lossy(&bytes);
+    if context.trace {
+        let file = context.add_text(path, &text);
+        let at = |line| At { file, line, column: 1, length: 1 };
+        lines.extend(dotenv::places(&text).into_iter().map(|(name, line)| (name, at(line))));
+    }
     if style.raw {
         found.extend(dotenv::raw(&text));
     } else if let Err(error) = dotenv::parse(&text, found, lookup) {

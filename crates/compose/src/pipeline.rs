@@ -20,42 +20,43 @@ const MAX_SERVICES: usize = 20_000;
 
 /// Loads a project.
 pub(crate) fn run(input: &Input<'_>) -> Loaded {
-    let mut loader = Loader::new(input);
-    let Some(setup) = setup(&mut loader) else {
-        return Loaded { diagnostics: loader.context.into_diagnostics(), ..Loaded::default() };
+    load(&mut Loader::new(input))
+}
+
+/// Loads with a loader that keeps what it has seen.
+pub(crate) fn load(loader: &mut Loader<'_>) -> Loaded {
+    let input = loader.input;
+    let Some(setup) = setup(loader) else {
+        return Loaded { diagnostics: loader.context.take_diagnostics(), ..Loaded::default() };
     };
-    let scope = Scope { folder: setup.folder.clone(), env: setup.env.clone() };
+    let scope =
+        Scope { folder: setup.folder.clone(), env: setup.env.clone(), env_files: vec![setup.env_files.clone()] };
     let mut top = loader.model(&setup.files, &scope, &[]);
-    let mut context = loader.context;
+    let context = &mut loader.context;
     if top.is_empty() && !context.has_errors() {
         let hint = "start with `services:`".to_owned();
         context.error_hint("RS0109", Default::default(), "the Compose file is empty", hint);
     }
-    top.insert("name".to_owned(), Node::text(setup.name.clone(), Default::default()));
+    top.insert("name".to_owned(), Node::text(setup.name.clone(), setup.name_at));
     let mut project = Project::empty(setup.name.clone(), setup.files.clone(), setup.folder.clone());
     project.filled = input.options.interpolate;
     project.profiles = all_profiles(&top);
-    let (mut active, inactive) = choose(input, &setup, &mut top, &mut context);
+    let (mut active, inactive) = choose(input, &setup, &mut top, context);
     if active.len() > MAX_SERVICES {
         let message =
             format!("the project has {} services, more than the {MAX_SERVICES} that are allowed", active.len());
         context.error("RS0103", Default::default(), message);
         active = Map::new();
     }
-    project.model = normalized(input, &setup, active, &inactive, &mut top, &mut context);
+    project.model = normalized(input, &setup, active, &inactive, &mut top, context);
     let mut stack = None;
     if input.options.interpolate && input.options.normalize && !context.is_broken() {
-        let mut lower = Lower {
-            context: &mut context,
-            source: input.source,
-            top: &project.model,
-            project: &setup.name,
-            folder: &setup.folder,
-        };
+        let mut lower =
+            Lower { context, source: input.source, top: &project.model, project: &setup.name, folder: &setup.folder };
         let made = lower.stack();
         stack = Some(made).filter(|_| !context.has_errors());
     }
-    let mut diagnostics = context.into_diagnostics();
+    let mut diagnostics = context.take_diagnostics();
     if !input.options.running {
         for diagnostic in diagnostics.iter_mut().filter(|diagnostic| codes::is_about_running(&diagnostic.code)) {
             diagnostic.severity = Severity::Warning;

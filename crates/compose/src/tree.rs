@@ -31,6 +31,8 @@ pub(crate) struct Via {
     pub(crate) at: At,
     /// What happened before.
     pub(crate) before: Option<Arc<Via>>,
+    /// Told by `explain` only; diagnostics are short without it.
+    pub(crate) quiet: bool,
 }
 
 /// Tags that steer merging.
@@ -234,7 +236,9 @@ impl Node {
     pub(crate) fn came_via(&mut self, step: &Arc<Via>) {
         self.via = Some(match self.via.take() {
             None => step.clone(),
-            Some(before) => Arc::new(Via { note: step.note.clone(), at: step.at, before: Some(before) }),
+            Some(before) => {
+                Arc::new(Via { note: step.note.clone(), at: step.at, before: Some(before), quiet: step.quiet })
+            }
         });
         match &mut self.value {
             Value::List(items) => items.iter_mut().for_each(|item| item.came_via(step)),

@@ -253,7 +253,7 @@ impl Builder {
                 .hint("anchors that contain aliases of each other multiply; write the values out"));
         }
         let mut node = node.clone();
-        let step = Via { note: "used through the alias".to_owned(), at, before: None };
+        let step = Via { note: "used through the alias".to_owned(), at, before: None, quiet: false };
         node.came_via(&Arc::new(step));
         self.put(node)
     }
@@ -344,7 +344,7 @@ impl Builder {
                 self.problems.push(problem.hint("write `<<: *anchor` where the anchor is on a mapping"));
                 continue;
             };
-            let step = Arc::new(Via { note: "merged by `<<`".to_owned(), at, before: None });
+            let step = Arc::new(Via { note: "merged by `<<`".to_owned(), at, before: None, quiet: false });
             let told = entries.into_iter().map(|(name, mut node)| {
                 if node.via.is_none() {
                     node.came_via(&step);

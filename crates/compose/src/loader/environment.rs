@@ -22,8 +22,12 @@ pub(crate) struct Setup {
     pub(crate) folder: String,
     /// Variables.
     pub(crate) env: Env,
+    /// The env files that they come from, where the shell does not have them.
+    pub(crate) env_files: Vec<String>,
     /// The project's name.
     pub(crate) name: String,
+    /// Where the name is written, if it is that of a file.
+    pub(crate) name_at: At,
     /// Active profiles.
     pub(crate) profiles: Vec<String>,
 }
@@ -36,7 +40,7 @@ pub(crate) fn setup(loader: &mut Loader<'_>) -> Option<Setup> {
     let mut files: Vec<String> = input.files.iter().map(|file| in_cwd(file)).collect();
     // the first look at `.env` may name the files; the second is in their folder
     let early = folder_of(&folder, &files, &input.cwd);
-    let early_env = variables(loader, &early);
+    let (early_env, early_files) = variables(loader, &early);
     if files.is_empty() {
         files = named_files(loader, &early_env);
     }
@@ -51,12 +55,11 @@ pub(crate) fn setup(loader: &mut Loader<'_>) -> Option<Setup> {
         return None;
     }
     let folder = folder_of(&folder, &files, &input.cwd);
-    let env = if folder == early { early_env } else { variables(loader, &folder) };
-    let name = project_name(loader, &files, &folder, &env)?;
-    let mut env = env;
+    let (mut env, env_files) = if folder == early { (early_env, early_files) } else { variables(loader, &folder) };
+    let (name, name_at) = project_name(loader, &files, &folder, &env)?;
     env.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
     let profiles = profiles(loader, &env);
-    Some(Setup { files, folder, env: Arc::new(env), name, profiles })
+    Some(Setup { files, folder, env: Arc::new(env), env_files, name, name_at, profiles })
 }
 
 fn folder_of(folder: &Option<String>, files: &[String], cwd: &str) -> String {
@@ -82,8 +85,8 @@ fn profiles(loader: &Loader<'_>, env: &BTreeMap<String, String>) -> Vec<String> 
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// The shell's variables, then those of the env files.
-fn variables(loader: &mut Loader<'_>, folder: &str) -> BTreeMap<String, String> {
+/// The shell's variables, then those of the env files; and those files.
+fn variables(loader: &mut Loader<'_>, folder: &str) -> (BTreeMap<String, String>, Vec<String>) {
     let input = loader.input;
     let mut env = input.env.clone();
     let mut files: Vec<String> = input.env_files.clone();
@@ -109,7 +112,7 @@ fn variables(loader: &mut Loader<'_>, folder: &str) -> BTreeMap<String, String> 
     for (name, value) in read_all(loader, &files, &known) {
         env.entry(name).or_insert(value);
     }
-    env
+    (env, files)
 }
 
 fn is_file(loader: &Loader<'_>, path: &str) -> bool {
@@ -146,11 +149,11 @@ fn project_name(
     files: &[String],
     folder: &str,
     env: &BTreeMap<String, String>,
-) -> Option<String> {
+) -> Option<(String, At)> {
     let given = loader.input.project_name.clone().or_else(|| env.get("COMPOSE_PROJECT_NAME").cloned());
     if let Some(name) = given.filter(|name| !name.is_empty()) {
         if names::project(&name) == name {
-            return Some(name);
+            return Some((name, At::default()));
         }
         let message = format!("`{name}` is no project name");
         let hint = format!("use lower-case letters, digits, `-` and `_`, such as `{}`", names::project(&name));
@@ -173,7 +176,7 @@ fn project_name(
         let filled = interpolate::substitute(text, &lookup, &mut BTreeSet::new()).unwrap_or_else(|_| text.to_owned());
         let name = names::project(&filled);
         if !name.is_empty() {
-            return Some(name);
+            return Some((name, node.at));
         }
         let message = format!("`{}` makes no project name", crate::tree::shorten(&filled));
         let hint = "use lower-case letters, digits, `-` and `_`".to_owned();
@@ -191,7 +194,7 @@ fn project_name(
         );
         return None;
     }
-    Some(name)
+    Some((name, At::default()))
 }
 
 /// Gives variables without a value (`- NAME`) and variables of configs and secrets their values.

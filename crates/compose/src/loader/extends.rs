@@ -20,7 +20,7 @@ type Step = (String, String);
 
 fn inherited(name: &str, extends: &Node) -> Arc<Via> {
     let at = extends.get("service").map_or(extends.place(), Node::place);
-    Arc::new(Via { note: format!("inherited by `{name}` through `extends`"), at, before: None })
+    Arc::new(Via { note: format!("inherited by `{name}` through `extends`"), at, before: None, quiet: false })
 }
 
 /// Where the other services of a service's file are.
@@ -147,7 +147,7 @@ impl Loader<'_> {
         );
         let mut service = service.clone();
         canon::value(&Kind::Object(SERVICE), &mut service);
-        let inner = Scope { folder: parent(file).to_owned(), env: scope.env.clone() };
+        let inner = Scope { folder: parent(file).to_owned(), ..scope.clone() };
         Base { folder: &inner.folder, home: self.home() }.service(&mut service);
         let extended = self.extend(target, service, Home::File(file), &inner, trail)?;
         self.extended.insert(key, extended.clone());
@@ -164,6 +164,9 @@ impl Loader<'_> {
             let message = format!("the file to extend from does not exist: `{path}`");
             self.context.error_on("RS0100", place, message, None);
             return None;
+        }
+        if self.context.trace {
+            self.scopes.entry(path.to_owned()).or_insert_with(|| scope.clone());
         }
         let mut whole = Node::default();
         for document in self.documents(path).iter() {

@@ -80,7 +80,8 @@ impl Loader<'_> {
         for (name, value) in environment::read_all(self, &files, &scope.env) {
             env.entry(name).or_insert(value);
         }
-        Some(Scope { folder, env: Arc::new(env) })
+        let env_files = scope.env_files.iter().cloned().chain([files]).collect();
+        Some(Scope { folder, env: Arc::new(env), env_files })
     }
 }
 
