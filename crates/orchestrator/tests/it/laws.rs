@@ -25,6 +25,10 @@ enum Op {
     Lose,
     NetworkRemove(u8),
     VolumeRemove,
+    NodeUpdate(u8, u8),
+    NodeRemove(u8),
+    Update(u8, u8, bool),
+    Rollback(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -44,6 +48,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Lose),
         1 => any::<u8>().prop_map(Op::NetworkRemove),
         1 => Just(Op::VolumeRemove),
+        3 => (0u8..3, any::<u8>()).prop_map(|(which, look)| Op::NodeUpdate(which, look)),
+        1 => (0u8..3).prop_map(Op::NodeRemove),
+        2 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(which, look, force)| Op::Update(which, look, force)),
+        1 => any::<u8>().prop_map(Op::Rollback),
     ]
 }
 
@@ -157,6 +165,32 @@ fn step(world: &mut World, op: &Op) {
                 world.ask(Request::RemoveNetwork(network.id));
             }
         }
+        Op::NodeUpdate(which, look) => {
+            let availability = [None, Some(Availability::Active), Some(Availability::Drain), Some(Availability::Pause)];
+            let labels = [("disk".to_owned(), (look & 4 == 0).then(|| "ssd".to_owned()))].into();
+            let availability = availability[usize::from(look & 3)];
+            world.ask(Request::UpdateNode { id: NodeId(u128::from(*which) + 1), availability, labels });
+        }
+        Op::NodeRemove(which) => drop(world.ask(Request::RemoveNode(NodeId(u128::from(*which) + 1)))),
+        Op::Update(which, look, force) => {
+            let services = world.state().services;
+            if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {
+                let mut spec = Box::new((*service.spec).clone());
+                spec::set(&mut spec, &format!("image=u{}", look % 3));
+                if look & 8 != 0 {
+                    spec::set(&mut spec, "where=node.labels.disk==ssd");
+                }
+                let version = (look & 16 != 0).then_some(service.version);
+                let answer = world.ask(Request::UpdateService { id: service.id, spec, version, force: *force });
+                assert!(!matches!(answer, Response::Refused { kind: RefusalKind::NotFound, .. }), "{answer:?}");
+            }
+        }
+        Op::Rollback(which) => {
+            let services = world.state().services;
+            if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {
+                world.ask(Request::RollbackService(service.id));
+            }
+        }
         Op::VolumeRemove => drop(world.ask(Request::RemoveVolume("shop_data".to_owned()))),
     }
     world.settle();
@@ -185,6 +219,7 @@ fn check(world: &mut World, heights: &mut BTreeMap<TaskId, Height>) {
             );
         }
     }
+    placed_well(&state);
     for host in world.hosts.values().filter(|host| !host.silent) {
         let assignment = host.assignment.as_ref().expect("every host was told");
         let ports: BTreeSet<_> = assignment.ports.iter().map(|port| (port.protocol, port.host_port)).collect();
@@ -200,6 +235,27 @@ fn check(world: &mut World, heights: &mut BTreeMap<TaskId, Height>) {
         world.tell(ManagerInput::Committed(Box::new(last)));
         assert_eq!(world.manager.snapshot(), before, "twice is once");
         world.settle();
+    }
+}
+
+/// Where tasks are: on nodes that are known, and never started on one that takes none or fails a constraint.
+fn placed_well(state: &State) {
+    for task in state.tasks.iter().filter(|task| task.desired <= Desired::Running && !task.spec.standalone) {
+        let Some(node) = task.node else { continue };
+        let known = state.nodes.iter().find(|known| known.id == node);
+        assert!(known.is_some() || task.status.state.is_terminal(), "{} is on a node that is gone", task.name());
+        let leaves = known.is_some_and(|node| {
+            let wants = !task.spec.placement.constraints.is_empty();
+            node.availability == Availability::Drain || wants && !node.labels.contains_key("disk")
+        });
+        // Who goes when the new one serves has one beside it.
+        let beside = state.tasks.iter().any(|other| {
+            other.id != task.id
+                && (other.service, other.slot) == (task.service, task.slot)
+                && other.desired <= Desired::Running
+        });
+        let begun = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
+        assert!(!(leaves && begun && task.spec_version > 0) || beside, "{} stays where it can't", task.name());
     }
 }
 
