@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/packages.sh
 source deploy/packages.sh
-step() { printf '\n\e[1m%s\e[0m\n' "== $*" >&2; }
+step() { printf '\n== %s\n' "$*" >&2; }
 
 step "packages"
 need "${host_packages[@]}" busybox-static=busybox curl=curl
