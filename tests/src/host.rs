@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, Once};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,6 +73,8 @@ impl Host {
             eprintln!("SKIPPED: needs root");
             return None;
         }
+        static STALE: Once = Once::new();
+        STALE.call_once(sweep_stale);
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         *live() += 1;
@@ -375,6 +377,23 @@ impl Drop for Host {
             self.clear();
             self.expect_no_leak();
         }
+    }
+}
+
+/// Removes the hosts of earlier runs that were killed: their folder names a process that is gone.
+fn sweep_stale() {
+    for entry in std::fs::read_dir("/var/tmp").unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix("rswarm-e2e-") else { continue };
+        if Path::new("/proc").join(pid).exists() {
+            continue;
+        }
+        for host in std::fs::read_dir(entry.path()).unwrap().flatten() {
+            let name = format!("rse{pid}-{}", host.file_name().to_string_lossy());
+            Census::sweep(&name, &host.path());
+            drop(Command::new("ip").args(["netns", "del", &name]).output());
+        }
+        drop(std::fs::remove_dir_all(entry.path()));
     }
 }
 
