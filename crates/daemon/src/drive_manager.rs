@@ -87,6 +87,8 @@ impl Prepared {
                 if let Err(error) = core.run(&inbox) {
                     tracing::error!("the manager ends: {error:#}");
                 }
+                // The log is let go of before anybody is told.
+                drop(core);
                 drop(guard);
             })
             .context("start the manager's thread")?;

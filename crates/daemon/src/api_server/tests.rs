@@ -102,7 +102,8 @@ async fn changes_of_the_cluster_are_told_as_events() {
     })
     .await;
     let mut events = world.client.stream(&StreamCall::Events { since: None, until: None }).await.unwrap();
-    let request = model::Request::CreateVolume(Box::default());
+    let spec = model::VolumeSpec { name: "data".to_owned(), ..model::VolumeSpec::default() };
+    let request = model::Request::CreateVolume(Box::new(spec));
     world.client.call(&Call::Cluster { id: RequestId(1), request: Box::new(request) }).await.unwrap();
     let Some(StreamItem::Event(event)) = events.next().await.unwrap() else { panic!("no event") };
     assert_eq!((event.kind.as_str(), event.action.as_str(), event.id.as_str()), ("volume", "create", "abc"));
