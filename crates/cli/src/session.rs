@@ -123,7 +123,7 @@ async fn next(input: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
 }
 
 fn show(frame: &Frame) -> Result<()> {
-    let written = match frame {
+    match frame {
         Frame::Stdout(data) => {
             let mut out = std::io::stdout().lock();
             out.write_all(data).and_then(|()| out.flush()).map_err(crate::failure::stdout)
@@ -133,8 +133,7 @@ fn show(frame: &Frame) -> Result<()> {
             err.write_all(data).and_then(|()| err.flush()).context("write to standard error")
         }
         _ => Ok(()),
-    };
-    written
+    }
 }
 
 /// A thread that reads standard input: it may block for ever, and ends with the process.

@@ -311,6 +311,6 @@ impl Manager {
             return;
         }
         let news = self.desk.write(&self.cluster, term, self.sessions.keys().copied());
-        self.outbox.extend(news.into_iter().map(ManagerOutput::Assign));
+        self.outbox.extend(news.into_iter().map(|assignment| ManagerOutput::Assign(Box::new(assignment))));
     }
 }

@@ -8,8 +8,11 @@ use crate::render::list::{List, Row};
 use anyhow::{Result, bail};
 use api::{Call, ImageRow, Reply};
 
+/// Does a filter keep the row?
+type Keep = Box<dyn Fn(&ImageRow) -> bool>;
+
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
-    let mut keep: Vec<Box<dyn Fn(&ImageRow) -> bool>> = Vec::new();
+    let mut keep: Vec<Keep> = Vec::new();
     for filter in &args.filter {
         keep.push(self::filter(filter)?);
     }
@@ -62,7 +65,7 @@ pub(super) fn short(digest: &str) -> String {
     digest.strip_prefix("sha256:").unwrap_or(digest).chars().take(12).collect()
 }
 
-fn filter(text: &str) -> Result<Box<dyn Fn(&ImageRow) -> bool>> {
+fn filter(text: &str) -> Result<Keep> {
     Ok(match text.split_once('=') {
         Some(("dangling", "true" | "1")) => Box::new(|row| row.tag == "<none>"),
         Some(("dangling", "false" | "0")) => Box::new(|row| row.tag != "<none>"),
@@ -72,7 +75,7 @@ fn filter(text: &str) -> Result<Box<dyn Fn(&ImageRow) -> bool>> {
 }
 
 /// `REPOSITORY[:TAG]`, with `*` for any text without a slash.
-fn named(pattern: &str) -> Box<dyn Fn(&ImageRow) -> bool> {
+fn named(pattern: &str) -> Keep {
     let after_slash = pattern.rfind('/').map_or(0, |at| at + 1);
     let colon = pattern.get(after_slash..).and_then(|rest| rest.find(':')).map(|at| at + after_slash);
     let (repository, tag) = match colon {

@@ -32,7 +32,7 @@ pub(super) async fn import(context: &Context, args: Import) -> Result<u8> {
     let Some(reference) = args.reference else {
         return Err(advised("the image needs a name", "rswarm image import FILE REPOSITORY[:TAG]"));
     };
-    let archive = open(Some(&args.file).map(String::as_str).filter(|file| *file != "-"))?;
+    let archive = open(Some(args.file.as_str()).filter(|file| *file != "-"))?;
     start::ensure(context).await?;
     let call = UploadCall::Import { reference, changes: args.change, message: args.message };
     let items = context.client.upload(&call, stream(archive)).await?;

@@ -1,3 +1,4 @@
+//! The archive reader against headers that lie, and trees of every kind.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::header::number;
 use super::*;

@@ -20,12 +20,14 @@ const LONGEST: u64 = 4 << 20;
 /// The files of one registry with what tells that one has changed.
 type Files = Vec<(PathBuf, Option<SystemTime>, u64)>;
 
+/// A registry with certificates of its own, if it is one; and laxness.
+type Trust = (Option<String>, bool);
+
 /// HTTP clients, one per way to trust.
 #[derive(Debug)]
 pub(super) struct Clients {
     folder: PathBuf,
-    /// By registry if it has certificates of its own, and by laxness.
-    known: Mutex<BTreeMap<(Option<String>, bool), (Files, Client)>>,
+    known: Mutex<BTreeMap<Trust, (Files, Client)>>,
 }
 
 impl Clients {

@@ -22,7 +22,7 @@ pub(super) struct Shared {
 pub(crate) struct Desk {
     stale: Stale,
     shared: Shared,
-    sent: BTreeMap<NodeId, Box<Assignment>>,
+    sent: BTreeMap<NodeId, Assignment>,
 }
 
 impl Desk {
@@ -48,7 +48,7 @@ impl Desk {
         cluster: &Cluster,
         term: u64,
         nodes: impl Iterator<Item = NodeId>,
-    ) -> Vec<Box<Assignment>> {
+    ) -> Vec<Assignment> {
         let mut stale = std::mem::take(&mut self.stale);
         if stale.all {
             self.shared = Shared::default();
@@ -63,7 +63,7 @@ impl Desk {
             if known.is_some() && !stale.all && !stale.nodes.contains(&node) {
                 continue;
             }
-            let assignment = Box::new(assign(cluster, term, node, &self.shared));
+            let assignment = assign(cluster, term, node, &self.shared);
             if known.is_none_or(|known| !same(known, &assignment)) {
                 self.sent.insert(node, assignment.clone());
                 news.push(assignment);

@@ -10,7 +10,7 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
     let configs = configs.filter_map(|(name, id)| Some((name.clone(), cluster.configs.get(id)?.stack.clone())));
     let secrets = cluster.secret_names.iter();
     let secrets = secrets.filter_map(|(name, id)| Some((name.clone(), cluster.secrets.get(id)?.stack.clone())));
-    let known = |(id, _): &(&TaskId, &Wait)| cluster.tasks.contains_key(*id);
+    let known = |(id, _): &(&TaskId, &Wait)| cluster.tasks.contains_key(id);
     State {
         revision: cluster.revision,
         services: cluster.services.values().map(|service| (**service).clone()).collect(),
