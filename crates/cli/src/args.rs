@@ -1,6 +1,11 @@
 //! What was typed, and nothing more: what it means is decided in [`crate::settings`] and by the
 //! commands.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments here are help texts, in which brackets mean what may be left out"
+)]
+
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod object;

@@ -13,6 +13,8 @@ use crate::{DaemonArgs, api_server, config, node};
 use anyhow::{Context as _, Result};
 use runtime::Engine;
 use runtime::engine::EngineConfig;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a daemon until it is told to stop.
 pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
+    let args = DaemonArgs { oci_runtime: args.oci_runtime.as_deref().map(find_program).transpose()?, ..args };
     let roots = Roots::open(&args)?;
     // From here on the signals are ours: none may kill us between two steps.
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -93,6 +96,23 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
     }
     daemon.cluster.stop(GRACE).await;
     Ok(())
+}
+
+/// The external OCI runtime that was asked for, by path, or by name in `PATH`.
+fn find_program(name: &Path) -> Result<PathBuf> {
+    let runs = |path: &Path| {
+        let metadata = path.metadata();
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    let found = if name.components().count() > 1 {
+        std::path::absolute(name).ok().filter(|path| runs(path))
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| runs(path))
+    };
+    found.with_context(|| {
+        format!("--oci-runtime {}: there is no such program; leave it out for the built-in runtime", name.display())
+    })
 }
 
 fn info(args: &DaemonArgs, roots: &Roots, node: model::NodeId) -> api::DaemonInfo {

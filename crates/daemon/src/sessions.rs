@@ -14,7 +14,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use model::{PowerAction, RequestId, ServiceSpec, TaskId, TaskState};
 use runtime::engine::{ExecCommand, Input, Output, Session};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
@@ -24,8 +26,20 @@ struct Opened {
     /// Send the client's input on.
     stdin: bool,
     /// Holds back the removal of the container.
-    _drain: Option<watch::Sender<()>>,
+    drain: Option<watch::Sender<()>>,
+    /// Ends when the container is gone, for one that is removed when it ends: the client is told the
+    /// exit code after that, as Docker's is, so that its next command finds name, ports and image free.
+    gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
+
+impl Opened {
+    fn new(session: Session, stdin: bool) -> Opened {
+        Opened { session, stdin, drain: None, gone: None }
+    }
+}
+
+/// Longest time that a client waits for the removal of its container.
+const REMOVAL: Duration = Duration::from_secs(10);
 
 /// What there is to talk about.
 enum Talk {
@@ -87,7 +101,7 @@ async fn begin(daemon: &Arc<Daemon>, call: SessionCall) -> Result<Talk, ApiError
             }
             let session = daemon.engine.attach(task.id).await.map_err(|error| failure::engine(&error))?;
             daemon.container_event(&task, "attach", &[]);
-            Ok(Talk::Session(Opened { session, stdin, _drain: None }))
+            Ok(Talk::Session(Opened::new(session, stdin)))
         }
         SessionCall::Run { id, spec, stdin, size } => run(daemon, id, spec, stdin, size).await,
         SessionCall::Exec { container, process } => exec(daemon, &container, process).await,
@@ -118,7 +132,7 @@ async fn exec(daemon: &Daemon, container: &str, process: ExecProcess) -> Result<
             if detach {
                 return Ok(Talk::Detached);
             }
-            Ok(Talk::Session(Opened { session, stdin, _drain: None }))
+            Ok(Talk::Session(Opened::new(session, stdin)))
         }
         Err(runtime::engine::Error::Rejected { exit_code, message }) => Ok(Talk::NotStarted { exit_code, message }),
         Err(error) => Err(failure::engine(&error)),
@@ -137,7 +151,7 @@ async fn start_attached(daemon: &Daemon, task: TaskId, stdin: bool) -> Result<Ta
         .any(|candidate| candidate.id == task && crate::views::container::is_up(candidate));
     if running {
         let session = daemon.engine.attach(task).await.map_err(|error| failure::engine(&error))?;
-        return Ok(Talk::Session(Opened { session, stdin, _drain: None }));
+        return Ok(Talk::Session(Opened::new(session, stdin)));
     }
     let Some(receiver) = daemon.rendezvous.wait_for(what.clone(), None) else {
         return Err(failure::conflict("another client starts this container at this moment"));
@@ -158,8 +172,21 @@ async fn run(
     stdin: bool,
     size: Option<(u16, u16)>,
 ) -> Result<Talk, ApiError> {
+    let auto_remove = spec.container.auto_remove;
     let Launched { receiver, what, service } = launch(daemon, id, spec, size).await?;
-    meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await
+    let talk = meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await?;
+    Ok(match talk {
+        Talk::Session(opened) if auto_remove => {
+            let daemon = daemon.clone();
+            let gone = async move {
+                let is_ours = |it: &model::Service| Some(it.id.to_string()) == service;
+                let gone = daemon.cluster.until(|state| (!state.services.iter().any(is_ours)).then_some(()));
+                let _took_too_long = tokio::time::timeout(REMOVAL, gone).await;
+            };
+            Talk::Session(Opened { gone: Some(Box::pin(gone)), ..opened })
+        }
+        other => other,
+    })
 }
 
 /// `run -d`: answers when the container has been started, or could not be.
@@ -261,7 +288,9 @@ async fn meet(
         }
     };
     match met {
-        Ok(Meeting::Session(session, drain)) => Ok(Talk::Session(Opened { session, stdin, _drain: Some(drain) })),
+        Ok(Meeting::Session(session, drain)) => {
+            Ok(Talk::Session(Opened { drain: Some(drain), ..Opened::new(session, stdin) }))
+        }
         Ok(Meeting::Failed { exit_code: 125, message }) => Err(ApiError::new(ErrorKind::Failed, message)),
         Ok(Meeting::Failed { exit_code, message }) => Ok(Talk::NotStarted { exit_code, message }),
         Err(_) => Err(failure::failed("the container was given up before it started")),
@@ -271,7 +300,7 @@ async fn meet(
 /// Frames both ways until the process has ended, or the client has left.
 async fn converse(stream: impl AsyncRead + AsyncWrite, talk: Talk) -> std::io::Result<()> {
     let (from, mut to) = tokio::io::split(stream);
-    let Opened { session, stdin, _drain } = match talk {
+    let Opened { session, stdin, drain, mut gone } = match talk {
         Talk::Session(opened) => opened,
         Talk::Detached => return frame::write(&mut to, &Frame::Exit(0)).await,
         Talk::NotStarted { exit_code, message } => {
@@ -280,6 +309,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite, talk: Talk) -> std::io::R
         }
     };
     let Session { input, mut output } = session;
+    let mut drain = drain;
     let outgoing = async {
         while let Some(piece) = output.recv().await {
             let (frame, last) = match piece {
@@ -288,6 +318,12 @@ async fn converse(stream: impl AsyncRead + AsyncWrite, talk: Talk) -> std::io::R
                 Output::Exit(code) => (Frame::Exit(code), true),
                 Output::Failed(why) => (Frame::Error(failure::failed(why)), true),
             };
+            if last {
+                drop(drain.take());
+                if let Some(gone) = gone.take() {
+                    gone.await;
+                }
+            }
             for frame in split(frame) {
                 frame::write(&mut to, &frame).await?;
             }
@@ -357,7 +393,7 @@ mod tests {
     fn talk() -> (Talk, mpsc::Receiver<Input>, mpsc::Sender<Output>) {
         let (input, inputs) = mpsc::channel(8);
         let (outputs, output) = mpsc::channel(8);
-        let opened = Opened { session: Session { input, output }, stdin: true, _drain: None };
+        let opened = Opened::new(Session { input, output }, true);
         (Talk::Session(opened), inputs, outputs)
     }
 

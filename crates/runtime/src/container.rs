@@ -13,11 +13,11 @@
 //!
 //! Init must not be reachable from inside the container as a writable file of the host
 //! (`/proc/self/exe`): the calling process should have been executed from a read-only clone of the
-//! binary, see [`exe`]. [`create`] and [`exec`] refuse to go on otherwise.
+//! binary, see [`exe`]. [`create()`] and [`exec()`] refuse to go on otherwise.
 //!
 //! It needs Linux 5.12 (mount_setattr); 5.14 to kill a whole cgroup at once.
 //!
-//! Known limit: a process that [`exec`] sends into a container is born in its pid namespace and
+//! Known limit: a process that [`exec()`] sends into a container is born in its pid namespace and
 //! drops its rights there. It can't be traced meanwhile, unless the container has CAP_SYS_PTRACE in
 //! the host's user namespace.
 
@@ -176,7 +176,7 @@ impl Created {
     }
 }
 
-/// What [`exec`] has to know about a running container.
+/// What [`exec()`] has to know about a running container.
 #[derive(Debug, Clone, Copy)]
 pub struct Running<'a> {
     /// Its init.
@@ -218,7 +218,7 @@ pub fn exec(target: &Running<'_>, process: &Process, stdio: Stdio) -> Result<Exe
     exec::exec(target, process, stdio, 0)
 }
 
-/// As [`exec`], leaving descriptors 3 to 2+N open in the new process.
+/// As [`exec()`], leaving descriptors 3 to 2+N open in the new process.
 pub fn exec_preserving(
     target: &Running<'_>,
     process: &Process,

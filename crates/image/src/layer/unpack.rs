@@ -27,7 +27,7 @@ const AUFS: &[u8] = b".wh..wh.";
 /// Unpacks all entries; returns the bytes in files.
 ///
 /// # Errors
-/// As [`super::unpack`].
+/// As [`super::unpack()`].
 pub(super) fn unpack(input: &mut dyn BufRead, folder: &Path, limits: &Limits) -> Result<u64> {
     let files = folder.join(super::FILES);
     std::fs::create_dir(&files).map_err(Error::on("make the folder", &files))?;

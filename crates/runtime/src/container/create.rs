@@ -25,7 +25,7 @@ pub(crate) fn guard_self() -> Result<(), Error> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).map(drop).map_err(|error| Error::io("forbid being traced", error))
 }
 
-/// See [`super::create`].
+/// See [`super::create()`].
 pub(crate) fn create(mut options: CreateOptions<'_>) -> Result<Created, Error> {
     guard_self()?;
     let spec = options.spec;

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// See [`super::exec`].
+/// See [`super::exec()`].
 pub(crate) fn exec(target: &Running<'_>, process: &Process, stdio: Stdio, preserve_fds: u32) -> Result<Execed, Error> {
     guard_self()?;
     if target.cgroup.is_frozen()? {
