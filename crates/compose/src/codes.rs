@@ -313,6 +313,19 @@ pub const ALL: &[Code] = &[
          their own.",
     ),
     code(
+        "RS0521",
+        "a placement constraint makes no sense",
+        "A constraint compares what a node has with a value: `node.id`, `node.hostname`, `node.role` (manager or \
+         worker), `node.platform.os`, `node.platform.arch`, `node.labels.KEY` or `engine.labels.KEY`, then `==` or \
+         `!=`, then the value. One that is written otherwise fits no node, so the service would never run.",
+    ),
+    code(
+        "RS0522",
+        "no node can satisfy the placement",
+        "Constraints of one service contradict each other, or they leave one node that may not have as many replicas \
+         as the service wants. Its tasks would wait for ever.",
+    ),
+    code(
         "RS0601",
         "a value means nothing to rswarm",
         "The key takes one of a few words or a number within bounds; the hint names them.",
@@ -374,7 +387,7 @@ pub fn find(code: &str) -> Option<&'static Code> {
 /// Is a code about what the file says right, but could not run? Docker Compose leaves such things
 /// to the moment when a container starts.
 pub(crate) fn is_about_running(code: &str) -> bool {
-    const CODES: [&str; 7] = ["RS0317", "RS0319", "RS0511", "RS0513", "RS0514", "RS0519", "RS0520"];
+    const CODES: [&str; 9] = ["RS0317", "RS0319", "RS0511", "RS0513", "RS0514", "RS0519", "RS0520", "RS0521", "RS0522"];
     CODES.contains(&code) || code.starts_with("RS06")
 }
 

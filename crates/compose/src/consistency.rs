@@ -1,5 +1,6 @@
 //! What only shows when everything is together: names that are not there, circles, conflicts.
 
+mod placement;
 mod ports;
 mod service;
 
@@ -29,6 +30,7 @@ impl Checked<'_> {
 pub(crate) fn check(context: &mut Context, project: &Checked<'_>) {
     for (name, node) in project.services {
         service::check(context, project, name, node);
+        placement::check(context, name, node);
     }
     ports::check(context, project.services);
     resources(context, project);

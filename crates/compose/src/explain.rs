@@ -129,7 +129,7 @@ impl Story<'_> {
             _ => self.place(found, at, written.as_deref(), short),
         }
         self.way(node);
-        self.from_variables(found, at, written.as_deref());
+        self.tell_variables(found, at, written.as_deref());
         if let (Some(text), Some(written)) = (node.as_text(), &written)
             && text.starts_with('/')
             && written.starts_with(['.', '~'])

@@ -57,6 +57,11 @@ pub fn explain(input: &Input<'_>, path: &str) -> (Loaded, Option<Result<Explanat
     explain::explain(input, path)
 }
 
+/// `docs/compose.schema.json`: a JSON Schema (draft 2020-12) of Compose files, for editors.
+pub fn json_schema() -> String {
+    schema::json_schema()
+}
+
 /// `docs/compose.md`: every key that the loader knows, and what is done about it.
 pub fn keys_markdown() -> String {
     schema::markdown()

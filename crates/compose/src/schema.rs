@@ -1,12 +1,15 @@
 //! Every key of a Compose file: what it may hold, how it prints, and whether it is done here.
-//! Checking, merging, printing and `docs/compose.md` all read these tables.
+//! Checking, merging, printing, `docs/compose.md` and `docs/compose.schema.json` all read these
+//! tables.
 
 mod deploy;
+mod json;
 mod resources;
 mod service;
 mod table;
 
 pub(crate) use deploy::DEVICES;
+pub(crate) use json::schema as json_schema;
 pub(crate) use resources::TOP;
 pub(crate) use service::SERVICE;
 pub(crate) use table::markdown;

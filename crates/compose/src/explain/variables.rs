@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 8;
 
 impl Story<'_> {
     /// Tells the variables of a value: those of its template, or the one that has its name.
-    pub(super) fn from_variables(&mut self, found: &Found<'_>, at: At, written: Option<&str>) {
+    pub(super) fn tell_variables(&mut self, found: &Found<'_>, at: At, written: Option<&str>) {
         let Some(file) = self.context.text(at.file).map(|(path, _)| path.to_owned()) else { return };
         if let Some(written) = written.filter(|text| text.contains('$') && self.input.options.interpolate) {
             self.template(&file, written, 0);
