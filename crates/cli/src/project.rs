@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Silent;
 use crate::printer::{Colour, paint};
 use anyhow::{Context as _, Result};
-use compose::{FileError, FileErrorKind, Files, Input, Loaded, Options};
+use compose::{Explanation, FileError, FileErrorKind, Files, Input, Loaded, NotThere, Options};
 use model::diagnostic::{Diagnostic, Severity};
 use std::io::Read as _;
 
@@ -59,8 +59,23 @@ pub(crate) fn load(project: &Project, options: Options) -> Result<Loaded> {
 /// # Errors
 /// As [`load`].
 pub(crate) fn load_parts(files: &[String], rest: &ProjectRest, options: Options) -> Result<Loaded> {
-    let source = Disk;
-    let mut input = Input::new(cwd()?, &source);
+    Ok(compose::load(&input(files, rest, options)?))
+}
+
+/// Where a value came from, and the project that it is in.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn explain(
+    project: &Project,
+    options: Options,
+    path: &str,
+) -> Result<(Loaded, Option<Result<Explanation, NotThere>>)> {
+    Ok(compose::explain(&input(&project.files, &project.rest, options)?, path))
+}
+
+fn input(files: &[String], rest: &ProjectRest, options: Options) -> Result<Input<'static>> {
+    let mut input = Input::new(cwd()?, &Disk);
     input.files = files.to_vec();
     input.project_dir = rest.directory.clone();
     input.project_name = rest.name.clone();
@@ -71,7 +86,7 @@ pub(crate) fn load_parts(files: &[String], rest: &ProjectRest, options: Options)
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     input.options = options;
-    Ok(compose::load(&input))
+    Ok(input)
 }
 
 /// Shows what was found wrong, errors and warnings alike.

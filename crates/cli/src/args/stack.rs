@@ -136,6 +136,9 @@ pub(crate) struct Config {
     /// Print a digest of a service's configuration (`*`: of every service)
     #[arg(long, value_name = "SERVICE", group = "what")]
     pub(crate) hash: Option<String>,
+    /// Tell where a value came from, such as `services.web.ports[0].published`
+    #[arg(long, value_name = "KEY.PATH", group = "what")]
+    pub(crate) explain: Option<String>,
     /// Format of the whole
     #[arg(long, value_name = "FORMAT", default_value = "yaml")]
     pub(crate) format: ConfigFormat,

@@ -14,6 +14,9 @@ pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
         running: false,
         ..Options::default()
     };
+    if let Some(path) = &args.explain {
+        return explain(context, &args, options, path);
+    }
     let loaded = project::load(&args.project, options)?;
     project::show(context, &loaded.diagnostics);
     let Some(project) = loaded.project.as_ref().filter(|_| !loaded.has_errors()) else {
@@ -22,12 +25,34 @@ pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
     if args.quiet {
         return Ok(0);
     }
-    let text = text(&args, project)?;
+    print(context, &args, &text(&args, project)?)
+}
+
+fn print(context: &Context, args: &Config, text: &str) -> Result<u8> {
     match &args.output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {path}"))?,
-        None => context.data(&text)?,
+        None => context.data(text)?,
     }
     Ok(0)
+}
+
+/// `--explain`: also of a project with mistakes, as far as it could be read.
+fn explain(context: &Context, args: &Config, options: Options, path: &str) -> Result<u8> {
+    let (loaded, explained) = project::explain(&args.project, options, path)?;
+    match explained {
+        Some(Ok(explanation)) => print(context, args, &explanation.to_text()),
+        Some(Err(missing)) => {
+            project::show(context, &loaded.diagnostics);
+            match missing.hint {
+                Some(hint) => Err(advised(missing.message, hint)),
+                None => Err(anyhow::anyhow!(missing.message)),
+            }
+        }
+        None => {
+            project::show(context, &loaded.diagnostics);
+            Err(Silent(1).into())
+        }
+    }
 }
 
 fn text(args: &Config, project: &Project) -> Result<String> {

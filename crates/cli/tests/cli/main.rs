@@ -2,6 +2,7 @@
 //! what the daemon is asked.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod config;
 mod containers;
 mod fake;
 mod images;
