@@ -42,6 +42,8 @@ fn run(fake: &Fake, words: &[&str]) -> String {
 
 fn run_with_input(fake: &Fake, words: &[&str], input: &[u8]) -> String {
     let mut child = command(fake, words).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    // One that asks nobody ends without reading.
+    let written = child.stdin.take().unwrap().write_all(input);
+    assert!(written.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::BrokenPipe), "{written:?}");
     snapshot(child)
 }
