@@ -14,6 +14,10 @@ keeps it in step: `UPDATE=1 cargo test -p compose --test keys` writes it anew.
 *meaningless*: nothing to do here. Keys that are not in the table are errors, except those that start with
 `x-`. `[]` stands for each item of a list, `*` for each name.
 
+Editors check files against `compose.schema.json`, which is made from the same tables: put
+`# yaml-language-server: $schema=PATH` on the first line. `rswarm config --explain KEY.PATH` tells where a
+value came from.
+
 | key | state |
 |---|---|
 ";
