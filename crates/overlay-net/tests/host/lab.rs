@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub(crate) const NETD: &str = "RSWARM_TEST_NETD_ROOT";
-pub(crate) const SOON: Duration = Duration::from_millis(400);
+pub(crate) const SOON: Duration = Duration::from_millis(1500);
 
 /// Runs the test on a thread in a fresh network namespace, as the "host".
 pub(crate) fn on_a_host(test: impl FnOnce() + Send) {
