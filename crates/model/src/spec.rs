@@ -187,6 +187,25 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
 }
 
+/// Names that `ulimits` may have (getrlimit(2), without the prefix; Docker's set).
+pub const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 /// When to fetch an image (Compose `pull_policy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use super::Surroundings;
 use crate::args::run::Security;
 use anyhow::{Context as _, Result, anyhow, bail};
-use model::{ContainerSpec, Device, Seccomp};
+use model::{ContainerSpec, Device, Seccomp, ULIMITS};
 
 /// Puts the flags of this family into the spec.
 ///
@@ -76,26 +76,9 @@ pub(super) fn device(text: &str) -> Result<Device> {
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 or `unlimited` for no limit.
 pub(super) fn ulimit(text: &str) -> Result<(String, (i64, i64))> {
-    const NAMES: [&str; 15] = [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     let (name, value) = text.split_once('=').ok_or_else(|| anyhow!("`{text}` is not of the form NAME=SOFT[:HARD]"))?;
-    if !NAMES.contains(&name) {
-        bail!("`{name}` is no limit that the kernel knows: {}", NAMES.join(", "));
+    if !ULIMITS.contains(&name) {
+        bail!("`{name}` is no limit that the kernel knows: {}", ULIMITS.join(", "));
     }
     let number = |text: &str| match text {
         "-1" | "unlimited" => Ok(-1),

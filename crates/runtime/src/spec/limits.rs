@@ -2,7 +2,7 @@
 
 use super::Inputs;
 use crate::engine::NetMode;
-use model::ContainerSpec;
+use model::{ContainerSpec, ULIMITS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,24 +12,6 @@ const CPU_PERIOD: u64 = 100_000;
 /// Nodes that every container may use: null, zero, full, random, urandom, tty, ptmx, terminals.
 const USUAL_DEVICES: [(u32, Option<u32>); 8] =
     [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)];
-
-const RLIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 pub(super) fn resources(inputs: &Inputs<'_>) -> Result<Value, String> {
     let wanted = &inputs.create.spec.resources;
@@ -132,7 +114,7 @@ pub(super) fn rlimits(container: &ContainerSpec) -> Result<Vec<Value>, String> {
     let mut list = Vec::new();
     for (name, (soft, hard)) in &container.ulimits {
         let name = name.to_ascii_lowercase();
-        if !RLIMITS.contains(&name.as_str()) {
+        if !ULIMITS.contains(&name.as_str()) {
             return Err(format!("ulimit `{name}` is not known"));
         }
         let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
