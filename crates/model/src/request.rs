@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
 use crate::node::{Availability, Node};
+use crate::plan::Wanted;
 use crate::spec::{Mode, ServiceSpec};
 use crate::stack::{NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
@@ -25,6 +26,13 @@ pub enum Request {
         remove_orphans: bool,
         /// Replace tasks even where nothing changed.
         force_recreate: bool,
+    },
+    /// The same, as far as was planned.
+    Apply {
+        /// What.
+        wanted: Box<Wanted>,
+        /// Only on the state that has this [`crate::StackPlan::basis`].
+        basis: Option<String>,
     },
     /// Take a stack away (`down`).
     RemoveStack {

@@ -66,6 +66,11 @@ impl<'a> Draft<'a> {
         self.waits.entry(task).or_insert(wait);
     }
 
+    /// The state as it would be.
+    pub(crate) fn into_cluster(self) -> Cluster {
+        self.work.map_or_else(|| self.base.clone(), |work| *work)
+    }
+
     /// What was decided, why tasks wait, and when to look again.
     pub(crate) fn finish(self) -> (Vec<Change>, BTreeMap<TaskId, Wait>, Option<Time>) {
         let changes = self.work.as_deref().map_or_else(Vec::new, |work| diff(self.base, work));

@@ -12,8 +12,11 @@ mod stack;
 mod volume;
 
 use crate::draft::Draft;
+use crate::preview::basis;
 use model::diagnostic::Diagnostic;
-use model::{ObjectChange, RefusalKind, Request, Response};
+use model::{ObjectChange, RefusalKind, Request, Response, Wanted};
+
+pub(crate) use service::GOES_ON;
 
 /// What became of a request that was taken.
 #[derive(Debug, Default)]
@@ -85,6 +88,22 @@ fn changed(kind: &str, name: &str, action: &str) -> ObjectChange {
     ObjectChange { kind: kind.to_owned(), name: name.to_owned(), action: action.to_owned(), fields: Vec::new() }
 }
 
+/// Applies a stack to the draft, or leaves the draft as it was.
+pub(crate) fn apply(draft: &mut Draft<'_>, wanted: &Wanted) -> Response {
+    take(draft, &Request::Apply { wanted: Box::new(wanted.clone()), basis: None })
+}
+
+/// The state must be as it was when the plan was made.
+fn stands(draft: &Draft<'_>, wanted: &Wanted, basis: Option<&str>) -> Result<(), Refusal> {
+    match basis {
+        Some(basis) if basis::of(draft.cluster(), &wanted.stack) != basis => {
+            let text = format!("stack {} has changed since the plan was made", wanted.stack.name);
+            Err(Refusal::conflict(text).hint("make the plan anew: `rswarm plan --out FILE`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes a request into the draft, or leaves the draft as it was. [`Request::Read`] is not for here.
 pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
     let saved = draft.save();
@@ -92,6 +111,8 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         Request::Deploy { stack, remove_orphans, force_recreate } => {
             deploy::deploy(draft, stack, *remove_orphans, *force_recreate)
         }
+        Request::Apply { wanted, basis } => stands(draft, wanted, basis.as_deref())
+            .and_then(|()| deploy::deploy(draft, &wanted.stack, wanted.remove_orphans, wanted.force_recreate)),
         Request::RemoveStack { name, volumes } => stack::remove(draft, name, *volumes),
         Request::PutService { spec, create } => service::put(draft, spec, *create),
         Request::UpdateService { id, spec, version, force } => service::update(draft, *id, spec, *version, *force),

@@ -25,7 +25,9 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     if pending.is_empty() {
         return;
     }
-    pending.sort_by_key(|task| (task.service, task.slot, task.created, task.id));
+    // By name, not by id: ids are drawn anew when a plan that was shown is done.
+    let key = |task: &Task| (task.service, task.slot, task.created, task.id);
+    pending.sort_by(|a, b| a.spec.name.cmp(&b.spec.name).then_with(|| key(a).cmp(&key(b))));
     let mut usage = Usage::of(draft.cluster());
     // Tasks of one service and spec ask for the same.
     for batch in pending.chunk_by(|a, b| a.service == b.service && Arc::ptr_eq(&a.spec, &b.spec)) {

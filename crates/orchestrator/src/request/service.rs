@@ -68,7 +68,7 @@ pub(super) fn update(
 }
 
 /// What is said of an update that waited for a person.
-pub(super) const GOES_ON: &str = "the update goes on";
+pub(crate) const GOES_ON: &str = "the update goes on";
 
 /// An update that failed is tried again, when somebody asks for the same once more.
 pub(super) fn resume(draft: &mut Draft<'_>, id: ServiceId) -> bool {

@@ -18,6 +18,8 @@ struct Script {
     said: BTreeSet<String>,
     out: String,
     started: Time,
+    /// Of the last plan.
+    basis: Option<String>,
 }
 
 /// Runs a script; the same text with what is really seen.
@@ -34,6 +36,7 @@ pub(crate) fn run(text: &str) -> String {
         said: BTreeSet::new(),
         out: String::new(),
         started,
+        basis: None,
     };
     let mut result = String::new();
     let mut expected = false;
@@ -103,6 +106,11 @@ impl Script {
                 self.stack.configs.insert(rest[0].to_owned(), spec);
             }
             "up" => self.up(rest),
+            "plan" => self.plan(rest),
+            "apply" => {
+                let basis = self.basis.clone();
+                self.ask(Request::Apply { wanted: Box::new(self.wanted(rest)), basis });
+            }
             "down" => self.ask(Request::RemoveStack { name: "shop".to_owned(), volumes: rest.contains(&"-v") }),
             "run" => {
                 let mut spec = service(None, rest[0]);
@@ -178,7 +186,8 @@ impl Script {
         self.settle();
     }
 
-    fn up(&mut self, words: &[&str]) {
+    /// The networks that services name are part of the stack.
+    fn complete(&mut self) {
         let used =
             self.stack.services.values().any(|spec| spec.networks.iter().any(|net| net.network == "shop_default"));
         if used && !self.stack.networks.contains_key("shop_default") {
@@ -189,6 +198,58 @@ impl Script {
             };
             self.stack.networks.insert(spec.name.clone(), spec);
         }
+    }
+
+    fn wanted(&self, words: &[&str]) -> Wanted {
+        Wanted {
+            stack: self.stack.clone(),
+            remove_orphans: words.contains(&"--remove-orphans"),
+            force_recreate: words.contains(&"--force-recreate"),
+            prune: words.contains(&"--prune"),
+            prune_volumes: words.contains(&"--prune-volumes"),
+        }
+    }
+
+    /// What would happen; `apply` does it as long as nothing else was changed.
+    fn plan(&mut self, words: &[&str]) {
+        self.complete();
+        let plan = orchestrator::preview(self.world.manager.snapshot(), &self.wanted(words), self.world.now);
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(Response::Refused { diagnostics, .. }) => {
+                return diagnostics.iter().for_each(|it| self.say(format!("plan refused: {}", it.message)));
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        self.basis = Some(plan.basis.clone());
+        if plan.is_empty() {
+            self.say("plan: nothing");
+        }
+        for object in &plan.objects {
+            self.say(format!("plan: {} {} {:?} {}", object.kind, object.name, object.action, object.fields.join(", ")));
+        }
+        for service in plan.services.iter().filter(|service| service.action != PlanAction::Stay) {
+            let how = if service.replaces { format!(" ({})", service.how) } else { String::new() };
+            let notes: String = service.notes.iter().map(|note| format!(", {note}")).collect();
+            self.say(format!("plan: {} {:?} {:?}{how}{notes}", service.key, service.action, service.replicas));
+            for field in &service.fields {
+                let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+                self.say(format!("plan:   {}: {} → {}", field.path, text(&field.old), text(&field.new)));
+            }
+        }
+        for (round, steps) in plan.rounds.iter().enumerate() {
+            let steps: Vec<String> = steps
+                .iter()
+                .map(|step| format!("{}{} on {}", if step.starts { '+' } else { '-' }, step.replica, step.node))
+                .collect();
+            self.say(format!("plan: {}. {}", round + 1, steps.join(", ")));
+        }
+        plan.waiting.iter().for_each(|(replica, why)| self.say(format!("plan: {replica} waits: {why}")));
+        plan.warnings.iter().for_each(|warning| self.say(format!("plan: warning: {}", warning.message)));
+    }
+
+    fn up(&mut self, words: &[&str]) {
+        self.complete();
         self.ask(Request::Deploy {
             stack: Box::new(self.stack.clone()),
             remove_orphans: words.contains(&"--remove-orphans"),
@@ -451,4 +512,4 @@ macro_rules! scripts {
     )*};
 }
 
-scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm }
+scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm plan }
