@@ -19,6 +19,8 @@ pub enum Call {
         /// What.
         request: Box<Request>,
     },
+    /// What applying a stack would change; nothing is changed, nothing pulled.
+    Plan(Box<model::Wanted>),
     /// `ps`.
     Containers {
         /// Ended ones too.
@@ -136,6 +138,8 @@ pub enum Reply {
     Pong(DaemonInfo),
     /// To `Cluster`.
     Cluster(Box<Response>),
+    /// To `Plan`: what would change, and the stack with its images pinned as far as they are here.
+    Plan(Box<(model::StackPlan, model::Wanted)>),
     /// To `Containers`.
     Containers(Vec<ContainerRow>),
     /// To the inspections: one JSON object in Docker's shape.

@@ -3,6 +3,7 @@
 mod lifecycle;
 pub(crate) mod looks;
 mod objects;
+mod plan;
 mod prune;
 mod replicated;
 
@@ -21,6 +22,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
     Ok(match call {
         Call::Ping => Reply::Pong(daemon.info.clone()),
         Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),
+        Call::Plan(wanted) => Reply::Plan(Box::new(plan::plan(daemon, *wanted).await?)),
         Call::Containers { all, stack } => Reply::Containers(looks::rows(daemon, all, stack.as_deref()).await?),
         Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name).await?),
         Call::InspectNetwork(name) => Reply::Inspect(objects::inspect_network(daemon, &name).await?),

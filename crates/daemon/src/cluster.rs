@@ -3,6 +3,7 @@
 use crate::failure;
 use api::ApiError;
 use model::{AgentReport, Node, Request, RequestId, Response, State, TaskId};
+use orchestrator::Snapshot;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub(crate) enum Message {
     Request(RequestId, Box<Request>, oneshot::Sender<Response>),
     /// The state as it is.
     State(oneshot::Sender<Arc<State>>),
+    /// The whole of it, for those who look at a copy.
+    Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// This node's agent is there.
     SessionUp(Box<Node>),
     /// It tells.
@@ -69,6 +72,16 @@ impl Cluster {
     pub(crate) async fn state(&self) -> Result<Arc<State>, ApiError> {
         let (sender, receiver) = oneshot::channel();
         self.tell(Message::State(sender));
+        receiver.await.map_err(|_| gone())
+    }
+
+    /// The replicated state, complete: contents of secrets are in it, so it stays in this process.
+    ///
+    /// # Errors
+    /// The daemon is on its way out.
+    pub(crate) async fn snapshot(&self) -> Result<Box<Snapshot>, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Message::Snapshot(sender));
         receiver.await.map_err(|_| gone())
     }
 

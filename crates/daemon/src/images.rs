@@ -89,6 +89,18 @@ async fn pin(daemon: &Daemon, reference: &str) -> image::Result<Pinned> {
     Ok(Pinned { digest: digest.to_string(), lease: daemon.images.leases.add(lease) })
 }
 
+/// The digest of an image that is here; `None` when it is not.
+///
+/// # Errors
+/// The store fails.
+pub(crate) async fn known(daemon: &Daemon, reference: &str) -> Result<Option<String>, ApiError> {
+    match pin(daemon, reference).await {
+        Ok(pinned) => Ok(Some(pinned.digest)),
+        Err(image::Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
 /// Fetches an image and tells of its progress.
 ///
 /// # Errors

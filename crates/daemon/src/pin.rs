@@ -6,7 +6,7 @@ use crate::images::{self, Lease, Pinned};
 use crate::shared::Daemon;
 use api::ApiError;
 use model::{PullPolicy, ServiceSpec, StackSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -32,6 +32,26 @@ pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result
         }
     }
     Ok(found.into_values().map(|it| it.lease).collect())
+}
+
+/// Pins what is here already, and asks nobody: images of which it is not known before they are fetched
+/// what they are.
+///
+/// # Errors
+/// The store fails.
+pub(crate) async fn as_known(daemon: &Daemon, stack: &mut StackSpec) -> Result<BTreeSet<String>, ApiError> {
+    let mut unknown = BTreeSet::new();
+    for service in stack.services.values_mut().filter(|service| service.container.image_digest.is_none()) {
+        let container = &mut service.container;
+        container.image_digest = match container.pull_policy {
+            PullPolicy::Always => None,
+            PullPolicy::Missing | PullPolicy::Never => images::known(daemon, &container.image).await?,
+        };
+        if container.image_digest.is_none() {
+            unknown.insert(container.image.clone());
+        }
+    }
+    Ok(unknown)
 }
 
 /// Pins one service. The lease, if there is something to pin, is to be kept until the commit.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Request) -> Result<Response, ApiError> {
     let _until_committed = match &mut request {
         Request::Deploy { stack, .. } => pin::stack(daemon, stack).await?,
+        Request::Apply { wanted, .. } => pin::stack(daemon, &mut wanted.stack).await?,
         Request::PutService { spec, .. } | Request::UpdateService { spec, .. } => {
             pin::service(daemon, spec).await?.into_iter().collect()
         }

@@ -143,6 +143,9 @@ impl Core {
             Message::State(client) => {
                 let _left = client.send(self.state());
             }
+            Message::Snapshot(client) => {
+                let _left = client.send(Box::new(self.manager.snapshot()));
+            }
             Message::SessionUp(node) => self.tell(ManagerInput::SessionUp(node)),
             Message::Report(report) => self.tell(ManagerInput::Report(self.node, Box::new(report))),
             Message::Stop(done) => return Next::Stop(done),
