@@ -56,6 +56,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Start a stack from a Compose file, or change it
     Up(stack::Up),
+    /// Show what `up` would change; exit code 0: nothing, 2: something, 1: it can't be done
+    Plan(stack::Plan),
     /// Stop a stack and remove it
     Down(stack::Down),
     /// List stacks

@@ -15,6 +15,7 @@ mod logs;
 mod ls;
 mod network;
 mod node;
+mod plan;
 mod port;
 mod power;
 mod prune;
@@ -47,6 +48,7 @@ use anyhow::Result;
 pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
     match command {
         Command::Up(args) => up::run(context, args).await,
+        Command::Plan(args) => plan::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Config(args) => config::run(context, args),

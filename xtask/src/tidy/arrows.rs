@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &["model"]),
     ("overlay-net", &["model"]),
     ("runtime", &["model"]),
+    ("gitops", &["model", "compose"]),
     (
         "daemon",
         &[
@@ -31,10 +32,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "overlay-net",
             "image",
             "runtime",
+            "gitops",
         ],
     ),
     // the command line plans locally, and is the one binary: daemon, shim, OCI runtime and netd are entry points of it
-    ("cli", &["model", "api", "compose", "orchestrator", "daemon", "runtime", "overlay-net"]),
+    ("cli", &["model", "api", "compose", "orchestrator", "gitops", "daemon", "runtime", "overlay-net"]),
     // tests and chores see the product from outside only
     ("e2e", &[]),
     ("bench", &["e2e"]),

@@ -1,4 +1,4 @@
-//! `up`, `down`, `ls`, `config`, `explain`.
+//! `up`, `plan`, `down`, `ls`, `config`, `explain`.
 
 use clap::{Args, ValueEnum};
 
@@ -61,6 +61,49 @@ pub(crate) struct Up {
     /// Print less
     #[arg(short, long, visible_alias = "quiet-pull")]
     pub(crate) quiet: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before something is removed
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Apply a plan that `plan --out` saved, if the state is still the one that it was made on
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "dry_run", "scale", "force_recreate", "remove_orphans", "pull"])]
+    pub(crate) plan: Option<String>,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Run so many of a service
+    #[arg(long, value_name = "SERVICE=N")]
+    pub(crate) scale: Vec<String>,
+    /// Replace containers even where nothing changed
+    #[arg(long)]
+    pub(crate) force_recreate: bool,
+    /// Remove services of the project that the file does not have
+    #[arg(long)]
+    pub(crate) remove_orphans: bool,
+    /// Format of the plan
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: PlanFormat,
+    /// Save the plan for `up --plan`; contents of secrets are in the file, which only its owner can read
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<String>,
+    /// Print nothing: the exit code says whether something changes
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `plan --format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// Lines for people
+    Text,
+    /// JSON
+    Json,
 }
 
 /// `--pull`.

@@ -18,6 +18,10 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         remove_orphans: args.prune,
         pull: args.resolve_image,
         quiet: args.patience.quiet,
+        dry_run: false,
+        // `stack deploy` does not ask (Docker).
+        yes: true,
+        plan: None,
     };
     super::up::run(context, up).await
 }

@@ -1,7 +1,7 @@
 //! `up`: load, deploy, follow until settled.
 
 use crate::args::stack::Up;
-use crate::commands::pull;
+use crate::commands::{plan, pull};
 use crate::context::{Context, now, refused};
 use crate::failure::{Silent, advised};
 use crate::follow::{Board, Outcome, Trouble};
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use api::client::{ClientError, Items};
 use api::{StreamCall, StreamItem};
 use compose::Options;
-use model::{Mode, ObjectChange, PullPolicy, Request, Response, StackSpec, Time};
+use model::{Mode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const LOG_LINES: u64 = 10;
 
 pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     let timeout = args.timeout.as_deref().map(parse::patience).transpose().context("--timeout")?;
+    if let Some(file) = &args.plan {
+        return saved(context, file, &args, timeout).await;
+    }
     let loaded = project::load(&args.project, Options::default())?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
@@ -32,18 +35,49 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
             service.container.pull_policy = spec::pull_policy(Some(policy));
         }
     }
+    if args.dry_run {
+        return plan::show(context, wanted(stack, &args), args.quiet).await;
+    }
     start::ensure(context).await?;
     fetch_images(context, &stack, args.quiet).await?;
+    let basis = plan::before(context, &stack, &args).await?;
     let name = stack.name.clone();
-    let changes = deploy(context, stack, &args).await?;
+    let request = match basis {
+        // What was agreed to is what is done.
+        Some(basis) => Request::Apply { wanted: Box::new(wanted(stack, &args)), basis: Some(basis) },
+        None => Request::Deploy {
+            stack: Box::new(stack),
+            remove_orphans: args.remove_orphans,
+            force_recreate: args.force_recreate,
+        },
+    };
+    settle(context, &name, request, &args, timeout).await
+}
+
+pub(super) fn wanted(stack: StackSpec, args: &Up) -> Wanted {
+    Wanted { stack, remove_orphans: args.remove_orphans, force_recreate: args.force_recreate, ..Wanted::default() }
+}
+
+/// `up --plan`.
+async fn saved(context: &Context, file: &str, args: &Up, timeout: Option<Duration>) -> Result<u8> {
+    let SavedPlan { wanted, plan, .. } = plan::read(file)?;
+    start::ensure(context).await?;
+    let name = wanted.stack.name.clone();
+    let request = Request::Apply { wanted: Box::new(wanted), basis: Some(plan.basis) };
+    settle(context, &name, request, args, timeout).await
+}
+
+/// Proposes, and follows the stack until it has settled.
+async fn settle(context: &Context, name: &str, request: Request, args: &Up, timeout: Option<Duration>) -> Result<u8> {
+    let changes = deploy(context, request, args.quiet).await?;
     if args.no_wait {
         return Ok(0);
     }
-    follow(context, &name, &changes, board(&changes), timeout, args.quiet).await
+    follow(context, name, &changes, board(&changes), timeout, args.quiet).await
 }
 
 /// `--scale SERVICE=N`.
-fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
+pub(super) fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
     for text in texts {
         let parts = text.split_once('=').map(|(key, count)| (key, count.parse::<u32>()));
         let Some((key, Ok(count))) = parts else {
@@ -76,7 +110,7 @@ fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
 }
 
 /// Pulls what is missing, with progress. Images that can't be had are told by the deployment.
-async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bool) -> Result<()> {
+pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bool) -> Result<()> {
     let wanted: BTreeSet<&str> = stack
         .services
         .values()
@@ -94,16 +128,11 @@ async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bool) -> Resu
     Ok(())
 }
 
-async fn deploy(context: &Context, stack: StackSpec, args: &Up) -> Result<Vec<ObjectChange>> {
-    let request = Request::Deploy {
-        stack: Box::new(stack),
-        remove_orphans: args.remove_orphans,
-        force_recreate: args.force_recreate,
-    };
+pub(super) async fn deploy(context: &Context, request: Request, quiet: bool) -> Result<Vec<ObjectChange>> {
     match context.propose(request).await? {
         Response::Done { changes, warnings, .. } => {
             project::show(context, &warnings);
-            if !args.quiet {
+            if !quiet {
                 tell(context, &changes);
             }
             Ok(changes)

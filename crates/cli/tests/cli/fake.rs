@@ -103,6 +103,11 @@ async fn answer(
         "/v1/download" => Asked::Download(parse(&body)),
         other => panic!("{other}"),
     };
+    // Of no interest to most tests: nothing is removed, nothing changes.
+    if let Asked::Call(Call::Plan(wanted)) = &asked {
+        let reply = Reply::Plan(Box::new((model::StackPlan::default(), (**wanted).clone())));
+        return Ok(full(StatusCode::OK, serde_json::to_vec(&reply).unwrap()));
+    }
     let answer = script.lock().unwrap()(&asked);
     log.lock().unwrap().push(asked);
     Ok(match answer {

@@ -1,0 +1,7 @@
+//! Layer: edge.
+//!
+//! Where stacks come from when they are followed: folders that are watched, and git repositories. What
+//! becomes of what was found is decided in `orchestrator`; here it is only found, read and checked.
+
+pub mod files;
+pub mod watch;
