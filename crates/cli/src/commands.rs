@@ -32,6 +32,7 @@ mod top;
 mod up;
 mod version;
 mod volume;
+mod watch;
 
 use crate::args::image::Image;
 use crate::args::object::{Network, Volume};

@@ -5,35 +5,12 @@ use crate::context::Context;
 use crate::failure::Silent;
 use crate::printer::{Colour, paint};
 use anyhow::{Context as _, Result};
-use compose::{Explanation, FileError, FileErrorKind, Files, Input, Loaded, NotThere, Options};
+use compose::{Explanation, Files, Input, Loaded, NotThere, Options};
+use gitops::files::{Disk, Recorder, Touched};
 use model::diagnostic::{Diagnostic, Severity};
-use std::io::Read as _;
 
 /// Files of this machine; `-` is standard input.
-struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let result = if path == "-" {
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-        } else {
-            std::fs::read(path)
-        };
-        result.map_err(|error| FileError {
-            kind: match error.kind() {
-                std::io::ErrorKind::NotFound => FileErrorKind::NotFound,
-                std::io::ErrorKind::IsADirectory => FileErrorKind::IsFolder,
-                _ => FileErrorKind::Other,
-            },
-            message: error.to_string(),
-        })
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        std::path::Path::new(path).exists()
-    }
-}
+static DISK: Disk = Disk { stdin: true };
 
 /// The working folder as text.
 ///
@@ -74,8 +51,22 @@ pub(crate) fn explain(
     Ok(compose::explain(&input(&project.files, &project.rest, options)?, path))
 }
 
+/// The same, with the files that it was read from.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_touching(project: &Project, files: &dyn Files) -> Result<(Loaded, Touched)> {
+    let recorder = Recorder::new(files);
+    let loaded = compose::load(&input_from(&project.files, &project.rest, Options::default(), &recorder)?);
+    Ok((loaded, recorder.finish()))
+}
+
 fn input(files: &[String], rest: &ProjectRest, options: Options) -> Result<Input<'static>> {
-    let mut input = Input::new(cwd()?, &Disk);
+    input_from(files, rest, options, &DISK)
+}
+
+fn input_from<'f>(files: &[String], rest: &ProjectRest, options: Options, source: &'f dyn Files) -> Result<Input<'f>> {
+    let mut input = Input::new(cwd()?, source);
     input.files = files.to_vec();
     input.project_dir = rest.directory.clone();
     input.project_name = rest.name.clone();

@@ -80,7 +80,7 @@ async fn make(context: &Context, wanted: Wanted) -> Result<(StackPlan, Wanted)> 
 
 /// The short form, before `up` changes what is there. A person at a terminal is asked before something is
 /// removed, and gets then what was shown: the basis of the plan, else `None`.
-pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up) -> Result<Option<String>> {
+pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up, agreed: bool) -> Result<Option<String>> {
     let wanted = up::wanted(stack.clone(), args);
     let Ok(Reply::Plan(planned)) = context.call(Call::Plan(Box::new(wanted))).await else {
         // The deployment will say what is wrong.
@@ -90,11 +90,11 @@ pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up) -> R
     if !args.quiet && !plan.is_empty() && !render::is_all_new(&plan) {
         context.printer.say(&render::headline(&plan));
     }
-    if !plan.removes() || args.yes || !terminal::stdin_is_terminal() || !context.printer.live {
+    if !plan.removes() || agreed || !terminal::stdin_is_terminal() || !context.printer.live {
         return Ok(None);
     }
     context.printer.say(render::removed(&plan).trim_end());
-    match agreed(context)? {
+    match ask(context)? {
         true => Ok(Some(plan.basis)),
         false => {
             context.printer.say("nothing was changed");
@@ -103,7 +103,7 @@ pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up) -> R
     }
 }
 
-fn agreed(context: &Context) -> Result<bool> {
+fn ask(context: &Context) -> Result<bool> {
     context.printer.raw_err(&format!("{} [y/N] ", paint(context.printer.colour_err, Colour::Bold, "go on?")));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("read the answer")?;

@@ -22,6 +22,7 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         // `stack deploy` does not ask (Docker).
         yes: true,
         plan: None,
+        watch: false,
     };
     super::up::run(context, up).await
 }

@@ -1,7 +1,7 @@
 //! `up`: load, deploy, follow until settled.
 
 use crate::args::stack::Up;
-use crate::commands::{plan, pull};
+use crate::commands::{plan, pull, watch};
 use crate::context::{Context, now, refused};
 use crate::failure::{Silent, advised};
 use crate::follow::{Board, Outcome, Trouble};
@@ -26,21 +26,19 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     if let Some(file) = &args.plan {
         return saved(context, file, &args, timeout).await;
     }
+    if args.watch {
+        return watch::run(context, &args).await;
+    }
     let loaded = project::load(&args.project, Options::default())?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
-    scale(&mut stack, &args.scale)?;
-    if let Some(policy) = args.pull {
-        for service in stack.services.values_mut() {
-            service.container.pull_policy = spec::pull_policy(Some(policy));
-        }
-    }
+    as_typed(&mut stack, &args)?;
     if args.dry_run {
         return plan::show(context, wanted(stack, &args), args.quiet).await;
     }
     start::ensure(context).await?;
     fetch_images(context, &stack, args.quiet).await?;
-    let basis = plan::before(context, &stack, &args).await?;
+    let basis = plan::before(context, &stack, &args, args.yes).await?;
     let name = stack.name.clone();
     let request = match basis {
         // What was agreed to is what is done.
@@ -52,6 +50,17 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         },
     };
     settle(context, &name, request, &args, timeout).await
+}
+
+/// What the options say over the files.
+pub(super) fn as_typed(stack: &mut StackSpec, args: &Up) -> Result<()> {
+    scale(stack, &args.scale)?;
+    if let Some(policy) = args.pull {
+        for service in stack.services.values_mut() {
+            service.container.pull_policy = spec::pull_policy(Some(policy));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn wanted(stack: StackSpec, args: &Up) -> Wanted {
