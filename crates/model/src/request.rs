@@ -7,6 +7,7 @@ use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
 use crate::node::{Availability, Node};
 use crate::plan::Wanted;
+use crate::source::{Source, SourceRequest};
 use crate::spec::{Mode, ServiceSpec};
 use crate::stack::{NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
@@ -104,6 +105,8 @@ pub enum Request {
     CreateVolume(Box<VolumeSpec>),
     /// `volume rm`.
     RemoveVolume(String),
+    /// About sources that are followed.
+    Source(Box<SourceRequest>),
     /// Read the whole state, up to date.
     Read,
 }
@@ -277,6 +280,8 @@ pub struct State {
     pub configs: Vec<(String, Option<String>)>,
     /// Names of secrets with their stack.
     pub secrets: Vec<(String, Option<String>)>,
+    /// Sources that are followed, without their credentials.
+    pub sources: Vec<Source>,
     /// Why tasks that wait do so: task → sentence.
     pub waiting: std::collections::BTreeMap<TaskId, String>,
 }

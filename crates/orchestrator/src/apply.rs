@@ -2,7 +2,7 @@
 //! panics would take down every member, again and again.
 
 use crate::change::{Change, NewTask, TaskEdit};
-use crate::cluster::{ANSWERS, Cluster};
+use crate::cluster::{ANSWERS, Cluster, Followed};
 use crate::entry::Entry;
 use model::{Desired, Task, TaskState, TaskStatus, Time};
 use std::sync::Arc;
@@ -82,10 +82,37 @@ fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), St
         Change::NewTask(new) => return new_task(cluster, new, at),
         Change::EditTask(edit) => return edit_task(cluster, edit),
         Change::DropTask(id) => cluster.drop_task(*id),
+        Change::PutSource(source) => drop(cluster.sources.insert(source.spec.name.clone(), source.clone())),
+        Change::DropSource(name) => drop(cluster.sources.remove(name)),
+        Change::Followed(stack, Some(followed)) => {
+            let followed = shared(cluster, followed);
+            cluster.followed.insert(stack.clone(), followed);
+        }
+        Change::Followed(stack, None) => drop(cluster.followed.remove(stack)),
+        Change::Good(stack, Some(followed)) => {
+            let followed = shared(cluster, followed);
+            cluster.good.insert(stack.clone(), followed);
+        }
+        Change::Good(stack, None) => drop(cluster.good.remove(stack)),
+        Change::GoodAsFollowed(stack) => match cluster.followed.get(stack).cloned() {
+            Some(followed) => drop(cluster.good.insert(stack.clone(), followed)),
+            None => return Err(format!("stack {stack} is not followed")),
+        },
         Change::LastPort(port) => cluster.last_port = *port,
         Change::LastAddress(network, address) => drop(cluster.last_address.insert(*network, *address)),
     }
     Ok(())
+}
+
+/// The same, with the specs that the services have already: a spec is kept once.
+fn shared(cluster: &Cluster, followed: &Arc<Followed>) -> Arc<Followed> {
+    let mut followed = (**followed).clone();
+    for (name, spec) in &mut followed.services {
+        if let Some(service) = cluster.service_named(name).filter(|service| service.spec == *spec) {
+            *spec = service.spec.clone();
+        }
+    }
+    Arc::new(followed)
 }
 
 fn new_task(cluster: &mut Cluster, new: &NewTask, at: Time) -> Result<(), String> {

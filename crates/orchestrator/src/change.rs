@@ -1,9 +1,9 @@
 //! Facts: how the cluster differs after an entry.
 
-use crate::cluster::{Failures, RemovingStack};
+use crate::cluster::{Failures, Followed, RemovingStack};
 use model::{
-    ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service, ServiceId, TaskId,
-    TaskStatus, Time, UpdateStatus, VolumeSpec,
+    ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service, ServiceId, Source,
+    TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -57,6 +57,16 @@ pub enum Change {
     EditTask(Box<TaskEdit>),
     /// A task is gone.
     DropTask(TaskId),
+    /// A source is there, or something about it has changed.
+    PutSource(Arc<Source>),
+    /// A source is not followed any more.
+    DropSource(String),
+    /// How a stack that is followed should be; `None`: it is not followed any more.
+    Followed(String, Option<Arc<Followed>>),
+    /// How it was when all was well last.
+    Good(String, Option<Arc<Followed>>),
+    /// All is well as it should be now.
+    GoodAsFollowed(String),
     /// The host port that was chosen last.
     LastPort(u16),
     /// The IPv4 address (as a number) of a network that was given out last.

@@ -8,7 +8,7 @@ pub(crate) use tasks::Tasks;
 
 use model::{
     ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
-    ServiceId, Task, TaskId, Time, VolumeSpec,
+    ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, Time, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +22,25 @@ pub(crate) const ANSWERS: usize = 512;
 pub struct RemovingStack {
     /// Its volumes go too.
     pub volumes: bool,
+}
+
+/// A stack as its source wants it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Name of the source.
+    pub source: String,
+    /// The stack without its services.
+    pub stack: StackSpec,
+    /// Those, by full name, as they were applied.
+    pub services: BTreeMap<String, Arc<ServiceSpec>>,
+}
+
+impl Followed {
+    /// The stack with its services.
+    pub(crate) fn whole(&self) -> StackSpec {
+        let services = self.services.iter().map(|(name, spec)| (name.clone(), (**spec).clone()));
+        StackSpec { services: services.collect(), ..self.stack.clone() }
+    }
 }
 
 /// How often a service failed on a node lately.
@@ -57,6 +76,12 @@ pub(crate) struct Cluster {
     pub(crate) config_names: BTreeMap<String, ConfigId>,
     pub(crate) secret_names: BTreeMap<String, SecretId>,
     pub(crate) stacks_removing: BTreeMap<String, RemovingStack>,
+    /// Sources by name.
+    pub(crate) sources: BTreeMap<String, Arc<Source>>,
+    /// Stacks that are followed, as they should be.
+    pub(crate) followed: BTreeMap<String, Arc<Followed>>,
+    /// The same as they were when all was well last.
+    pub(crate) good: BTreeMap<String, Arc<Followed>>,
     /// The newest answers, oldest first.
     pub(crate) answers: VecDeque<(RequestId, Arc<Response>)>,
     /// The last host port that was chosen, so that the next one is another.

@@ -145,6 +145,7 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
     each(&old.stacks_removing, &new.stacks_removing, PartialEq::eq, |name, _, new| {
         puts.push(Change::Stack(name.clone(), new.copied()));
     });
+    sources(old, new, &mut puts);
     if old.last_port != new.last_port {
         puts.push(Change::LastPort(new.last_port));
     }
@@ -152,6 +153,23 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
         puts.extend(new.map(|address| Change::LastAddress(*id, *address)));
     });
     puts
+}
+
+/// After the services, whose specs they share.
+fn sources(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>) {
+    each(&old.sources, &new.sources, same, |name, _, source| {
+        puts.push(source.map_or_else(|| Change::DropSource(name.clone()), |source| Change::PutSource(source.clone())));
+    });
+    each(&old.followed, &new.followed, same, |stack, _, followed| {
+        puts.push(Change::Followed(stack.clone(), followed.cloned()));
+    });
+    each(&old.good, &new.good, same, |stack, _, good| {
+        let as_followed = good.zip(new.followed.get(stack)).is_some_and(|(good, followed)| Arc::ptr_eq(good, followed));
+        puts.push(match as_followed {
+            true => Change::GoodAsFollowed(stack.clone()),
+            false => Change::Good(stack.clone(), good.cloned()),
+        });
+    });
 }
 
 /// Everything beside services and tasks.

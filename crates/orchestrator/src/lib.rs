@@ -26,7 +26,7 @@ mod snapshot;
 mod usage;
 
 pub use change::{Change, NewTask, ServiceEdit, TaskEdit};
-pub use cluster::{Failures, RemovingStack};
+pub use cluster::{Failures, Followed, RemovingStack};
 pub use entry::Entry;
 pub use manager::{Manager, ManagerInput, ManagerOutput};
 pub use plan::dirty::is_dirty;

@@ -13,8 +13,9 @@ use crate::plan::liveness::Liveness;
 use crate::snapshot::Snapshot;
 use crate::{observe, plan, request};
 use flight::{Flight, Inbox};
-use model::{AgentReport, Assignment, Ids, Node, NodeId, Request, RequestId, Response, State, TaskId, Time};
+use model::{AgentReport, Assignment, Ids, Node, NodeId, Request, RequestId, Response, Source, State, TaskId, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What can happen to a manager.
@@ -135,6 +136,11 @@ impl Manager {
     /// What clients may see, with reasons for what waits.
     pub fn state(&self, now: Time) -> State {
         view::state(&self.cluster, &self.waits, now)
+    }
+
+    /// Sources with their credentials, for whoever fetches.
+    pub fn sources(&self) -> Vec<Arc<Source>> {
+        self.cluster.sources.values().cloned().collect()
     }
 
     /// Takes one input.

@@ -11,6 +11,7 @@ mod restart;
 mod schedule;
 mod services;
 pub(crate) mod slots;
+mod sources;
 mod survey;
 mod unfit;
 mod update;
@@ -24,6 +25,7 @@ use crate::draft::Draft;
 /// Decides. An empty plan stays empty until the draft's wake.
 pub(crate) fn plan(draft: &mut Draft<'_>, seen: &liveness::Liveness) {
     liveness::step(draft, seen);
+    sources::step(draft);
     let restless = survey::restless(draft.cluster());
     restart::step(draft, &restless);
     services::step(draft, &restless);

@@ -8,6 +8,7 @@ mod node;
 mod ports;
 mod power;
 mod service;
+mod source;
 mod stack;
 mod volume;
 
@@ -17,6 +18,7 @@ use model::diagnostic::Diagnostic;
 use model::{ObjectChange, RefusalKind, Request, Response, Wanted};
 
 pub(crate) use service::GOES_ON;
+pub(crate) use source::{again, record};
 
 /// What became of a request that was taken.
 #[derive(Debug, Default)]
@@ -126,6 +128,7 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         Request::RemoveNetwork(id) => network::remove(draft, *id),
         Request::CreateVolume(spec) => volume::create(draft, spec),
         Request::RemoveVolume(name) => volume::remove(draft, name),
+        Request::Source(request) => source::take(draft, request),
         Request::Read => Ok(Done::default()),
     };
     match result {

@@ -1,10 +1,10 @@
 //! The replicated state as a value that can be written down. Each spec is in it once, however many tasks
 //! were made from it.
 
-use crate::cluster::{Cluster, Failures, RemovingStack};
+use crate::cluster::{Cluster, Failures, Followed, RemovingStack};
 use model::{
     ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
-    ServiceId, ServiceSpec, Task, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
+    ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,9 +31,23 @@ pub struct Snapshot {
     config_names: BTreeMap<String, ConfigId>,
     secret_names: BTreeMap<String, SecretId>,
     stacks_removing: BTreeMap<String, RemovingStack>,
+    #[serde(default)]
+    sources: Vec<Arc<Source>>,
+    #[serde(default)]
+    followed: Vec<FollowedRecord>,
+    #[serde(default)]
+    good: Vec<FollowedRecord>,
     answers: Vec<(RequestId, Arc<Response>)>,
     last_port: u16,
     last_address: BTreeMap<NetworkId, u32>,
+}
+
+/// A stack that is followed; specs by their place in the list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct FollowedRecord {
+    source: String,
+    stack: StackSpec,
+    services: BTreeMap<String, usize>,
 }
 
 /// A service; specs by their place in the list.
@@ -95,7 +109,12 @@ impl From<&Cluster> for Snapshot {
         let mut specs = Specs::default();
         let services = cluster.services.values().map(|service| service_record(&mut specs, service)).collect();
         let tasks = cluster.tasks.values().map(|task| task_record(&mut specs, task)).collect();
+        let followed = cluster.followed.values().map(|one| followed_record(&mut specs, one)).collect();
+        let good = cluster.good.values().map(|one| followed_record(&mut specs, one)).collect();
         Snapshot {
+            sources: cluster.sources.values().cloned().collect(),
+            followed,
+            good,
             revision: cluster.revision,
             at: cluster.at,
             specs: specs.list,
@@ -121,6 +140,19 @@ impl From<&Cluster> for Snapshot {
             last_address: cluster.last_address.clone(),
         }
     }
+}
+
+fn followed_record(specs: &mut Specs, followed: &Followed) -> FollowedRecord {
+    let Followed { source, stack, services } = followed;
+    let services = services.iter().map(|(name, spec)| (name.clone(), specs.place(spec))).collect();
+    FollowedRecord { source: source.clone(), stack: stack.clone(), services }
+}
+
+fn followed(specs: &[Arc<ServiceSpec>], record: FollowedRecord) -> Option<(String, Arc<Followed>)> {
+    let named = record.services.into_iter().map(|(name, place)| Some((name, specs.get(place)?.clone())));
+    let services = named.collect::<Option<BTreeMap<_, _>>>()?;
+    let followed = Followed { source: record.source, stack: record.stack, services };
+    Some((followed.stack.name.clone(), Arc::new(followed)))
 }
 
 fn service_record(specs: &mut Specs, service: &Service) -> ServiceRecord {
@@ -211,6 +243,9 @@ impl From<Snapshot> for Cluster {
             config_names: snapshot.config_names,
             secret_names: snapshot.secret_names,
             stacks_removing: snapshot.stacks_removing,
+            sources: snapshot.sources.into_iter().map(|source| (source.spec.name.clone(), source)).collect(),
+            followed: snapshot.followed.into_iter().filter_map(|record| followed(specs, record)).collect(),
+            good: snapshot.good.into_iter().filter_map(|record| followed(specs, record)).collect(),
             answers: snapshot.answers.into(),
             last_port: snapshot.last_port,
             last_address: snapshot.last_address,

@@ -59,6 +59,11 @@ impl Stale {
             | Change::NameConfig(..)
             | Change::NameSecret(..)
             | Change::Stack(..)
+            | Change::PutSource(_)
+            | Change::DropSource(_)
+            | Change::Followed(..)
+            | Change::Good(..)
+            | Change::GoodAsFollowed(_)
             | Change::LastPort(_)
             | Change::LastAddress(..) => {}
         }

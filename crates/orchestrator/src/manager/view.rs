@@ -2,8 +2,11 @@
 
 use crate::cluster::Cluster;
 use crate::explain::Wait;
-use model::{State, TaskId, Time};
+use model::{Source, State, TaskId, Time};
 use std::collections::BTreeMap;
+
+/// In place of what is shown to nobody.
+const HIDDEN: &str = "***";
 
 pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time) -> State {
     let configs = cluster.config_names.iter();
@@ -20,6 +23,17 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
         nodes: cluster.nodes.values().map(|node| (**node).clone()).collect(),
         configs: configs.collect(),
         secrets: secrets.collect(),
+        sources: cluster.sources.values().map(|source| shown(source)).collect(),
         waiting: waits.iter().filter(known).map(|(id, wait)| (*id, wait.sentence(now))).collect(),
     }
+}
+
+/// Without credentials, and without values of variables, which may be secret as well.
+fn shown(source: &Source) -> Source {
+    let mut source = source.clone();
+    let credentials = &mut source.spec.credentials;
+    let secrets = [&mut credentials.token, &mut credentials.ssh_key, &mut credentials.webhook];
+    secrets.into_iter().flatten().for_each(|secret| *secret = HIDDEN.to_owned());
+    source.spec.env.values_mut().for_each(|value| *value = HIDDEN.to_owned());
+    source
 }

@@ -75,6 +75,11 @@ impl Script {
                 self.stack.services.insert(spec.name.clone(), spec);
             }
             "forget" => drop(self.stack.services.remove(&format!("shop_{}", rest[0]))),
+            "forget-object" => {
+                self.stack.networks.remove(rest[0]);
+                self.stack.volumes.remove(rest[0]);
+                self.stack.configs.remove(rest[0]);
+            }
             "network" => {
                 let name = format!("shop_{}", rest[0]);
                 let mut spec =
@@ -106,6 +111,14 @@ impl Script {
                 self.stack.configs.insert(rest[0].to_owned(), spec);
             }
             "up" => self.up(rest),
+            "source" => self.source(rest),
+            "sync" => self.sync(rest),
+            "invalid" | "unreachable" | "reachable" => self.report(verb, rest),
+            "suspend" | "resume" => self.ask(Request::Source(Box::new(SourceRequest::Suspend {
+                name: rest[0].to_owned(),
+                suspended: verb == "suspend",
+            }))),
+            "sources" => self.sources(),
             "plan" => self.plan(rest),
             "apply" => {
                 let basis = self.basis.clone();
@@ -184,6 +197,86 @@ impl Script {
         }
         self.world.join(node);
         self.settle();
+    }
+
+    /// `source git prune self-heal rollback stack=shop`.
+    fn source(&mut self, words: &[&str]) {
+        let has = |word: &str| words.contains(&word);
+        let spec = SourceSpec {
+            name: words[0].to_owned(),
+            origin: Origin::Git { url: "file:///repo".to_owned(), reference: "main".to_owned() },
+            paths: Vec::new(),
+            stacks: words.iter().filter_map(|word| Some(word.strip_prefix("stack=")?.to_owned())).collect(),
+            interval: Duration::from_secs(60),
+            prune: has("prune"),
+            prune_volumes: has("prune-volumes"),
+            self_heal: has("self-heal"),
+            rollback: has("rollback"),
+            patience: Duration::from_secs(60),
+            allow: BTreeSet::new(),
+            env: BTreeMap::new(),
+            credentials: Credentials { token: Some("hush".to_owned()), ..Credentials::default() },
+        };
+        self.ask(Request::Source(Box::new(SourceRequest::Put { spec: Box::new(spec), create: true })));
+    }
+
+    fn commit(word: &str) -> Commit {
+        Commit { id: word.to_owned(), ..Commit::default() }
+    }
+
+    fn version(&self, name: &str) -> u64 {
+        let state = self.world.state();
+        assert!(!format!("{state:?}").contains("hush"), "credentials are shown");
+        state.sources.iter().find(|source| source.spec.name == name).map_or(0, |source| source.version)
+    }
+
+    /// `sync git COMMIT`: the stack as it is in the script is what the commit says.
+    fn sync(&mut self, words: &[&str]) {
+        self.complete();
+        let sync = Sync {
+            name: words[0].to_owned(),
+            version: self.version(words[0]),
+            commit: Script::commit(words[1]),
+            stacks: vec![self.stack.clone()],
+            names: BTreeSet::from(["shop".to_owned()]),
+            asked: words.contains(&"asked"),
+        };
+        self.ask(Request::Source(Box::new(SourceRequest::Sync(Box::new(sync)))));
+    }
+
+    fn report(&mut self, verb: &str, words: &[&str]) {
+        let report = SyncReport {
+            name: words[0].to_owned(),
+            version: self.version(words[0]),
+            commit: words.get(1).map(|word| Script::commit(word)),
+            outcome: match verb {
+                "invalid" => SyncOutcome::Invalid,
+                "unreachable" => SyncOutcome::Unreachable,
+                _ => SyncOutcome::Healthy,
+            },
+            message: format!("it is {verb}"),
+            diagnostics: Vec::new(),
+        };
+        self.ask(Request::Source(Box::new(SourceRequest::Report(Box::new(report)))));
+    }
+
+    fn sources(&mut self) {
+        for source in self.world.state().sources {
+            let status = source.status;
+            let id = |commit: &Option<Commit>| commit.as_ref().map_or("-", |commit| commit.id.as_str()).to_owned();
+            let because = if status.message.is_empty() { String::new() } else { format!(": {}", status.message) };
+            self.say(format!(
+                "source {} {}{because}; seen {}, applied {}, good {}, refused {}",
+                source.spec.name,
+                status.outcome.word(),
+                id(&status.seen),
+                id(&status.applied),
+                id(&status.good),
+                status.refused.as_deref().unwrap_or("-"),
+            ));
+            status.diagnostics.iter().for_each(|it| self.say(format!("  {}", it.message)));
+            status.drift.iter().for_each(|drift| self.say(format!("  drift: {drift}")));
+        }
     }
 
     /// The networks that services name are part of the stack.
@@ -512,4 +605,4 @@ macro_rules! scripts {
     )*};
 }
 
-scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm plan }
+scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm plan sources self_heal }

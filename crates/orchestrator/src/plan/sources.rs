@@ -1,0 +1,320 @@
+//! Stacks that are followed: is what the last commit asked for there, does it stay, and what is over?
+
+use super::dirty::is_dirty;
+use super::{remove_volume, slots};
+use crate::cluster::{Cluster, Followed, TaskExt};
+use crate::draft::Draft;
+use crate::preview::leftovers;
+use crate::request::{again, record};
+use crate::usage;
+use model::{ContainerState, Service, Source, SyncOutcome, SyncRecord, Task, TaskState, Time, UpdateState, Wanted};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// So many failures of one service since a commit mean that it will not come up.
+const FAILURES: usize = 3;
+
+pub(crate) fn step(draft: &mut Draft<'_>) {
+    if draft.cluster().sources.is_empty() {
+        return;
+    }
+    let sources: Vec<Arc<Source>> = draft.cluster().sources.values().cloned().collect();
+    let mut drifted = drift(draft.cluster());
+    for source in sources {
+        settle(draft, &source);
+        let drift = drifted.remove(&source.spec.name).unwrap_or_default();
+        keep(draft, &source.spec.name, drift);
+        prune(draft, &source.spec.name);
+    }
+}
+
+fn edit(draft: &mut Draft<'_>, name: &str, edit: impl FnOnce(&mut Source)) {
+    if let Some(source) = draft.edit().sources.get_mut(name) {
+        edit(Arc::make_mut(source));
+    }
+}
+
+/// Whether what a commit asked for comes up.
+enum Verdict {
+    Healthy,
+    Pending,
+    Failed(String),
+}
+
+/// Judges the last commit; goes back to the one before when that was asked for.
+fn settle(draft: &mut Draft<'_>, source: &Source) {
+    let status = &source.status;
+    if !matches!(status.outcome, SyncOutcome::Settling | SyncOutcome::Unhealthy) {
+        return;
+    }
+    let name = &source.spec.name;
+    let end = status.since.after(source.spec.patience);
+    let verdict = match verdict(draft.cluster(), source) {
+        Verdict::Pending if end <= draft.now => {
+            Verdict::Failed(format!("not healthy within {} s", source.spec.patience.as_secs()))
+        }
+        verdict => verdict,
+    };
+    match (verdict, status.outcome) {
+        (Verdict::Healthy, _) => {
+            let good: Vec<(String, Arc<Followed>)> = of(&draft.cluster().followed, name);
+            draft.edit().good.retain(|_, followed| followed.source != *name);
+            draft.edit().good.extend(good);
+            let now = draft.now;
+            edit(draft, name, |source| {
+                source.status.good = source.status.applied.clone();
+                outcome(source, SyncOutcome::Healthy, String::new(), now);
+            });
+        }
+        (Verdict::Pending, SyncOutcome::Settling) => draft.wake_at(end),
+        (Verdict::Failed(why), SyncOutcome::Settling) => failed(draft, source, why),
+        _ => {}
+    }
+}
+
+fn of(all: &BTreeMap<String, Arc<Followed>>, source: &str) -> Vec<(String, Arc<Followed>)> {
+    let ours = all.iter().filter(|(_, followed)| followed.source == source);
+    ours.map(|(stack, followed)| (stack.clone(), followed.clone())).collect()
+}
+
+/// Says how the last commit fared; in the history too.
+fn outcome(source: &mut Source, outcome: SyncOutcome, message: String, now: Time) {
+    let status = &mut source.status;
+    (status.outcome, status.since) = (outcome, now);
+    status.message.clone_from(&message);
+    if let Some(last) = status.history.back_mut() {
+        (last.outcome, last.message) = (outcome, message);
+    }
+}
+
+fn failed(draft: &mut Draft<'_>, source: &Source, why: String) {
+    let name = &source.spec.name;
+    let now = draft.now;
+    let good: Vec<Arc<Followed>> = of(&draft.cluster().good, name).into_iter().map(|(_, good)| good).collect();
+    let before = source.status.good.clone();
+    let back = before.filter(|good| {
+        let same = source.status.applied.as_ref().is_some_and(|applied| applied.id == good.id);
+        source.spec.rollback && !source.suspended && !same
+    });
+    let refused = source.status.applied.as_ref().map(|applied| applied.id.clone());
+    let Some(commit) = back else {
+        return edit(draft, name, |source| outcome(source, SyncOutcome::Unhealthy, why, now));
+    };
+    match again(draft, &source.spec, &good) {
+        Err(no) => {
+            let text = format!("{why}; going back to {} is refused: {no}", commit.short());
+            edit(draft, name, |source| outcome(source, SyncOutcome::Unhealthy, text, now));
+        }
+        Ok(changes) => edit(draft, name, |source| {
+            outcome(source, SyncOutcome::RolledBack, why.clone(), now);
+            let message = format!("back from {}: {why}", source.status.applied.as_ref().map_or("", |it| it.short()));
+            source.status.applied = Some(commit.clone());
+            source.status.refused = refused;
+            source.status.stacks = good.iter().map(|followed| followed.stack.name.clone()).collect();
+            source.status.message.clone_from(&message);
+            let outcome = SyncOutcome::RolledBack;
+            record(&mut source.status, SyncRecord { commit, at: now, changes, outcome, message });
+        }),
+    }
+}
+
+fn verdict(cluster: &Cluster, source: &Source) -> Verdict {
+    let since = source.status.since;
+    let followed = cluster.followed.values().filter(|followed| followed.source == source.spec.name);
+    let names: BTreeSet<&String> = followed.flat_map(|followed| followed.services.keys()).collect();
+    let mut verdict = Verdict::Healthy;
+    for service in cluster.services.values().filter(|service| names.contains(&service.spec.name)) {
+        match of_service(cluster, service, since) {
+            Verdict::Healthy => {}
+            Verdict::Pending => verdict = Verdict::Pending,
+            failed @ Verdict::Failed(_) => return failed,
+        }
+    }
+    verdict
+}
+
+fn of_service(cluster: &Cluster, service: &Service, since: Time) -> Verdict {
+    if let Some(status) = &service.update_status {
+        match status.state {
+            UpdateState::Updating => return pending_or_failed(cluster, service, since),
+            UpdateState::Completed => {}
+            _ if status.started >= since || status.finished.is_some_and(|finished| finished >= since) => {
+                return Verdict::Failed(format!("service {}: {}", service.spec.key, status.message));
+            }
+            UpdateState::RollbackStarted => return Verdict::Pending,
+            _ => {}
+        }
+    }
+    let live = slots::live(cluster, service.id);
+    let wanted = service.replicas().map_or(live.len(), |replicas| replicas as usize);
+    let up = |task: &Arc<Task>| {
+        !is_dirty(service, task)
+            && (task.is_serving()
+                || task.stopped_by_user
+                || task.has_ended() && task.status.state == TaskState::Complete)
+    };
+    match live.values().filter(|tasks| tasks.iter().any(up)).count() >= wanted {
+        true => Verdict::Healthy,
+        false => pending_or_failed(cluster, service, since),
+    }
+}
+
+/// Has it failed so often since, or for good, that nobody should wait for it?
+fn pending_or_failed(cluster: &Cluster, service: &Service, since: Time) -> Verdict {
+    let failed = |task: &&Arc<Task>| matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
+    let news = || cluster.tasks_of(service.id).filter(|task| task.created >= since && !is_dirty(service, task));
+    let many = news().filter(failed).count() >= FAILURES;
+    let for_good = |task: &&Arc<Task>| failed(task) && task.is_live() && task.has_ended();
+    let in_place = |task: &&Arc<Task>| {
+        task.status.container.as_ref().is_some_and(|container| {
+            container.restart_count as usize >= FAILURES && container.state == ContainerState::Restarting
+        })
+    };
+    let bad = news().filter(|task| many && failed(task) || for_good(task) || in_place(task));
+    match bad.max_by_key(|task| (task.status.since, task.id)) {
+        None => Verdict::Pending,
+        Some(task) => {
+            let code = task.status.container.as_ref().and_then(|container| container.exit_code);
+            let why = match (task.status.message.as_str(), code) {
+                ("", Some(code)) => format!("exit code {code}"),
+                ("", None) => "it does not stay up".to_owned(),
+                (message, _) => message.to_owned(),
+            };
+            Verdict::Failed(format!("{}.{}: {why}", service.spec.key, task.slot.max(1)))
+        }
+    }
+}
+
+/// Where services and contents differ from what the commit asked for, by source.
+fn drift(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
+    let mut drift: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut tell = |followed: &Followed, text: String| {
+        drift.entry(followed.source.clone()).or_default().push(text);
+    };
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for service in cluster.services.values() {
+        let Some((stack, followed)) =
+            service.spec.stack.as_ref().and_then(|stack| cluster.followed.get_key_value(stack))
+        else {
+            continue;
+        };
+        match followed.services.get(&service.spec.name) {
+            Some(_) if service.removing => {}
+            Some(wanted) if is_same(service, wanted) => *seen.entry(stack).or_default() += 1,
+            Some(_) => {
+                *seen.entry(stack).or_default() += 1;
+                tell(followed, format!("service {} is not as in the commit", service.spec.name));
+            }
+            None if service.removing || service.spec.standalone => {}
+            None => tell(followed, format!("service {} is not in the commit", service.spec.name)),
+        }
+    }
+    for (stack, followed) in &cluster.followed {
+        if seen.get(stack.as_str()).copied().unwrap_or(0) < followed.services.len() {
+            for name in followed.services.keys() {
+                if cluster.service_named(name).is_none_or(|service| service.removing) {
+                    tell(followed, format!("service {name} is gone"));
+                }
+            }
+        }
+        objects(cluster, followed, &mut tell);
+    }
+    drift
+}
+
+/// What a failed update put back itself is nobody's drift.
+fn is_same(service: &Service, wanted: &Arc<model::ServiceSpec>) -> bool {
+    let back = service.update_status.as_ref().is_some_and(|status| {
+        matches!(
+            status.state,
+            UpdateState::RollbackStarted | UpdateState::RollbackPaused | UpdateState::RollbackCompleted
+        ) && status.message != BY_HAND
+    });
+    back || Arc::ptr_eq(&service.spec, wanted) || service.spec == *wanted
+}
+
+/// What is said of a rollback that a person asked for.
+const BY_HAND: &str = "rollback: asked for by a person";
+
+fn objects(cluster: &Cluster, followed: &Followed, tell: &mut impl FnMut(&Followed, String)) {
+    let stack = &followed.stack;
+    for name in stack.networks.keys().filter(|name| cluster.network_named(name).is_none()) {
+        tell(followed, format!("network {name} is gone"));
+    }
+    for name in stack.volumes.keys().filter(|name| !cluster.volumes.contains_key(*name)) {
+        tell(followed, format!("volume {name} is gone"));
+    }
+    let configs = stack.configs.iter().filter(|(name, wanted)| {
+        let known = cluster.config_names.get(*name).and_then(|id| cluster.configs.get(id));
+        known.is_none_or(|known| known.data != wanted.data)
+    });
+    configs.for_each(|(name, _)| tell(followed, format!("config {name} is not as in the commit")));
+    let secrets = stack.secrets.iter().filter(|(name, wanted)| {
+        let known = cluster.secret_names.get(*name).and_then(|id| cluster.secrets.get(id));
+        known.is_none_or(|known| known.data != wanted.data)
+    });
+    secrets.for_each(|(name, _)| tell(followed, format!("secret {name} is not as in the commit")));
+}
+
+/// Drift is told, and put right where that was asked for.
+fn keep(draft: &mut Draft<'_>, name: &str, mut drift: Vec<String>) {
+    let Some(source) = draft.cluster().sources.get(name).cloned() else { return };
+    if !drift.is_empty() && source.spec.self_heal && !source.suspended {
+        let followed: Vec<Arc<Followed>> =
+            of(&draft.cluster().followed, name).into_iter().map(|(_, followed)| followed).collect();
+        match again(draft, &source.spec, &followed) {
+            Ok(changes) if changes.is_empty() => {}
+            Ok(changes) => {
+                let now = draft.now;
+                let message = format!("put right: {}", drift.join("; "));
+                edit(draft, name, |source| {
+                    let status = &mut source.status;
+                    let commit = status.applied.clone().unwrap_or_default();
+                    (status.outcome, status.since) = (SyncOutcome::Settling, now);
+                    let outcome = SyncOutcome::Settling;
+                    record(status, SyncRecord { commit, at: now, changes, outcome, message });
+                });
+                drift.clear();
+            }
+            Err(no) => drift.push(format!("it can't be put right: {no}")),
+        }
+    }
+    let told = draft.cluster().sources.get(name).is_some_and(|source| source.status.drift == drift);
+    if !told {
+        edit(draft, name, |source| source.status.drift = drift);
+    }
+}
+
+/// What the stacks own, the commit does not name and nobody uses any more goes, where that was asked for.
+fn prune(draft: &mut Draft<'_>, name: &str) {
+    let Some(source) = draft.cluster().sources.get(name).cloned() else { return };
+    let (prune, prune_volumes) = (source.spec.prune, source.spec.prune_volumes);
+    if source.suspended || !prune && !prune_volumes {
+        return;
+    }
+    for (_, followed) in of(&draft.cluster().followed, name) {
+        let stack = followed.stack.clone();
+        let wanted = Wanted { stack, prune, prune_volumes, ..Wanted::default() };
+        for (kind, name) in leftovers(draft.cluster(), &wanted) {
+            drop_one(draft, kind, &name);
+        }
+    }
+}
+
+fn drop_one(draft: &mut Draft<'_>, kind: &str, name: &str) {
+    let cluster = draft.cluster();
+    match kind {
+        "network" => {
+            let network = cluster.network_named(name).cloned();
+            if let Some(network) = network.filter(|network| usage::of_network(cluster, network).is_none()) {
+                draft.edit().networks.remove(&network.id);
+                draft.edit().last_address.remove(&network.id);
+            }
+        }
+        "volume" if usage::of_volume(cluster, name).is_none() => remove_volume(draft.edit(), name),
+        // Contents go with their last user; the names are free at once.
+        "config" => drop(draft.edit().config_names.remove(name)),
+        "secret" => drop(draft.edit().secret_names.remove(name)),
+        _ => {}
+    }
+}
