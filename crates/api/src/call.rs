@@ -21,6 +21,10 @@ pub enum Call {
     },
     /// What applying a stack would change; nothing is changed, nothing pulled.
     Plan(Box<model::Wanted>),
+    /// `gitops sync`: looks whether there is something new, and answers when that is applied or refused.
+    SyncSource(String),
+    /// `gitops diff`: what applying the newest commit would change, a plan for each stack.
+    DiffSource(String),
     /// `ps`.
     Containers {
         /// Ended ones too.
@@ -140,6 +144,8 @@ pub enum Reply {
     Cluster(Box<Response>),
     /// To `Plan`: what would change, and the stack with its images pinned as far as they are here.
     Plan(Box<(model::StackPlan, model::Wanted)>),
+    /// To `DiffSource`: the commit, and its plans.
+    Diff(Box<(model::Commit, Vec<model::StackPlan>)>),
     /// To `Containers`.
     Containers(Vec<ContainerRow>),
     /// To the inspections: one JSON object in Docker's shape.

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod container;
+pub(crate) mod gitops;
 pub(crate) mod image;
 pub(crate) mod object;
 pub(crate) mod run;
@@ -136,6 +137,9 @@ pub(crate) enum Command {
     /// Manage stacks
     #[command(subcommand)]
     Stack(swarm::Stack),
+    /// Follow stacks from folders and git repositories
+    #[command(subcommand)]
+    Gitops(gitops::Gitops),
     /// Manage nodes
     #[command(subcommand)]
     Node(swarm::Node),

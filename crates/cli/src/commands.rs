@@ -7,6 +7,7 @@ mod down;
 mod events;
 mod exec;
 mod explain;
+mod gitops;
 mod history;
 mod images;
 mod inspect;
@@ -86,6 +87,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Network(command) => network(context, command).await,
         Command::Service(command) => service(context, command).await,
         Command::Stack(command) => stack(context, command).await,
+        Command::Gitops(command) => gitops::run(context, command).await,
         Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
         Command::Version(args) => version::run(context, args).await,

@@ -6,7 +6,7 @@ use crate::failure::Silent;
 use crate::printer::{Colour, paint};
 use anyhow::{Context as _, Result};
 use compose::{Explanation, Files, Input, Loaded, NotThere, Options};
-use gitops::files::{Disk, Recorder, Touched};
+use gitops::files::{Disk, Folder, Recorder, Touched};
 use model::diagnostic::{Diagnostic, Severity};
 
 /// Files of this machine; `-` is standard input.
@@ -55,7 +55,7 @@ pub(crate) fn explain(
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_touching(project: &Project, files: &dyn Files) -> Result<(Loaded, Touched)> {
+pub(crate) fn load_touching(project: &Project, files: &dyn Folder) -> Result<(Loaded, Touched)> {
     let recorder = Recorder::new(files);
     let loaded = compose::load(&input_from(&project.files, &project.rest, Options::default(), &recorder)?);
     Ok((loaded, recorder.finish()))

@@ -14,6 +14,12 @@ pub(crate) fn now() -> Time {
     Time(u64::try_from(now_ns() / 1_000_000).unwrap_or(0))
 }
 
+/// A time of the system as one of ours.
+pub(crate) fn of(time: SystemTime) -> Time {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// RFC 3339 in UTC with nanoseconds, all nine digits.
 pub(crate) fn rfc3339_ns(nanoseconds: u64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(nanoseconds)) {

@@ -2,7 +2,7 @@
 
 use crate::failure;
 use api::ApiError;
-use model::{AgentReport, Node, Request, RequestId, Response, State, TaskId};
+use model::{AgentReport, Node, Request, RequestId, Response, Source, State, TaskId};
 use orchestrator::Snapshot;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
@@ -18,6 +18,8 @@ pub(crate) enum Message {
     State(oneshot::Sender<Arc<State>>),
     /// The whole of it, for those who look at a copy.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
+    /// Sources with their credentials, and whether this member leads.
+    Sources(oneshot::Sender<(bool, Vec<Arc<Source>>)>),
     /// This node's agent is there.
     SessionUp(Box<Node>),
     /// It tells.
@@ -82,6 +84,16 @@ impl Cluster {
     pub(crate) async fn snapshot(&self) -> Result<Box<Snapshot>, ApiError> {
         let (sender, receiver) = oneshot::channel();
         self.tell(Message::Snapshot(sender));
+        receiver.await.map_err(|_| gone())
+    }
+
+    /// Sources with their credentials, and whether this member leads.
+    ///
+    /// # Errors
+    /// The daemon is on its way out.
+    pub(crate) async fn sources(&self) -> Result<(bool, Vec<Arc<Source>>), ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Message::Sources(sender));
         receiver.await.map_err(|_| gone())
     }
 

@@ -143,6 +143,7 @@ mod tests {
             cgroup_parent: "x".to_owned(),
             oci_runtime: None,
             insecure_registries: Vec::new(),
+            webhook: None,
             log_level: "info".to_owned(),
             exe: "/nonexistent".into(),
         }

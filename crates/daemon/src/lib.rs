@@ -14,6 +14,7 @@ mod drive_manager;
 mod effects;
 mod events;
 mod failure;
+mod gitops;
 mod images;
 mod logs;
 mod names;
@@ -45,6 +46,8 @@ pub struct DaemonArgs {
     pub oci_runtime: Option<PathBuf>,
     /// Registries that may be spoken to without TLS.
     pub insecure_registries: Vec<String>,
+    /// Where servers of git repositories tell of news; `None`: nowhere.
+    pub webhook: Option<std::net::SocketAddr>,
     /// What to log: a level, or a filter such as `daemon=debug`.
     pub log_level: String,
     /// This binary: runs `EXE shim …` and `EXE netd …`.

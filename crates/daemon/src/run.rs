@@ -5,6 +5,7 @@ use crate::drive_agent::{self, Sources};
 use crate::drive_manager;
 use crate::effects::Hands;
 use crate::events::Events;
+use crate::gitops::{self, Gitops};
 use crate::images::Images;
 use crate::network::Network;
 use crate::rendezvous::Rendezvous;
@@ -53,6 +54,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
         events: Events::new(),
         rendezvous: Rendezvous::default(),
         endings: Endings::default(),
+        gitops: Gitops::new(roots.data.clone(), roots.run.clone()),
         stop: CancellationToken::new(),
     });
     let manager = manager.start()?;
@@ -65,6 +67,13 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
         Sources { assignments, runtime: runtime_events },
         store::Ledger::new(roots.data.join("agent-ledger"), key),
     ));
+    let followers = tokio::spawn(gitops::run(daemon.clone()));
+    let hooks = match args.webhook {
+        Some(address) => {
+            Some(tokio::spawn(gitops::webhook::serve(daemon.clone(), gitops::webhook::bind(address).await?)))
+        }
+        None => None,
+    };
     let listener = api_server::bind(&roots.socket())?;
     let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
     daemon.events.emit("daemon", "start", node_id.to_string(), &[("name", "rswarm")]);
@@ -90,6 +99,10 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
         let _server = server.await;
         let _agent = agent.await;
         let _guard = guard.await;
+        let _followers = followers.await;
+        if let Some(hooks) = hooks {
+            let _hooks = hooks.await;
+        }
     };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         tracing::warn!("effects that are still under way are left; the next start looks at what they did");

@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::events::Events;
+use crate::gitops::Gitops;
 use crate::images::Images;
 use crate::rendezvous::Rendezvous;
 use model::{Exit, NodeId, Task, TaskId};
@@ -22,6 +23,7 @@ pub(crate) struct Daemon {
     pub(crate) events: Events,
     pub(crate) rendezvous: Rendezvous,
     pub(crate) endings: Endings,
+    pub(crate) gitops: Gitops,
     pub(crate) stop: CancellationToken,
 }
 

@@ -186,6 +186,7 @@ pub(crate) fn of_stack(state: &State, stack: &str) -> State {
     let tasks: Vec<_> = state.tasks.iter().filter(|task| of(&task.spec.stack)).cloned().collect();
     let ids: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
     State {
+        sources: Vec::new(),
         revision: state.revision,
         services: state.services.iter().filter(|service| of(&service.spec.stack)).cloned().collect(),
         networks: state.networks.iter().filter(|network| of(&network.spec.stack)).cloned().collect(),

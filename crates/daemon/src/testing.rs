@@ -98,6 +98,7 @@ pub(crate) async fn daemon(
         events: crate::events::Events::new(),
         rendezvous: crate::rendezvous::Rendezvous::default(),
         endings: crate::shared::Endings::default(),
+        gitops: crate::gitops::Gitops::new(root.join("data"), root.join("run")),
         stop: tokio_util::sync::CancellationToken::new(),
     };
     (Arc::new(daemon), put)
@@ -138,7 +139,7 @@ fn manage(
             Message::Stop(done) => {
                 let _left = done.send(());
             }
-            Message::SessionUp(_) | Message::Report(_) => {}
+            Message::Snapshot(_) | Message::Sources(_) | Message::SessionUp(_) | Message::Report(_) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest file that a project may name (a config holds at most 1 MiB; a Compose file is smaller still).
 const LARGEST: u64 = 16 << 20;
@@ -16,12 +16,73 @@ const LARGEST: u64 = 16 << 20;
 /// Which signal tells that somebody wants the file (fcntl(2)); libc does not name it.
 const F_SETSIG: libc::c_int = 10;
 
+/// Files whose folders can be listed.
+pub trait Folder: Files {
+    /// The names in a folder, sorted; none where there is no folder.
+    fn names(&self, folder: &str) -> Vec<String>;
+}
+
 /// Files of this machine; `-` is standard input, if that was allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Disk {
     /// May standard input be read?
     pub stdin: bool,
 }
+
+impl Folder for Disk {
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Files of this machine below one folder only, wherever links lead.
+#[derive(Debug, Clone)]
+pub struct Jail {
+    /// Absolute, without links.
+    pub folder: PathBuf,
+}
+
+impl Jail {
+    fn is_inside(&self, path: &str) -> bool {
+        // What is not there yet is judged by the folder that it would be in.
+        let mut path = Path::new(path);
+        loop {
+            match (std::fs::canonicalize(path), path.parent()) {
+                (Ok(real), _) => return real.starts_with(&self.folder),
+                (Err(_), Some(parent)) => path = parent,
+                (Err(_), None) => return false,
+            }
+        }
+    }
+}
+
+impl Files for Jail {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        match self.is_inside(path) {
+            true => DISK.read(path),
+            false => Err(FileError {
+                kind: FileErrorKind::Other,
+                message: format!("it is outside of {}, which needs `--allow bind`", self.folder.display()),
+            }),
+        }
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.is_inside(path) && DISK.exists(path)
+    }
+}
+
+impl Folder for Jail {
+    fn names(&self, folder: &str) -> Vec<String> {
+        if self.is_inside(folder) { DISK.names(folder) } else { Vec::new() }
+    }
+}
+
+/// The whole disk, without standard input.
+pub const DISK: Disk = Disk { stdin: false };
 
 impl Files for Disk {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -72,18 +133,32 @@ enum Seen {
     Exists(bool),
     /// It could not be read.
     Unreadable(String),
+    /// A folder with these names.
+    Names(Vec<String>),
 }
 
 /// Reads through another, and remembers every path that was asked for.
 pub struct Recorder<'a> {
-    inner: &'a dyn Files,
+    inner: &'a dyn Folder,
     seen: RefCell<BTreeMap<String, Seen>>,
 }
 
 impl<'a> Recorder<'a> {
     /// Nothing was asked for yet.
-    pub fn new(inner: &'a dyn Files) -> Recorder<'a> {
+    pub fn new(inner: &'a dyn Folder) -> Recorder<'a> {
         Recorder { inner, seen: RefCell::new(BTreeMap::new()) }
+    }
+
+    /// The names in a folder; none where there is no folder.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let names = self.inner.names(folder);
+        self.seen.borrow_mut().insert(folder.to_owned(), Seen::Names(names.clone()));
+        names
+    }
+
+    /// Is there a file?
+    pub fn is_file(&self, path: &str) -> bool {
+        Files::exists(self, path) && self.inner.names(path).is_empty()
     }
 
     /// All that was asked for.
@@ -126,13 +201,19 @@ impl Touched {
         self.seen.keys().filter(|path| path.starts_with('/')).map(Path::new)
     }
 
+    /// Folders whose names were asked for.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let listed = self.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Names(_)));
+        listed.map(|(path, _)| Path::new(path))
+    }
+
     /// All of both.
     pub fn extend(&mut self, other: Touched) {
         self.seen.extend(other.seen);
     }
 
     /// Is any of them not what it was?
-    pub fn is_stale(&self, files: &dyn Files) -> bool {
+    pub fn is_stale(&self, files: &dyn Folder) -> bool {
         let named = self.seen.iter().filter(|(path, _)| path.starts_with('/'));
         named.into_iter().any(|(path, seen)| now(files, path, seen) != *seen)
     }
@@ -152,16 +233,18 @@ impl Touched {
                 Seen::Content(content) => digest.update(content),
                 Seen::Exists(exists) => digest.update([u8::from(*exists)]),
                 Seen::Unreadable(_) => digest.update([2]),
+                Seen::Names(names) => digest.update(names.join("\0")),
             }
         }
         hex::encode(digest.finalize())
     }
 }
 
-fn now(files: &dyn Files, path: &str, before: &Seen) -> Seen {
+fn now(files: &dyn Folder, path: &str, before: &Seen) -> Seen {
     match before {
         // It was a folder perhaps: what is in it was not asked for.
         Seen::Exists(true) => Seen::Exists(files.exists(path)),
+        Seen::Names(_) => Seen::Names(files.names(path)),
         _ => seen(&files.read(path)),
     }
 }
@@ -200,8 +283,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use std::io::Write as _;
-
-    const DISK: Disk = Disk { stdin: false };
 
     #[test]
     fn what_was_asked_for_is_remembered_and_compared() {

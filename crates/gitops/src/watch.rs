@@ -1,12 +1,11 @@
 //! Watches files, however they are written: in place, by rename, by a swap of symbolic links, by
 //! `git checkout`, on file systems that tell nobody.
 
-use crate::files::{Touched, stamp};
-use compose::Files;
+use crate::files::{Folder, Touched, stamp};
 use notify::event::EventKind;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +26,9 @@ const OFTEN: Duration = Duration::from_secs(1);
 
 /// Most symbolic links on the way to one file (Linux's own limit).
 const LINKS: usize = 40;
+
+/// Every name of a folder matters; none can be called so.
+const ANY: &str = "/";
 
 /// Folders, and the names in them that matter.
 type Names = BTreeMap<PathBuf, BTreeSet<OsString>>;
@@ -77,6 +79,9 @@ impl Watch {
         for path in touched.paths() {
             trail(path, &mut names);
         }
+        for folder in touched.folders().filter(|folder| folder.is_dir()) {
+            names.entry(folder.to_owned()).or_default().insert(ANY.into());
+        }
         let wanted: BTreeSet<PathBuf> = names.keys().cloned().collect();
         *self.shared.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         if let Some(watcher) = &mut self.watcher {
@@ -96,7 +101,7 @@ impl Watch {
 
     /// Returns when the files differ from what was read and nobody writes them any more. Files that were
     /// written with the same content do not count.
-    pub async fn changed(&mut self, files: &(dyn Files + Sync)) {
+    pub async fn changed(&mut self, files: &(dyn Folder + Sync)) {
         loop {
             self.event().await;
             let began = Instant::now();
@@ -157,10 +162,9 @@ fn is_end_of_writing(access: notify::event::AccessKind) -> bool {
 
 /// Is it one of the names, or a folder of theirs itself?
 fn concerns(names: &Names, path: &Path) -> bool {
-    let named = path
-        .parent()
-        .zip(path.file_name())
-        .is_some_and(|(folder, name)| names.get(folder).is_some_and(|names| names.contains(name)));
+    let named = path.parent().zip(path.file_name()).is_some_and(|(folder, name)| {
+        names.get(folder).is_some_and(|names| names.contains(name) || names.contains(OsStr::new(ANY)))
+    });
     named || names.contains_key(path)
 }
 

@@ -84,6 +84,8 @@ pub enum Allowance {
     Host,
     /// Devices of the host.
     Device,
+    /// Networks, volumes, configs and secrets of other stacks.
+    External,
 }
 
 /// Keys and tokens of a source. They are shown to nobody.
@@ -148,6 +150,8 @@ pub struct SourceStatus {
     pub seen: Option<Commit>,
     /// The commit that the stacks are of.
     pub applied: Option<Commit>,
+    /// By which version of the source's spec.
+    pub applied_version: u64,
     /// The last one that all services became healthy of.
     pub good: Option<Commit>,
     /// A commit that is not tried again.

@@ -138,6 +138,11 @@ impl Manager {
         view::state(&self.cluster, &self.waits, now)
     }
 
+    /// Does this member lead?
+    pub fn leads(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// Sources with their credentials, for whoever fetches.
     pub fn sources(&self) -> Vec<Arc<Source>> {
         self.cluster.sources.values().cloned().collect()

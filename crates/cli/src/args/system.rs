@@ -12,6 +12,9 @@ pub(crate) struct Daemon {
     /// Registry (HOST[:PORT]) that may be spoken to without TLS
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) insecure_registries: Vec<String>,
+    /// Listen for webhooks of git servers at this address (POST /hook/SOURCE)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) webhook: Option<std::net::SocketAddr>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,daemon=debug`
     #[arg(short = 'l', long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,

@@ -16,6 +16,7 @@ pub(crate) fn run(settings: &Settings, args: Daemon) -> Result<u8> {
         cgroup_parent: settings.cgroup_parent.clone(),
         oci_runtime: args.oci_runtime,
         insecure_registries: args.insecure_registries,
+        webhook: args.webhook,
         log_level: args.log_level,
         exe,
     });

@@ -6,16 +6,13 @@ use crate::context::Context;
 use crate::failure::{self, Silent};
 use crate::{project, start};
 use anyhow::Result;
-use gitops::files::{Disk, Touched};
+use gitops::files::{DISK, Touched};
 use gitops::watch::Watch;
 use model::{Request, StackSpec};
 use std::time::Duration;
 
 /// A file that makes no sense may be about to: what is wrong is told when it stays so.
 const DOUBT: Duration = Duration::from_millis(500);
-
-/// Standard input can be read once only.
-const DISK: Disk = Disk { stdin: false };
 
 /// Follows the files until ctrl-c.
 pub(super) async fn run(context: &Context, args: &Up) -> Result<u8> {

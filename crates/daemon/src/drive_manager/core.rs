@@ -146,6 +146,9 @@ impl Core {
             Message::Snapshot(client) => {
                 let _left = client.send(Box::new(self.manager.snapshot()));
             }
+            Message::Sources(client) => {
+                let _left = client.send((self.manager.leads(), self.manager.sources()));
+            }
             Message::SessionUp(node) => self.tell(ManagerInput::SessionUp(node)),
             Message::Report(report) => self.tell(ManagerInput::Report(self.node, Box::new(report))),
             Message::Stop(done) => return Next::Stop(done),

@@ -1,9 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
-use crate::files::{Disk, Recorder};
+use crate::files::{DISK, Recorder};
+use compose::Files as _;
 use std::io::Write as _;
-
-const DISK: Disk = Disk { stdin: false };
 
 fn read(path: &Path) -> (String, Touched) {
     let recorder = Recorder::new(&DISK);

@@ -188,6 +188,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
         status.stacks = sync.names.clone();
         status.seen = Some(sync.commit.clone());
         status.applied = Some(sync.commit.clone());
+        status.applied_version = sync.version;
         status.refused = None;
         status.diagnostics = warnings.iter().take(MOST).cloned().collect();
         if !silent {

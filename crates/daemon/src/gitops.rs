@@ -1,0 +1,176 @@
+//! Follows sources: one task for each that this node is to fetch. What it finds goes to the manager as a
+//! request; what becomes of that is decided and remembered there, so that this part can be killed at any
+//! moment, and another node can go on with it.
+
+mod fetch;
+mod follow;
+pub(crate) mod webhook;
+
+use crate::shared::Daemon;
+use crate::{clock, failure, pin};
+use ::gitops::git::Git;
+use api::ApiError;
+use model::{Commit, Origin, Response, Source, StackPlan, Wanted};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Changes of the state that come this close together are looked at once.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Look now.
+#[derive(Debug)]
+pub(crate) struct Nudge {
+    /// A person asks: also for a commit that is not tried again by itself.
+    asked: bool,
+    /// Told when it is done.
+    done: Option<oneshot::Sender<()>>,
+}
+
+/// One source that this node fetches.
+#[derive(Debug)]
+struct Worker {
+    source: watch::Sender<Arc<Source>>,
+    nudges: mpsc::UnboundedSender<Nudge>,
+    abort: tokio::task::AbortHandle,
+}
+
+/// The followers of this node.
+#[derive(Debug)]
+pub(crate) struct Gitops {
+    data: PathBuf,
+    run: PathBuf,
+    git: OnceLock<Git>,
+    workers: Mutex<BTreeMap<String, Worker>>,
+}
+
+impl Gitops {
+    pub(crate) fn new(data: PathBuf, run: PathBuf) -> Gitops {
+        Gitops { data, run, git: OnceLock::new(), workers: Mutex::default() }
+    }
+
+    /// Git; its folders are made when they are needed first.
+    fn git(&self) -> Result<&Git, ApiError> {
+        if let Some(git) = self.git.get() {
+            return Ok(git);
+        }
+        let git = Git::open(self.data.join("gitops"), self.run.join("gitops"));
+        let git = git.map_err(|error| failure::failed(failure::chain(&error)))?;
+        Ok(self.git.get_or_init(|| git))
+    }
+
+    /// Tells the follower of a source; false when this node has none.
+    fn nudge(&self, name: &str, nudge: Nudge) -> bool {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.get(name).is_some_and(|worker| worker.nudges.send(nudge).is_ok())
+    }
+}
+
+/// Keeps a follower for each source that is this node's, until the daemon stops.
+pub(crate) async fn run(daemon: Arc<Daemon>) {
+    let mut tasks = JoinSet::new();
+    let mut changes = daemon.cluster.changes();
+    loop {
+        changes.borrow_and_update();
+        let Ok((leads, sources)) = daemon.cluster.sources().await else { break };
+        arrange(&daemon, &mut tasks, leads, sources);
+        tokio::select! {
+            () = daemon.stop.cancelled() => break,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(_ended) = tasks.join_next() => {}
+        }
+    }
+    tasks.shutdown().await;
+}
+
+/// Begins, tells and ends followers.
+fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: Vec<Arc<Source>>) {
+    let ours: BTreeMap<String, Arc<Source>> = sources
+        .into_iter()
+        .filter(|source| match &source.spec.origin {
+            Origin::Path { node, .. } => *node == daemon.node,
+            Origin::Git { .. } => leads,
+        })
+        .map(|source| (source.spec.name.clone(), source))
+        .collect();
+    let mut workers = daemon.gitops.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    workers.retain(|name, worker| {
+        let stays = ours.contains_key(name) && !worker.abort.is_finished();
+        if !stays {
+            worker.abort.abort();
+        }
+        if !ours.contains_key(name)
+            && let Some(git) = daemon.gitops.git.get()
+        {
+            git.forget(name);
+        }
+        stays
+    });
+    for (name, source) in ours {
+        if let Some(worker) = workers.get(&name) {
+            worker.source.send_if_modified(|known| {
+                let changed = !Arc::ptr_eq(known, &source);
+                *known = source;
+                changed
+            });
+            continue;
+        }
+        let (sender, receiver) = watch::channel(source);
+        let (nudges, nudged) = mpsc::unbounded_channel();
+        let abort = tasks.spawn(follow::follow(daemon.clone(), receiver, nudged));
+        workers.insert(name, Worker { source: sender, nudges, abort });
+    }
+}
+
+/// The source with its credentials.
+async fn find(daemon: &Daemon, name: &str) -> Result<Arc<Source>, ApiError> {
+    let (_, sources) = daemon.cluster.sources().await?;
+    let found = sources.into_iter().find(|source| source.spec.name == name);
+    found.ok_or_else(|| failure::not_found(format!("no such source: {name}")))
+}
+
+/// `gitops sync`.
+///
+/// # Errors
+/// There is no such source, or another node follows it.
+pub(crate) async fn sync(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
+    find(daemon, name).await?;
+    let (done, answer) = oneshot::channel();
+    if !daemon.gitops.nudge(name, Nudge { asked: true, done: Some(done) }) {
+        return Err(failure::conflict(format!("source {name} is followed by another node")));
+    }
+    answer.await.map_err(|_| failure::failed(format!("source {name} was forgotten meanwhile")))
+}
+
+/// `gitops diff`: the newest commit against the cluster.
+///
+/// # Errors
+/// It can't be fetched, or makes no sense.
+pub(crate) async fn diff(daemon: &Arc<Daemon>, name: &str) -> Result<(Commit, Vec<StackPlan>), ApiError> {
+    let source = find(daemon, name).await?;
+    let found = fetch::newest(daemon, &source, &mut fetch::Known::default(), true).await;
+    let found = found.map_err(|trouble| failure::failed(trouble.message()))?;
+    let snapshot = daemon.cluster.snapshot().await?;
+    let mut plans = Vec::new();
+    for mut stack in found.stacks {
+        pin::as_known(daemon, &mut stack).await?;
+        let (snapshot, spec) = (snapshot.clone(), &source.spec);
+        let (prune, prune_volumes) = (spec.prune, spec.prune_volumes);
+        let wanted = Wanted { stack, remove_orphans: prune, prune, prune_volumes, ..Wanted::default() };
+        let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &wanted, clock::now()));
+        match planning.await.map_err(failure::joined)? {
+            Ok(plan) => plans.push(plan),
+            Err(Response::Refused { kind, diagnostics }) => return Err(failure::refused(kind, &diagnostics)),
+            Err(_) => return Err(failure::failed("the plan was answered with something else than a plan")),
+        }
+    }
+    Ok((found.commit, plans))
+}

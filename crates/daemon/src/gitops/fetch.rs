@@ -1,0 +1,274 @@
+//! What a source says now: its newest commit, and the stacks in it.
+
+use crate::clock;
+use crate::failure;
+use crate::shared::Daemon;
+use ::gitops::files::{DISK, Folder, Jail, Recorder, Touched};
+use ::gitops::git::{GitError, Remote};
+use ::gitops::projects::{self, Project};
+use ::gitops::tree::Tree;
+use model::diagnostic::{Diagnostic, Severity};
+use model::{Commit, Origin, Source, StackSpec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The commit.
+    pub(super) commit: Commit,
+    /// Its stacks that are not as they were when they were applied last; images are not pinned.
+    pub(super) stacks: Vec<StackSpec>,
+    /// The names of all of its stacks.
+    pub(super) names: BTreeSet<String>,
+    /// Files of a path, to be watched.
+    pub(super) touched: Touched,
+    /// What is known once this is applied.
+    pub(super) known: Known,
+}
+
+/// Why nothing was found.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may be otherwise next time.
+    Unreachable(String),
+    /// This commit will not be otherwise.
+    Invalid(Box<Refused>),
+}
+
+/// What is wrong with a commit.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) commit: Commit,
+    pub(super) message: String,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Files of a path, to be watched.
+    pub(super) touched: Touched,
+}
+
+impl Trouble {
+    /// For people, with what is wrong in the files.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Trouble::Unreachable(message) => message.clone(),
+            Trouble::Invalid(refused) => {
+                let Refused { message, diagnostics, .. } = &**refused;
+                let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+                let lines: Vec<String> = errors.map(|diagnostic| diagnostic.message.clone()).collect();
+                if lines.is_empty() { message.clone() } else { lines.join("\n") }
+            }
+        }
+    }
+}
+
+/// What each project was made of when it was applied last, so that only those are read again that changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// Version of the source's spec.
+    version: u64,
+    /// Project → its stack, and the contents of its files.
+    projects: BTreeMap<String, (String, BTreeMap<String, Option<String>>)>,
+}
+
+/// Fetches the newest commit and reads it. `all`: also what did not change.
+///
+/// # Errors
+/// Why nothing can be applied.
+pub(super) async fn newest(
+    daemon: &Arc<Daemon>,
+    source: &Arc<Source>,
+    known: &mut Known,
+    all: bool,
+) -> Result<Found, Trouble> {
+    if known.version != source.version || all {
+        *known = Known { version: source.version, ..Known::default() };
+    }
+    match &source.spec.origin {
+        Origin::Path { path, .. } => {
+            let (source, path) = (source.clone(), path.clone());
+            let reading = tokio::task::spawn_blocking(move || from_path(&source, &path));
+            reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))?
+        }
+        Origin::Git { url, reference } => {
+            let (commit, by) = resolve(daemon, source, url, reference).await?;
+            from_git(daemon, source, url, (&commit, &by), known.clone()).await
+        }
+    }
+}
+
+fn trouble(error: &GitError) -> Trouble {
+    Trouble::Unreachable(failure::chain(error))
+}
+
+fn remote<'a>(source: &'a Source, url: &'a str) -> Remote<'a> {
+    Remote { url, credentials: &source.spec.credentials }
+}
+
+/// Which commit is wanted now.
+pub(super) async fn resolve(
+    daemon: &Daemon,
+    source: &Source,
+    url: &str,
+    reference: &str,
+) -> Result<(String, String), Trouble> {
+    if let Some(pinned) = &source.pinned {
+        return Ok((pinned.clone(), pinned.clone()));
+    }
+    let git = daemon.gitops.git().map_err(|error| Trouble::Unreachable(error.message))?;
+    git.resolve(remote(source, url), reference).await.map_err(|error| trouble(&error))
+}
+
+async fn from_git(
+    daemon: &Daemon,
+    source: &Arc<Source>,
+    url: &str,
+    (commit, by): (&str, &str),
+    known: Known,
+) -> Result<Found, Trouble> {
+    let git = daemon.gitops.git().map_err(|error| Trouble::Unreachable(error.message))?;
+    let name = &source.spec.name;
+    let commit = git.fetch(name, remote(source, url), commit, by).await.map_err(|error| trouble(&error))?;
+    if let Some(signers) = &source.spec.credentials.allowed_signers {
+        let signed = git.verify(name, &commit.id, signers).await;
+        signed.map_err(|error| match error.is_final() {
+            true => {
+                let message = failure::chain(&error);
+                invalid(commit.clone(), vec![Diagnostic::error("RS8018", message)], Touched::default())
+            }
+            false => trouble(&error),
+        })?;
+    }
+    let tree = git.tree(name, &commit.id).await.map_err(|error| trouble(&error))?;
+    let source = source.clone();
+    let reading = tokio::task::spawn_blocking(move || from_tree(&source, commit, &tree, known));
+    reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))?
+}
+
+fn from_tree(source: &Source, commit: Commit, tree: &Tree, known: Known) -> Result<Found, Trouble> {
+    let root = tree.root().to_owned();
+    let recorder = Recorder::new(tree);
+    let projects = match projects::find(&source.spec, &root, &recorder) {
+        Ok(projects) => projects,
+        Err(diagnostic) => return Err(invalid(commit, vec![*diagnostic], Touched::default())),
+    };
+    let mut all = Collected::new(known.version);
+    for project in &projects {
+        let same = known
+            .projects
+            .get(&project.file)
+            .filter(|(_, files)| files.iter().all(|(path, id)| tree.id(path).map(str::to_owned) == *id));
+        match same {
+            Some((stack, files)) => all.keep(project, stack, files),
+            None => {
+                let read = projects::read(&source.spec, &root, project, tree);
+                let named = read.touched.paths().filter_map(Path::to_str);
+                let files = named.map(|path| (path.to_owned(), tree.id(path).map(str::to_owned))).collect();
+                all.add(project, read, files);
+            }
+        }
+    }
+    all.finish(commit, Touched::default())
+}
+
+fn invalid(commit: Commit, diagnostics: Vec<Diagnostic>, touched: Touched) -> Trouble {
+    let message = "its files are refused".to_owned();
+    Trouble::Invalid(Box::new(Refused { commit, message, diagnostics, touched }))
+}
+
+/// Stacks as they are read, one project after the other.
+#[derive(Default)]
+struct Collected {
+    found: Found,
+    diagnostics: Vec<Diagnostic>,
+    touched: Touched,
+}
+
+impl Collected {
+    fn new(version: u64) -> Collected {
+        let mut all = Collected::default();
+        all.found.known.version = version;
+        all
+    }
+
+    fn name(&mut self, stack: &str, project: &Project) {
+        if !self.found.names.insert(stack.to_owned()) {
+            let text = format!("{} is the second project that is called {stack}", project.file);
+            self.diagnostics.push(Diagnostic::error("RS8017", text).hint("give each a `name:` of its own"));
+        }
+    }
+
+    fn keep(&mut self, project: &Project, stack: &str, files: &BTreeMap<String, Option<String>>) {
+        self.name(stack, project);
+        self.found.known.projects.insert(project.file.clone(), (stack.to_owned(), files.clone()));
+    }
+
+    fn add(&mut self, project: &Project, read: projects::Read, files: BTreeMap<String, Option<String>>) {
+        self.diagnostics.extend(read.diagnostics);
+        self.touched.extend(read.touched);
+        if let Some(stack) = read.stack {
+            self.name(&stack.name, project);
+            self.found.known.projects.insert(project.file.clone(), (stack.name.clone(), files));
+            self.found.stacks.push(stack);
+        }
+    }
+
+    fn finish(self, commit: Commit, mut touched: Touched) -> Result<Found, Trouble> {
+        touched.extend(self.touched);
+        if self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return Err(invalid(commit, self.diagnostics, touched));
+        }
+        Ok(Found { commit, touched, ..self.found })
+    }
+}
+
+fn from_path(source: &Source, path: &str) -> Result<Found, Trouble> {
+    let (root, spec) = match Path::new(path).is_file() {
+        false => (path.to_owned(), source.spec.clone()),
+        true => {
+            let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+            let paths = vec![file.to_owned()];
+            (folder.to_owned(), model::SourceSpec { paths, ..source.spec.clone() })
+        }
+    };
+    let folder = std::fs::canonicalize(if root.is_empty() { "/" } else { &root })
+        .map_err(|error| Trouble::Unreachable(format!("{path}: {error}")))?;
+    let jail = Jail { folder };
+    let files: &dyn Folder = if spec.allow.contains(&model::Allowance::Bind) { &DISK } else { &jail };
+    let recorder = Recorder::new(files);
+    let projects = projects::find(&spec, &root, &recorder);
+    let mut listed = recorder.finish();
+    let projects = match projects {
+        Ok(projects) => projects,
+        Err(diagnostic) => {
+            let commit = of_files(&listed, path);
+            return Err(invalid(commit, vec![*diagnostic], listed));
+        }
+    };
+    let mut all = Collected::new(source.version);
+    for project in &projects {
+        all.add(project, projects::read(&spec, &root, project, files), BTreeMap::new());
+    }
+    listed.extend(all.touched.clone());
+    let commit = of_files(&listed, path);
+    all.finish(commit, listed)
+}
+
+/// The state of the files as a commit.
+fn of_files(touched: &Touched, path: &str) -> Commit {
+    let newest = touched.paths().filter_map(|path| path.metadata().ok()?.modified().ok()).max();
+    let time = newest.map_or_else(clock::now, clock::of);
+    Commit { id: touched.digest(), subject: path.to_owned(), author: String::new(), time }
+}
+
+/// Where a path source is read from, for those who watch it.
+pub(super) fn files(source: &Source) -> Box<dyn Folder + Send + Sync> {
+    match &source.spec.origin {
+        Origin::Path { path, .. } if !source.spec.allow.contains(&model::Allowance::Bind) => {
+            let path = Path::new(path);
+            let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+            Box::new(Jail { folder: std::fs::canonicalize(folder).unwrap_or_else(|_| PathBuf::from(folder)) })
+        }
+        _ => Box::new(DISK),
+    }
+}

@@ -1,0 +1,533 @@
+//! The `git` program, as far as following a repository needs it. It is what the credentials, the ssh
+//! settings and the protocols of servers are made for; here it runs without any configuration, hook or
+//! prompt of the machine, with limits of time and size.
+
+use crate::tree::Tree;
+use base64::Engine as _;
+use model::{Commit, Credentials, Time};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+
+/// Longest that one call may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Most that is read of what it prints.
+const OUTPUT: u64 = 64 << 20;
+
+/// Largest file that it may write: bounds what a server can send.
+const FILE: u64 = 512 << 20;
+
+/// Packs of earlier commits that may lie about, before a repository is fetched anew.
+const PACKS: usize = 50;
+
+/// Where the commit that was fetched last is kept.
+const CURRENT: &str = "refs/rswarm/current";
+
+/// Why a repository could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// There is no `git`, or the disk fails.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server wants other credentials.
+    #[error("{url} refuses the credentials: {said}")]
+    Refused {
+        /// Of the repository.
+        url: String,
+        /// What git says.
+        said: String,
+    },
+    /// Anything else that git says.
+    #[error("{what}: {said}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// What git says.
+        said: String,
+    },
+    /// No such branch, tag or commit.
+    #[error("there is no branch, tag or commit `{reference}` in {url}")]
+    NoReference {
+        /// What was asked for.
+        reference: String,
+        /// Of the repository.
+        url: String,
+    },
+    /// It took too long.
+    #[error("{what} took longer than {} s", LIMIT.as_secs())]
+    Slow {
+        /// What was tried.
+        what: String,
+    },
+    /// No good signature.
+    #[error("commit {commit} has no signature of an allowed signer: {said}")]
+    Unsigned {
+        /// Which.
+        commit: String,
+        /// What git says.
+        said: String,
+    },
+    /// An address that we do not speak.
+    #[error("`{0}` is no address of a repository: write https://…, ssh://…, USER@HOST:PATH or file:///…")]
+    Url(String),
+}
+
+impl GitError {
+    /// Says the commit itself, not the way to it, that nothing can come of it?
+    pub fn is_final(&self) -> bool {
+        matches!(self, GitError::Unsigned { .. })
+    }
+}
+
+/// A repository somewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Remote<'a> {
+    /// Its address.
+    pub url: &'a str,
+    /// How we are let in.
+    pub credentials: &'a Credentials,
+}
+
+/// Git on this machine, with folders of its own.
+#[derive(Debug, Clone)]
+pub struct Git {
+    /// Repositories, `NAME.git` each.
+    root: PathBuf,
+    /// Keys while they are used; gone with the boot.
+    scratch: PathBuf,
+}
+
+/// One of the ways to speak to a server.
+fn protocol(url: &str) -> Result<&'static str, GitError> {
+    const SCHEMES: [&str; 5] = ["https", "http", "ssh", "file", "git"];
+    let bad = || GitError::Url(url.to_owned());
+    if url.starts_with('-') || url.chars().any(char::is_control) || url.contains("::") {
+        return Err(bad());
+    }
+    match url.split_once("://") {
+        Some((scheme, _)) => SCHEMES.into_iter().find(|known| *known == scheme).ok_or_else(bad),
+        None => match url.split_once(':') {
+            Some((host, _)) if !host.contains('/') && host.contains('@') => Ok("ssh"),
+            _ => Err(bad()),
+        },
+    }
+}
+
+/// Is it an address that can be followed?
+///
+/// # Errors
+/// It is not.
+pub fn check_url(url: &str) -> Result<(), GitError> {
+    protocol(url).map(|_| ())
+}
+
+/// Is it the whole hash of a commit?
+pub fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl Git {
+    /// Makes the folders.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn open(root: PathBuf, scratch: PathBuf) -> Result<Git, GitError> {
+        let git = Git { root, scratch };
+        for folder in [&git.root, &git.scratch] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| GitError::Io { what: format!("make the folder {}", folder.display()), source })?;
+        }
+        git.write(&git.config(), CONFIG)?;
+        Ok(git)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.root.join("gitconfig")
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.git"))
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<(), GitError> {
+        let _old = std::fs::remove_file(path);
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+            .map_err(|source| GitError::Io { what: format!("write {}", path.display()), source })
+    }
+
+    /// Forgets what was fetched of a source.
+    pub fn forget(&self, name: &str) {
+        let _never_fetched = std::fs::remove_dir_all(self.folder(name));
+    }
+
+    /// Which commit a reference means now: its hash, and the name to fetch it by.
+    ///
+    /// # Errors
+    /// The server can't be reached, refuses us, or has no such reference.
+    pub async fn resolve(&self, remote: Remote<'_>, reference: &str) -> Result<(String, String), GitError> {
+        if is_hash(reference) {
+            return Ok((reference.to_owned(), reference.to_owned()));
+        }
+        let missing = || GitError::NoReference { reference: reference.to_owned(), url: remote.url.to_owned() };
+        if reference.is_empty() || reference.starts_with('-') || reference.contains(|c: char| " ~^:?*[\\".contains(c)) {
+            return Err(missing());
+        }
+        let names = match reference {
+            "HEAD" => vec!["HEAD".to_owned()],
+            full if full.starts_with("refs/") => vec![full.to_owned()],
+            short => vec![format!("refs/heads/{short}"), format!("refs/tags/{short}")],
+        };
+        let mut words = vec!["ls-remote", "--", remote.url];
+        words.extend(names.iter().map(String::as_str));
+        let peeled: Vec<String> = names.iter().map(|name| format!("{name}^{{}}")).collect();
+        words.extend(peeled.iter().map(String::as_str));
+        let text = self.far(remote, None, &words).await?;
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
+        for (name, peeled) in names.iter().zip(&peeled) {
+            let hash = |wanted: &str| lines.iter().find(|(_, name)| *name == wanted).map(|(hash, _)| *hash);
+            if let Some(hash) = hash(peeled).or_else(|| hash(name)).filter(|hash| is_hash(hash)) {
+                return Ok((hash.to_owned(), name.clone()));
+            }
+        }
+        Err(missing())
+    }
+
+    /// Fetches one commit, without its past, unless it is here.
+    ///
+    /// # Errors
+    /// As [`Git::resolve`].
+    pub async fn fetch(&self, name: &str, remote: Remote<'_>, commit: &str, by: &str) -> Result<Commit, GitError> {
+        let folder = self.folder(name);
+        let packs = std::fs::read_dir(folder.join("objects/pack")).map_or(0, Iterator::count);
+        if packs > 2 * PACKS {
+            self.forget(name);
+        }
+        if !folder.join("HEAD").exists() {
+            let path = folder.display().to_string();
+            self.near(None, &["init", "--quiet", "--bare", "--template=", "--", &path], "make a repository").await?;
+        }
+        if !self.has(name, commit).await {
+            self.get(name, remote, commit, by).await?;
+        }
+        self.describe(name, commit).await
+    }
+
+    async fn has(&self, name: &str, commit: &str) -> bool {
+        let object = format!("{commit}^{{tree}}");
+        self.near(Some(name), &["cat-file", "-e", &object], "look for a commit").await.is_ok()
+    }
+
+    async fn get(&self, name: &str, remote: Remote<'_>, commit: &str, by: &str) -> Result<(), GitError> {
+        const FETCH: [&str; 7] = [
+            "fetch",
+            "--quiet",
+            "--force",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--depth=1",
+        ];
+        let target = format!("+{by}:{CURRENT}");
+        let words: Vec<&str> = FETCH.into_iter().chain(["--", remote.url, &target]).collect();
+        let shallow = self.far(remote, Some(name), &words).await;
+        if self.has(name, commit).await {
+            return Ok(());
+        }
+        // Not every server gives a commit by its hash; and a branch may have moved on meanwhile.
+        if !is_hash(by) {
+            shallow?;
+        }
+        let all = "+refs/*:refs/rswarm/all/*";
+        let words: Vec<&str> = FETCH.into_iter().filter(|word| !word.starts_with("--depth")).collect();
+        let words: Vec<&str> = words.into_iter().chain(["--", remote.url, all]).collect();
+        self.far(remote, Some(name), &words).await?;
+        match self.has(name, commit).await {
+            true => Ok(()),
+            false => Err(GitError::NoReference { reference: commit.to_owned(), url: remote.url.to_owned() }),
+        }
+    }
+
+    async fn describe(&self, name: &str, commit: &str) -> Result<Commit, GitError> {
+        let words = ["log", "-1", "--no-show-signature", "--format=%H%x00%an <%ae>%x00%ct%x00%s", commit, "--"];
+        let text = self.near(Some(name), &words, "read the commit").await?;
+        let text = String::from_utf8_lossy(&text);
+        let mut parts = text.trim_end().splitn(4, '\0');
+        let mut next = || parts.next().unwrap_or_default().to_owned();
+        let (id, author, seconds, subject) = (next(), next(), next(), next());
+        let time = Time(seconds.parse::<u64>().unwrap_or(0).saturating_mul(1000));
+        let plain = |text: String| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+        Ok(Commit { id, author: plain(author), time, subject: plain(subject) })
+    }
+
+    /// Is the commit signed by one of `signers` (lines of an allowed signers file)?
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn verify(&self, name: &str, commit: &str, signers: &str) -> Result<(), GitError> {
+        let file = self.scratch.join(format!("{name}.signers"));
+        self.write(&file, signers)?;
+        let setting = format!("gpg.ssh.allowedSignersFile={}", file.display());
+        let words = ["-c", &setting, "-c", "gpg.format=ssh", "verify-commit", "--", commit];
+        let verified = self.near(Some(name), &words, "check the signature").await;
+        verified.map(|_| ()).map_err(|error| match error {
+            GitError::Failed { said, .. } => {
+                let said = if said.is_empty() { "it is not signed".to_owned() } else { said };
+                GitError::Unsigned { commit: commit.get(..12).unwrap_or(commit).to_owned(), said }
+            }
+            other => other,
+        })
+    }
+
+    /// The files of a commit that was fetched.
+    ///
+    /// # Errors
+    /// It is not here, or has too many.
+    pub async fn tree(&self, name: &str, commit: &str) -> Result<Tree, GitError> {
+        let words = ["ls-tree", "-r", "-z", "-l", "--full-tree", commit];
+        let list = self.near(Some(name), &words, "list the files of the commit").await?;
+        let mut cat = std::process::Command::new("git");
+        self.plain(cat.arg("cat-file").arg("--batch"), Some(name));
+        Tree::parse(name, &list, cat).map_err(|said| GitError::Failed { what: format!("read commit {commit}"), said })
+    }
+
+    /// Environment of every call: nothing of the machine's.
+    fn plain(&self, command: &mut std::process::Command, name: Option<&str>) {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()))
+            .env("HOME", &self.scratch)
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", self.config())
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_ASKPASS", "false")
+            .env("SSH_ASKPASS", "false")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .current_dir("/")
+            .stdin(Stdio::null());
+        if let Some(name) = name {
+            command.env("GIT_DIR", self.folder(name));
+        }
+    }
+
+    /// A call that stays on this machine.
+    async fn near(&self, name: Option<&str>, words: &[&str], what: &str) -> Result<Vec<u8>, GitError> {
+        let mut command = std::process::Command::new("git");
+        self.plain(command.args(words), name);
+        run(command, what).await.map_err(|error| match error {
+            Trouble::Own(error) => error,
+            Trouble::Said(said) => GitError::Failed { what: what.to_owned(), said },
+        })
+    }
+
+    /// A call that speaks to a server.
+    async fn far(&self, remote: Remote<'_>, name: Option<&str>, words: &[&str]) -> Result<Vec<u8>, GitError> {
+        let protocol = protocol(remote.url)?;
+        let mut command = std::process::Command::new("git");
+        self.plain(command.args(words), name);
+        let mut settings = vec![("protocol.allow".to_owned(), "never".to_owned())];
+        settings.push((format!("protocol.{protocol}.allow"), "always".to_owned()));
+        if let Some(token) = remote.credentials.token.as_ref().filter(|_| protocol.starts_with("http")) {
+            // In the environment, not in the list of words, which every user of the machine can read.
+            let pair = if token.contains(':') { token.clone() } else { format!("x-access-token:{token}") };
+            let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+            settings.push(("http.extraHeader".to_owned(), format!("Authorization: Basic {basic}")));
+        }
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (number, (key, value)) in settings.iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+        }
+        let keys = self.keys(remote, &mut command, protocol)?;
+        let what = format!("ask {}", remote.url);
+        let result = run(command, &what).await;
+        keys.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        result.map_err(|error| match error {
+            Trouble::Own(error) => error,
+            Trouble::Said(said) if is_refusal(&said) => GitError::Refused { url: remote.url.to_owned(), said },
+            Trouble::Said(said) => GitError::Failed { what, said },
+        })
+    }
+
+    /// Key and known hosts as files for ssh, as long as the call lasts.
+    fn keys(
+        &self,
+        remote: Remote<'_>,
+        command: &mut std::process::Command,
+        protocol: &str,
+    ) -> Result<Vec<PathBuf>, GitError> {
+        if protocol != "ssh" {
+            return Ok(Vec::new());
+        }
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (key, hosts) = (self.scratch.join(format!("key-{number}")), self.scratch.join(format!("hosts-{number}")));
+        let with_end = |text: &str| format!("{}\n", text.trim_end());
+        self.write(&key, &with_end(remote.credentials.ssh_key.as_deref().unwrap_or_default()))?;
+        self.write(&hosts, &with_end(remote.credentials.known_hosts.as_deref().unwrap_or_default()))?;
+        let ssh = format!(
+            "ssh -F /dev/null -i '{}' -o IdentitiesOnly=yes -o IdentityAgent=none -o UserKnownHostsFile='{}' \
+             -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o BatchMode=yes -o ConnectTimeout=15 \
+             -o ForwardAgent=no -o ClearAllForwardings=yes -o PermitLocalCommand=no",
+            key.display(),
+            hosts.display()
+        );
+        command.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
+        Ok(vec![key, hosts])
+    }
+}
+
+/// What holds for every call. Servers' objects are checked; nothing runs beside git.
+const CONFIG: &str = "\
+[core]
+\thooksPath = /dev/null
+\tfsmonitor = false
+\tsymlinks = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[fetch]
+\trecurseSubmodules = false
+\tfsckObjects = true
+[transfer]
+\tfsckObjects = true
+[credential]
+\thelper =
+[http]
+\tlowSpeedLimit = 1000
+\tlowSpeedTime = 20
+[safe]
+\tdirectory = *
+[advice]
+\tdetachedHead = false
+[uploadpack]
+\tallowAnySHA1InWant = true
+";
+
+fn is_refusal(said: &str) -> bool {
+    const SIGNS: [&str; 9] = [
+        "Authentication failed",
+        "could not read Username",
+        "could not read Password",
+        "Permission denied",
+        "returned error: 401",
+        "returned error: 403",
+        "Host key verification failed",
+        "access denied",
+        "Repository not found",
+    ];
+    SIGNS.iter().any(|sign| said.contains(sign))
+}
+
+enum Trouble {
+    Own(GitError),
+    /// What it wrote to standard error.
+    Said(String),
+}
+
+async fn run(mut command: std::process::Command, what: &str) -> Result<Vec<u8>, Trouble> {
+    let io = |source| Trouble::Own(GitError::Io { what: format!("run git to {what}"), source });
+    limit(&mut command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(io)?;
+    let group = Group(child.id());
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let read = async {
+            if let Some(out) = out {
+                out.take(OUTPUT).read_to_end(&mut output).await?;
+            }
+            std::io::Result::Ok(())
+        };
+        let complain = async {
+            if let Some(err) = err {
+                err.take(64 << 10).read_to_end(&mut errors).await?;
+            }
+            std::io::Result::Ok(())
+        };
+        let (read, complained) = tokio::join!(read, complain);
+        read.and(complained)?;
+        Ok((child.wait().await?, output, errors))
+    };
+    let Ok(done) = tokio::time::timeout(LIMIT, work).await else {
+        return Err(Trouble::Own(GitError::Slow { what: what.to_owned() }));
+    };
+    let (status, output, errors) = done.map_err(io)?;
+    group.ended();
+    match status.success() {
+        true => Ok(output),
+        false => Err(Trouble::Said(brief(&errors))),
+    }
+}
+
+/// The processes of one call; those that are left are killed with it.
+struct Group(Option<u32>);
+
+impl Group {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            let _ended = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// A process group of its own, and no file larger than is good.
+fn limit(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+    // SAFETY: setrlimit is async-signal-safe and reads a value on the stack.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: FILE, rlim_max: FILE };
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// The lines that matter of what git says, as one.
+fn brief(errors: &[u8]) -> String {
+    let text = String::from_utf8_lossy(errors);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("hint:"));
+    let lines: Vec<&str> = lines.map(|line| line.strip_prefix("fatal: ").unwrap_or(line)).take(4).collect();
+    lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn addresses_that_could_run_something_are_refused() {
+        for url in ["https://h/r.git", "ssh://git@h/r", "git@h:r.git", "file:///srv/r.git", "http://127.0.0.1/r"] {
+            assert!(check_url(url).is_ok(), "{url}");
+        }
+        for url in ["ext::sh -c x", "-x", "--upload-pack=x", "/srv/r", "r", "ftp://h/r", "https://h/\n", "fd::3"] {
+            assert!(check_url(url).is_err(), "{url}");
+        }
+    }
+}
