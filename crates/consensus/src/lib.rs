@@ -11,10 +11,14 @@
 
 #![forbid(unsafe_code)]
 
+mod group;
 mod machine;
+mod membership;
 mod memory;
 mod stable;
 mod wire;
 
+pub use group::Progress;
 pub use machine::{Config, Error, Input, Output, Persist, Raft, Role};
+pub use membership::{Step, next_step, outlives};
 pub use stable::{Entry, EntryKind, HardState, Member, Members, Snapshot, Stable};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{self, EntryType, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How one member takes part.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ pub enum Input {
     Persisted(u64),
     /// The state machine as it was after `index`, so that the log can be cut.
     Snapshot {
-        /// Index of a [`Output::Committed`] that it includes, and nothing later.
+        /// Index of a [`Output::Committed`] that it includes, and nothing later; or [`Raft::applied`].
         index: u64,
         /// The state machine's bytes.
         data: Bytes,
@@ -64,6 +64,20 @@ pub enum Input {
     },
     /// Nothing can be sent there now.
     Unreachable(Member),
+    /// Somebody wants to read what is true now; the number is used once. Answered by
+    /// [`Output::Readable`] or [`Output::Unreadable`], or by neither when messages get lost: ask again
+    /// after a while.
+    Read(u64),
+    /// The group is to be this: by joint consensus, so that no two majorities can disagree. Seen to be
+    /// done with [`Output::Members`]; may be lost with its leader.
+    ChangeMembers {
+        /// Who votes.
+        voters: BTreeSet<Member>,
+        /// Who only follows.
+        learners: BTreeSet<Member>,
+    },
+    /// This voter should lead in this member's place. It may fail; nothing is lost then.
+    HandOver(Member),
 }
 
 /// What to write, as one unit. The writer answers with [`Input::Persisted`] once all of it, and
@@ -132,6 +146,11 @@ pub enum Output {
     },
     /// A follower waits for a snapshot newer than the last one: make one soon.
     SnapshotWanted,
+    /// All that anybody could have seen committed when this was asked has been handed out here: what is
+    /// read now is not stale (Raft §6.4).
+    Readable(u64),
+    /// Nobody leads, or the leader does not know yet what was committed before it: ask again.
+    Unreadable(u64),
 }
 
 /// A member's part in the group.
@@ -163,6 +182,9 @@ pub enum Error {
     /// The library refused a step.
     #[error("take a raft message")]
     Step(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A change of the group that cannot be begun now.
+    #[error("change the members of the raft group: {0}")]
+    Members(&'static str),
     /// A snapshot that does not fit the log.
     #[error("take a snapshot at index {index}: {why}")]
     Snapshot {
@@ -188,18 +210,21 @@ struct Waiting {
 
 /// One member of a Raft group.
 pub struct Raft {
-    node: RawNode<Memory>,
-    config: Config,
-    outputs: VecDeque<Output>,
+    pub(crate) node: RawNode<Memory>,
+    pub(crate) config: Config,
+    pub(crate) outputs: VecDeque<Output>,
     waiting: VecDeque<Waiting>,
     next_seq: u64,
     /// The last role told.
-    role: Role,
+    pub(crate) role: Role,
     /// Highest index handed out in `Committed`, or skipped.
-    applied: u64,
-    members: Members,
+    pub(crate) applied: u64,
+    pub(crate) members: Members,
     /// Index of the last change of members.
     members_since: u64,
+    /// Reads that nobody has answered yet; with the index that is to be handed out first, once that is
+    /// known.
+    pub(crate) reads: BTreeMap<u64, Option<u64>>,
 }
 
 impl Raft {
@@ -236,6 +261,7 @@ impl Raft {
             applied: stable.snapshot.index,
             members: stable.snapshot.members,
             members_since: stable.snapshot.index,
+            reads: BTreeMap::new(),
         };
         raft.settle();
         if raft.alone() {
@@ -278,6 +304,15 @@ impl Raft {
                 self.node.report_unreachable(member.0);
                 Ok(())
             }
+            Input::Read(ticket) => {
+                self.read(ticket);
+                Ok(())
+            }
+            Input::ChangeMembers { voters, learners } => self.propose_members(&voters, &learners),
+            Input::HandOver(to) => {
+                self.node.transfer_leader(to.0);
+                Ok(())
+            }
         };
         self.seed_election();
         result
@@ -294,6 +329,11 @@ impl Raft {
     /// The last role told.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// All up to this index has been handed out.
+    pub fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// The group as of the last committed entry.
@@ -409,6 +449,7 @@ impl Raft {
         then.extend(ready.take_persisted_messages().iter().filter_map(send));
         let durable = self.persist(&ready, snapshot, then);
         self.tell_role(&ready);
+        self.learn_reads(ready.take_read_states());
         let committed = ready.take_committed_entries();
         let number = ready.number();
         self.node.advance_append_async(ready);
@@ -421,6 +462,7 @@ impl Raft {
         if let Some(last) = committed.last() {
             self.node.advance_apply_to(last.index);
         }
+        self.answer_reads();
     }
 
     /// Asks for what is to be written, and keeps back what rests on it. `true`: nothing is kept back.
@@ -494,6 +536,7 @@ impl Raft {
     fn set_role(&mut self, role: Role) {
         if self.role != role {
             self.role = role;
+            self.drop_reads();
             self.outputs.push_back(Output::Role(role));
         }
     }

@@ -148,8 +148,13 @@ impl Storage for Memory {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> Result<eraftpb::Snapshot> {
-        if self.snapshot.get_metadata().index < request_index {
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<eraftpb::Snapshot> {
+        let metadata = self.snapshot.get_metadata();
+        let members = metadata.get_conf_state();
+        // One who came after the snapshot was made could not find itself in it, and would not take it.
+        let names = |list: &[u64]| list.contains(&to);
+        let known = names(&members.voters) || names(&members.learners) || names(&members.voters_outgoing);
+        if metadata.index < request_index || !known {
             self.wanted.set(true);
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }

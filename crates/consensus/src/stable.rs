@@ -95,6 +95,13 @@ pub struct Stable {
 }
 
 impl Stable {
+    /// The beginning of a member that joins a group: it knows nothing, not even who belongs to it, and
+    /// waits for the leader's snapshot.
+    pub fn joining() -> Stable {
+        let snapshot = Snapshot { index: 0, term: 0, members: Members::default(), data: Bytes::new() };
+        Stable { hard_state: HardState::default(), snapshot, entries: Vec::new() }
+    }
+
     /// The common beginning of a new group: an empty state machine at index 1 of term 1. It must be
     /// on disk before a machine is made from it, and be the same on every first member.
     pub fn bootstrap(members: Members) -> Stable {

@@ -260,8 +260,13 @@ impl Core {
                 }
             }
             Output::Refused { ticket, .. } => self.tell(ManagerInput::Lost(ticket)),
-            // A group of one has nobody to send to, and its members do not change.
-            Output::Send { .. } | Output::Members(_) | Output::SnapshotWanted | Output::Persist(_) => {}
+            // A group of one has nobody to send to, its members do not change, and it reads what it has.
+            Output::Send { .. }
+            | Output::Members(_)
+            | Output::SnapshotWanted
+            | Output::Readable(_)
+            | Output::Unreadable(_)
+            | Output::Persist(_) => {}
         }
         Ok(())
     }

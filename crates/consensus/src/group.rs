@@ -1,0 +1,129 @@
+//! What only a group of several needs: reads, changes of its members, and what the leader knows of them.
+
+use crate::machine::{Error, Output, Raft, Role};
+use crate::stable::Member;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
+use raft::{ReadState, StateRole};
+use std::collections::BTreeSet;
+
+/// What a leader knows of another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// It was heard of within the last election time.
+    pub alive: bool,
+    /// It has all that is committed, but for what came just now.
+    pub caught_up: bool,
+    /// Highest index that is known to be on its disk.
+    pub matched: u64,
+}
+
+/// A learner that lacks no more than this many entries has caught up: the rest is a message away.
+const CLOSE: u64 = 64;
+
+impl Raft {
+    /// What this member knows of another; `None` unless it leads, or where there is no such member.
+    pub fn progress(&self, of: Member) -> Option<Progress> {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader {
+            return None;
+        }
+        let progress = raft.prs().get(of.0)?;
+        let own = of == self.config.member;
+        Some(Progress {
+            alive: own || progress.recent_active,
+            caught_up: own || progress.matched > 0 && progress.matched + CLOSE >= raft.raft_log.committed,
+            matched: progress.matched,
+        })
+    }
+
+    /// Asks the leader, which asks a majority whether it still leads (`ReadIndex`).
+    pub(crate) fn read(&mut self, ticket: u64) {
+        let raft = &self.node.raft;
+        let knows = match raft.state {
+            // It drops reads before it has committed something of its own.
+            StateRole::Leader => matches!(self.role, Role::Leader { .. }),
+            _ => raft.leader_id != 0,
+        };
+        if knows {
+            self.reads.insert(ticket, None);
+            self.node.read_index(self.read_mark(ticket));
+        } else {
+            self.outputs.push_back(Output::Unreadable(ticket));
+        }
+    }
+
+    /// Tickets of other members, and of earlier lives of this one, must not be taken for it: an answer
+    /// that comes late would show a past.
+    fn read_mark(&self, ticket: u64) -> Vec<u8> {
+        [self.config.member.0, self.config.seed, ticket].into_iter().flat_map(u64::to_le_bytes).collect()
+    }
+
+    pub(crate) fn learn_reads(&mut self, states: Vec<ReadState>) {
+        for state in states {
+            let ticket = state.request_ctx.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+            if let Some(ticket) = ticket.filter(|ticket| self.read_mark(*ticket) == state.request_ctx)
+                && let Some(index) = self.reads.get_mut(&ticket)
+            {
+                *index = Some(state.index);
+            }
+        }
+    }
+
+    /// Those whose index has been handed out.
+    pub(crate) fn answer_reads(&mut self) {
+        let applied = self.applied;
+        let outputs = &mut self.outputs;
+        self.reads.retain(|ticket, index| {
+            let ready = index.is_some_and(|index| index <= applied);
+            if ready {
+                outputs.push_back(Output::Readable(*ticket));
+            }
+            !ready
+        });
+    }
+
+    /// The leader has changed: what was asked of the one before may be lost.
+    pub(crate) fn drop_reads(&mut self) {
+        let lost = std::mem::take(&mut self.reads);
+        self.outputs.extend(lost.into_keys().map(Output::Unreadable));
+    }
+
+    pub(crate) fn propose_members(
+        &mut self,
+        voters: &BTreeSet<Member>,
+        learners: &BTreeSet<Member>,
+    ) -> Result<(), Error> {
+        if !matches!(self.role, Role::Leader { .. }) {
+            return Err(Error::Members("this member does not lead"));
+        }
+        if !self.members.voters_outgoing.is_empty() || self.node.raft.has_pending_conf() {
+            return Err(Error::Members("another change is under way"));
+        }
+        if voters.is_empty() || !voters.is_disjoint(learners) {
+            return Err(Error::Members("somebody has to vote, and nobody both votes and only follows"));
+        }
+        let mut changes = Vec::new();
+        let mut change = |kind: ConfChangeType, member: u64| {
+            let mut single = ConfChangeSingle::default();
+            single.set_change_type(kind);
+            single.node_id = member;
+            changes.push(single);
+        };
+        let is = |list: &[u64], member: &Member| list.contains(&member.0);
+        voters.iter().filter(|it| !is(&self.members.voters, it)).for_each(|it| change(ConfChangeType::AddNode, it.0));
+        learners
+            .iter()
+            .filter(|it| !is(&self.members.learners, it))
+            .for_each(|it| change(ConfChangeType::AddLearnerNode, it.0));
+        let now = self.members.voters.iter().chain(&self.members.learners);
+        now.filter(|it| !voters.contains(&Member(**it)) && !learners.contains(&Member(**it)))
+            .for_each(|it| change(ConfChangeType::RemoveNode, *it));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut proposal = ConfChangeV2::default();
+        proposal.set_changes(changes.into());
+        let taken = self.node.propose_conf_change(Vec::new(), proposal);
+        taken.map_err(|_| Error::Members("too much is under way"))
+    }
+}
