@@ -182,7 +182,8 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
     let news: Vec<String> = changes.iter().filter(|change| change.action != "unchanged").map(said).collect();
     let now = draft.now;
     let was_applied = source.status.applied.as_ref().is_some_and(|applied| applied.id == sync.commit.id);
-    let silent = news.is_empty() && was_applied && source.status.outcome == SyncOutcome::Healthy;
+    let settled = !matches!(source.status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable);
+    let silent = news.is_empty() && was_applied && settled;
     edit(draft, &sync.name, |source| {
         let status = &mut source.status;
         status.stacks = sync.names.clone();
