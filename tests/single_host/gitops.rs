@@ -345,3 +345,61 @@ fn killed_in_the_middle_of_a_sync_it_is_one_of_two_commits() {
     }
     host.sh("gitops rm shop").ok();
 }
+
+#[test]
+fn a_repository_is_reached_by_ssh() {
+    let Some(host) = Host::new() else { return };
+    if !Path::new("/usr/sbin/sshd").exists() {
+        println!("SKIPPED: needs sshd");
+        return;
+    }
+    let port = 18_022;
+    let key = |name: &str| {
+        let path = host.work().join(name);
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path)).ok();
+        (path.display().to_string(), std::fs::read_to_string(path.with_extension("pub")).unwrap())
+    };
+    let (host_key, host_public) = key("host_key");
+    let (user_key, user_public) = key("user_key");
+    let (other_key, _) = key("other_key");
+    let keys = host.write("authorized", &user_public);
+    let conf = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {keys}\nStrictModes no\nUsePAM no\n\
+         PidFile none\nPasswordAuthentication no\nPermitRootLogin yes\n"
+    );
+    let conf = host.write("sshd.conf", &conf);
+    // sshd wants it, whatever its configuration says.
+    std::fs::create_dir_all("/run/sshd").unwrap();
+    let mut server = host.command("/usr/sbin/sshd");
+    server.args(["-D", "-q", "-f", &conf]);
+    let _server = Running(server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut known: Vec<&str> = host_public.split_whitespace().take(2).collect();
+    let address = format!("[127.0.0.1]:{port}");
+    known.insert(0, &address);
+    host.write("known", &known.join(" "));
+    host.write(
+        "stranger",
+        &format!("{address} {}", user_public.split_whitespace().take(2).collect::<Vec<_>>().join(" ")),
+    );
+    let repo = Repo::new(&host);
+    repo.commit("compose.yaml", &stack("1", ""), &[]);
+    let url = format!("ssh://root@127.0.0.1:{port}{}", repo.bare.display());
+    let add = |key: &str, known: &str| {
+        let words = ["gitops", "add", "shop", &url, "--interval", "0", "--ssh-key", key, "--known-hosts", known];
+        host.rswarm(words.iter().chain(&["--replace"]))
+    };
+    eventually("sshd listens", SOON, || {
+        let mut probe = host.command("busybox");
+        run(probe.args(["nc", "-w", "1", "127.0.0.1", &port.to_string(), "-e", "true"])).succeeded()
+    });
+    let refused = add(&other_key, "known").fails();
+    assert!(refused.stdout.contains("refuses the credentials"), "{refused}");
+    let refused = add(&user_key, "stranger").fails();
+    assert!(refused.stdout.contains("Host key verification failed"), "{refused}");
+    add(&user_key, "known").ok();
+    assert_eq!(versions(&host, "shop"), ["1"]);
+    let left: Vec<_> =
+        std::fs::read_dir(host.run_root().join("gitops")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("key-")), "{left:?}");
+    host.sh("gitops rm shop").ok();
+}

@@ -77,10 +77,12 @@ impl Gitops {
         *kept = Some(names);
     }
 
-    /// Tells the follower of a source; false when this node has none.
-    fn nudge(&self, name: &str, nudge: Nudge) -> bool {
+    /// Tells the follower of a source; false when there is none that knows this version of it.
+    fn nudge(&self, source: &Source, nudge: Nudge) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.get(name).is_some_and(|worker| worker.nudges.send(nudge).is_ok())
+        let worker = workers.get(&source.spec.name);
+        let worker = worker.filter(|worker| worker.source.borrow().version >= source.version);
+        worker.is_some_and(|worker| worker.nudges.send(nudge).is_ok())
     }
 }
 
@@ -167,7 +169,7 @@ pub(crate) async fn sync(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
             return Err(failure::conflict(format!("source {name} is followed by another node")));
         }
         let (done, answer) = oneshot::channel();
-        if daemon.gitops.nudge(name, Nudge { asked: true, done: Some(done) }) {
+        if daemon.gitops.nudge(&source, Nudge { asked: true, done: Some(done) }) {
             break answer;
         }
         if tokio::time::Instant::now() >= deadline {

@@ -342,8 +342,8 @@ impl Git {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", self.config())
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ASKPASS", "false")
-            .env("SSH_ASKPASS", "false")
+            .env("GIT_ASKPASS", "")
+            .env("SSH_ASKPASS", "")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .current_dir("/")
@@ -447,6 +447,9 @@ const CONFIG: &str = "\
 \tallowAnySHA1InWant = true
 ";
 
+/// What ssh says of a server that it does not know.
+const HOST_KEY: &str = "Host key verification failed";
+
 fn is_refusal(said: &str) -> bool {
     const SIGNS: [&str; 9] = [
         "Authentication failed",
@@ -455,7 +458,7 @@ fn is_refusal(said: &str) -> bool {
         "Permission denied",
         "returned error: 401",
         "returned error: 403",
-        "Host key verification failed",
+        HOST_KEY,
         "access denied",
         "Repository not found",
     ];
@@ -540,7 +543,13 @@ fn limit(command: &mut std::process::Command) {
 /// The lines that matter of what git says, as one.
 fn brief(errors: &[u8]) -> String {
     let text = String::from_utf8_lossy(errors);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("hint:"));
+    if text.contains(HOST_KEY) {
+        return format!("the server's key is not the one in --known-hosts ({HOST_KEY})");
+    }
+    // What is said to everybody helps nobody.
+    const NOISE: [&str; 4] = ["hint:", "Please make sure", "and the repository exists", "Could not read from remote"];
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| !NOISE.iter().any(|noise| line.contains(noise)));
     let lines: Vec<&str> = lines.map(|line| line.strip_prefix("fatal: ").unwrap_or(line)).take(4).collect();
     lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
 }
