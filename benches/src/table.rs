@@ -35,6 +35,11 @@ impl Table {
         self.push(job, median(ours) * 1e3, peer.map(|seconds| seconds * 1e3), "ms", bar);
     }
 
+    /// A share in per cent.
+    pub(crate) fn shares(&mut self, job: &str, ours: f64, bar: Bar) {
+        self.push(job, ours, None, "%", bar);
+    }
+
     /// A size in MiB.
     pub(crate) fn sizes(&mut self, job: &str, ours: f64, peer: Option<f64>, bar: Bar) {
         self.push(job, ours, peer, "MiB", bar);

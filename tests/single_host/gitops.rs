@@ -403,3 +403,22 @@ fn a_repository_is_reached_by_ssh() {
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("key-")), "{left:?}");
     host.sh("gitops rm shop").ok();
 }
+
+#[test]
+fn the_walk_through_walks() {
+    let Some(host) = Host::new() else { return };
+    let text = std::fs::read_to_string(e2e::root().join("examples/gitops/README.md")).unwrap();
+    let script = text.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let script = script.replace("/srv/", &format!("{}/", host.work().display()));
+    let binary = e2e::binary();
+    host.write("walk.sh", &format!("set -ex\n{script}"));
+    let mut shell = host.command("sh");
+    shell.arg("walk.sh").env("RSWARM_HOST", format!("unix://{}", host.socket().display()));
+    let path = std::env::var("PATH").unwrap();
+    shell.env("PATH", format!("{}:{path}", binary.parent().unwrap().display()));
+    for (name, value) in [("GIT_AUTHOR_NAME", "Ann"), ("GIT_COMMITTER_NAME", "Ann")] {
+        shell.env(name, value).env(name.replace("NAME", "EMAIL"), "ann@example.com");
+    }
+    let out = run(shell.env("GIT_CONFIG_GLOBAL", "/dev/null")).ok();
+    assert!(out.stdout.contains("first\n") && out.stdout.contains("second\n"), "{out}");
+}
