@@ -4,6 +4,9 @@
 //! Before a frame is written the one before it is on disk, and so is the header before the first.
 //! Thus at most the last frame of the last segment can be unfinished after a crash, and a bad frame
 //! with a good one anywhere behind it is damage.
+//!
+//! Behind the frames lie zeros, written ahead: a write over blocks that the file has already needs no
+//! entry in the file system's journal, so its sync does not wait for what others on the same disk do.
 
 use crate::atomic::sync_dir;
 use crate::error::{StoreError, io_error};
@@ -15,6 +18,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "log-";
+/// How far zeros are written ahead, in bytes.
+const AHEAD: usize = 128 << 10;
 
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{PREFIX}{number:020}"))
@@ -34,6 +39,8 @@ pub(crate) struct Segment {
     header: Header,
     /// Bytes that are on disk.
     length: u64,
+    /// Up to here the file has its blocks.
+    prepared: u64,
 }
 
 impl Segment {
@@ -56,12 +63,28 @@ impl Segment {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Segment { path, number, file, header, length: HEADER as u64 })
+        Ok(Segment { path, number, file, header, length: HEADER as u64, prepared: HEADER as u64 })
+    }
+
+    /// Writes zeros behind the place of a frame, if they have come to an end. They are made durable with
+    /// the frame; where the disk has no room for them there are none.
+    fn prepare(&mut self, end: u64) {
+        if end <= self.prepared {
+            return;
+        }
+        match self.file.write_all_at(&vec![0; AHEAD], end) {
+            Ok(()) => self.prepared = end + AHEAD as u64,
+            Err(_full) => {
+                let _tried_by_the_frame_itself = self.file.set_len(self.length);
+                self.prepared = self.length;
+            }
+        }
     }
 
     /// Appends one frame and waits until it is on disk.
     pub(crate) fn append(&mut self, key: &NodeKey, plain: &[u8]) -> Result<(), Failure> {
         let frame = self.header.seal(key, self.length, plain).map_err(Failure::Nothing)?;
+        self.prepare(self.length + frame.len() as u64);
         let written = self.file.write_all_at(&frame, self.length).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
@@ -76,12 +99,22 @@ impl Segment {
     /// error the kernel may have dropped pages that it calls clean.
     fn undo(&mut self, error: io::Error) -> Failure {
         let error = io_error("write", &self.path)(error);
+        self.prepared = self.length;
         let cut = self.file.set_len(self.length).and_then(|()| self.file.sync_all());
         if error.is_full() && cut.is_ok() { Failure::Undone(error) } else { Failure::Unknown(error) }
     }
 
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+}
+
+/// Nothing will be written here any more: the zeros are cut off.
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if self.prepared > self.length {
+            let _harmless_if_they_stay = self.file.set_len(self.length);
+        }
     }
 }
 
@@ -99,6 +132,8 @@ pub(crate) enum Failure {
 /// A segment read back: the frames with their offsets.
 pub(crate) struct Contents {
     pub(crate) frames: Vec<(u64, Vec<u8>)>,
+    /// Where they end; behind it there is nothing but zeros, or what is torn.
+    pub(crate) end: u64,
     /// An unfinished end: where it begins and what is wrong with it.
     pub(crate) torn: Option<(u64, &'static str)>,
 }
@@ -112,7 +147,7 @@ pub(crate) fn read(path: &Path, number: u64, key: &NodeKey, last: bool) -> Resul
 pub(crate) fn parse(path: &Path, file: &[u8], number: u64, key: &NodeKey, last: bool) -> Result<Contents, StoreError> {
     if last && file.len() <= HEADER && !matches!(Header::read(Kind::Log, path, file), Err(StoreError::Version { .. })) {
         // No frame can have been written: the header was not durable yet, or is all there is.
-        return Ok(Contents { frames: Vec::new(), torn: Some((0, "it has no frames")) });
+        return Ok(Contents { frames: Vec::new(), end: 0, torn: Some((0, "it has no frames")) });
     }
     let corrupt =
         |offset: usize, why: String| StoreError::Corrupt { path: path.to_owned(), offset: offset as u64, why };
@@ -122,7 +157,7 @@ pub(crate) fn parse(path: &Path, file: &[u8], number: u64, key: &NodeKey, last: 
     }
     let mut frames = Vec::new();
     let mut offset = HEADER;
-    while offset < file.len() {
+    while file.get(offset..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
         match header.open(key, file, offset) {
             Frame::Good { plain, end } => {
                 frames.push((offset as u64, plain));
@@ -133,12 +168,15 @@ pub(crate) fn parse(path: &Path, file: &[u8], number: u64, key: &NodeKey, last: 
             Frame::Bad(why) => {
                 return match good_after(&header, key, file, offset) {
                     Some(later) => Err(corrupt(offset, format!("{why}, yet there is a good one at byte {later}"))),
-                    None => Ok(Contents { frames, torn: Some((offset as u64, why)) }),
+                    None => Ok(Contents { frames, end: offset as u64, torn: Some((offset as u64, why)) }),
                 };
             }
         }
     }
-    Ok(Contents { frames, torn: None })
+    if last && frames.is_empty() {
+        return Ok(Contents { frames, end: 0, torn: Some((0, "it has no frames")) });
+    }
+    Ok(Contents { frames, end: offset as u64, torn: None })
 }
 
 /// Is there a good frame anywhere after a bad one?

@@ -419,9 +419,9 @@ impl Replay {
             }
             None if last => {
                 // A daemon that was killed may have written, but not synced, what was just read.
-                File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("sync", &path))?;
+                let kept = segment::repair(dir, &path, contents.end)?;
                 sync_dir(dir)?;
-                true
+                kept
             }
             None => true,
         };

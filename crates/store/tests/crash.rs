@@ -127,12 +127,20 @@ impl World {
         self.store.as_mut().unwrap().persist(std::slice::from_ref(&pending)).unwrap();
         let (same, mut after) = newest_segment(self.dir.path());
         assert_eq!(path, same);
-        let written = after.len() - before.len();
-        after.truncate(before.len() + cut % (written + 1));
+        // The write went over zeros, or went beyond the end; either way these are its bytes.
+        let byte = |file: &[u8], at: usize| file.get(at).copied().unwrap_or(0);
+        let differs = |at: &usize| byte(&before, *at) != byte(&after, *at);
+        let first = (0..after.len()).find(differs).unwrap();
+        let written = (first..after.len()).rfind(differs).unwrap() + 1 - first;
+        let arrived = first + cut % (written + 1);
+        if cut % 2 == 0 {
+            after.truncate(arrived);
+        } else {
+            after[arrived..].fill(0);
+        }
         for (at, mask) in garble {
-            let range = after.len() - before.len();
-            if range > 0 {
-                after[before.len() + at % range] ^= mask;
+            if arrived > first {
+                after[first + at % (arrived - first)] ^= mask;
             }
         }
         self.store = None;

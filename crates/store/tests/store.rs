@@ -178,6 +178,24 @@ fn damage_in_the_middle_is_refused_with_file_and_place() {
 }
 
 #[test]
+fn zeros_behind_the_last_frame_are_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = begun(dir.path());
+    store.persist(&[entries(vec![entry(2, 2, "a")])]).unwrap();
+    let path = files(dir.path(), "log-").pop().unwrap();
+    // As a killed process leaves it.
+    let killed = fs::read(&path).unwrap();
+    drop(store);
+    let ended = fs::read(&path).unwrap();
+    assert!(killed.len() > ended.len() + 1000 && killed.starts_with(&ended), "zeros are written ahead");
+    fs::write(&path, &killed).unwrap();
+    let (store, recovered) = Store::open(dir.path(), &key()).unwrap();
+    assert_eq!((recovered.entries.len(), recovered.torn), (1, None));
+    drop(store);
+    assert_eq!(fs::read(&path).unwrap(), ended);
+}
+
+#[test]
 fn a_damaged_or_missing_snapshot_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = begun(dir.path());
