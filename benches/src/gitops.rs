@@ -103,7 +103,11 @@ fn idle(host: &Host, table: &mut Table) {
     let spent = spend();
     let share = spent.as_secs_f64() / pause.as_secs_f64() * 100.0;
     table.shares("50 idle sources, of one core", share, Bar::AtMost(1.0));
-    table.sizes("50 idle sources, resident", rss(host.daemon_pid()) - memory, None, Bar::AtMost(10.0));
+    let grown = rss(host.daemon_pid()) - memory;
+    for number in 0..SOURCES {
+        host.rswarm(["gitops", "rm", &format!("idle{number}"), "--down"]).ok();
+    }
+    table.sizes("50 idle sources, resident", grown, None, Bar::AtMost(10.0));
 }
 
 fn hook(host: &Host, name: &str) {

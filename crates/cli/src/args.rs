@@ -34,6 +34,35 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The same with one verb.
+#[derive(Debug, Parser)]
+#[command(name = "rswarm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+struct Quick {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: QuickCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuickCommand {
+    /// Check a Compose file and print what it means
+    Config(stack::Config),
+}
+
+/// Reads the words. `config` asks nobody and is over in a few milliseconds, of which making the
+/// definitions of all other verbs first would be a third.
+///
+/// # Errors
+/// Help was asked for, or the words mean nothing.
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    if words.get(1).is_none_or(|word| word != "config") {
+        return Cli::try_parse_from(words);
+    }
+    let Quick { global, command: QuickCommand::Config(config) } = Quick::try_parse_from(words)?;
+    Ok(Cli { global, version: None, command: Command::Config(config) })
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]

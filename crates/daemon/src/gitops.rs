@@ -159,7 +159,7 @@ async fn find(daemon: &Daemon, name: &str) -> Result<Arc<Source>, ApiError> {
 ///
 /// # Errors
 /// There is no such source, or another node follows it.
-pub(crate) async fn sync(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
+pub(crate) async fn sync(daemon: &Daemon, name: &str, again: bool) -> Result<(), ApiError> {
     // A source that was added just now has its follower in a moment.
     let deadline = tokio::time::Instant::now() + BEGIN;
     let answer = loop {
@@ -169,7 +169,7 @@ pub(crate) async fn sync(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
             return Err(failure::conflict(format!("source {name} is followed by another node")));
         }
         let (done, answer) = oneshot::channel();
-        if daemon.gitops.nudge(&source, Nudge { asked: true, done: Some(done) }) {
+        if daemon.gitops.nudge(&source, Nudge { asked: again, done: Some(done) }) {
             break answer;
         }
         if tokio::time::Instant::now() >= deadline {

@@ -271,6 +271,10 @@ fn apply(draft: &mut Draft<'_>, spec: &SourceSpec, sync: &Sync) -> Result<Applie
 /// Applies one stack, and remembers it as what should be.
 fn follow(draft: &mut Draft<'_>, spec: &SourceSpec, wanted: &StackSpec) -> Result<Done, Refusal> {
     let done = deploy::deploy(draft, wanted, spec.prune, false)?;
+    // A person who uses another's volume is warned; a source could read what it was not given.
+    if let Some(taken) = done.warnings.iter().find(|warning| warning.code == deploy::TAKEN) {
+        return Err(Refusal::conflict(taken.message.clone()).hint("a source uses volumes of its own stacks only"));
+    }
     let services: BTreeMap<_, _> = wanted
         .services
         .keys()

@@ -22,7 +22,13 @@ impl Script {
             patience: Duration::from_secs(60),
             allow: BTreeSet::new(),
             env: BTreeMap::new(),
-            credentials: Credentials { token: Some("hush".to_owned()), ..Credentials::default() },
+            credentials: Credentials {
+                token: Some("hush".to_owned()),
+                ssh_key: Some("hush".to_owned()),
+                webhook: Some("hush".to_owned()),
+                age_keys: Some("hush".to_owned()),
+                ..Credentials::default()
+            },
         };
         self.ask(Request::Source(Box::new(SourceRequest::Put { spec: Box::new(spec), create: true })));
     }
