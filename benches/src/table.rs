@@ -66,7 +66,9 @@ impl Row {
         let figure = |value: f64| format!("{value:.1} {}", self.unit);
         let ratio = self.peer.map(|peer| peer / self.ours);
         let (bar, met) = match self.bar {
-            Bar::Times(times) => (format!("≥ {times} times"), ratio.map(|ratio| ratio >= times)),
+            Bar::Times(times) => {
+                (format!("≥ {} times", (times * 100.0).round() / 100.0), ratio.map(|ratio| ratio >= times))
+            }
             Bar::AtMost(limit) => (format!("≤ {}", figure(limit)), Some(self.ours <= limit)),
         };
         let met = met.map_or("–", |met| if met { "yes" } else { "NO" });
