@@ -404,6 +404,46 @@ fn a_repository_is_reached_by_ssh() {
     host.sh("gitops rm shop").ok();
 }
 
+/// `age-keygen` made it for this test.
+const AGE_KEY: &str = "AGE-SECRET-KEY-1Y62YT7MPMX65Y3NPHDP25RQF248Y79GUXDZQQ4VENRA5UKX7HV4SKL0NF5\n";
+
+/// `hush-hush`, encrypted by `age` for that key.
+const AGE_FILE: &str = "-----BEGIN AGE ENCRYPTED FILE-----
+YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSAxcFN1MjVHVFBFdDdvcVIz
+ekpHdWkva0VSQk1MQjhjYjdHSjdCTzgrdlRVCjJBOVVUSmlXM2Q5bzBiSU9tdGM4
+bzBCdGRzRGVVUm9iYkJLUzViQ1JGaDAKLS0tIGZ4ckdLYUo4Z1czT1dXL2p3NzAw
+UmRBVUtteWdFUWZmOFEzNFNOOW94WW8KLJO9TE9mCkjLJ4HHXYbGukHyaMI6LMci
+nFh4J/r1h+angO7/+iOVGeI=
+-----END AGE ENCRYPTED FILE-----
+";
+
+#[test]
+fn secrets_in_a_repository_are_opened_with_the_key_of_the_source() {
+    let Some(host) = Host::new() else { return };
+    host.write("keys", AGE_KEY);
+    let repo = Repo::new(&host);
+    std::fs::write(repo.work.join("key.age"), AGE_FILE).unwrap();
+    let secret = "    secrets: [key]\nsecrets:\n  key: {file: ./key.age}\n";
+    let text = stack("1", secret).replace("sleep 10000", "sh -c 'cat /run/secrets/key; exec sleep 10000'");
+    repo.commit("compose.yaml", &text, &[]);
+    let add = ["gitops", "add", "shop", &repo.url(), "--interval", "0"];
+    let refused = host.rswarm(add).fails();
+    assert!(refused.stderr.contains("secret shop_key is encrypted with age, and this source has no key"), "{refused}");
+    host.write("nonsense", "AGE-SECRET-KEY-1NONSENSE\n");
+    let nonsense = host.rswarm(add.iter().chain(&["--replace", "--age-key", "nonsense"])).fails();
+    assert!(nonsense.stderr.contains("line 1 is no secret key"), "{nonsense}");
+    assert!(!nonsense.stderr.contains("NONSENSE"), "{nonsense}");
+    host.rswarm(add.iter().chain(&["--replace", "--age-key", "keys"])).ok();
+    host.sh("gitops status shop --wait").ok();
+    eventually("the secret is read", SOON, || host.sh("logs --no-log-prefix -p shop web").stdout == "hush-hush");
+    let shown = ["gitops status shop --format json", "gitops history shop", "gitops diff shop --format json"];
+    for shown in shown {
+        let out = host.sh(shown);
+        assert!(!out.stdout.contains("AGE-SECRET") && !out.stdout.contains("hush"), "{out}");
+    }
+    host.sh("gitops rm shop --down").ok();
+}
+
 #[test]
 fn the_walk_through_walks() {
     let Some(host) = Host::new() else { return };
