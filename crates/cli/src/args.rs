@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(container::Exec),
+    /// Copy files between a container and this machine
+    Cp(container::Cp),
     /// Attach to a running container
     Attach(container::Attach),
     /// Start stopped containers
@@ -195,6 +197,8 @@ pub(crate) enum Container {
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(container::Exec),
+    /// Copy files between a container and this machine
+    Cp(container::Cp),
     /// Attach to a running container
     Attach(container::Attach),
     /// Start stopped containers
@@ -275,6 +279,27 @@ mod tests {
         }
         for line in ["rswarm", "rswarm ps --bad", "rswarm -H run ps", "rswarm container ls run", "rswarm ps run"] {
             assert!(!hands_on_exit_code(&words(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn config_is_read_the_same_alone_and_among_all_verbs() {
+        for line in [
+            "rswarm config",
+            "rswarm config --help",
+            "rswarm config -h",
+            "rswarm config --bad",
+            "rswarm config --format xml",
+            "rswarm config -H",
+            "rswarm config -f a -f b --profile p -q -H unix:///x",
+            "rswarm config --hash '*' --services",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let text = |parsed: Result<Cli, clap::Error>| match parsed {
+                Ok(cli) => format!("{:?} {:?}", cli.global, cli.command),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(text(parse(&words)), text(Cli::try_parse_from(&words)), "{line}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod config;
+mod cp;
 pub(crate) mod daemon;
 mod down;
 mod events;
@@ -59,6 +60,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Logs(args) => logs::run(context, args).await,
         Command::Run(args) => run::run(context, *args).await,
         Command::Exec(args) => exec::run(context, args).await,
+        Command::Cp(args) => cp::run(context, args).await,
         Command::Attach(args) => attach::run(context, args).await,
         Command::Start(args) => attach::start(context, args).await,
         Command::Stop(args) => power::stop(context, args).await,
@@ -103,6 +105,7 @@ async fn container(context: &Context, command: Container) -> Result<u8> {
         Container::Logs(args) => logs::run(context, args).await,
         Container::Run(args) => run::run(context, *args).await,
         Container::Exec(args) => exec::run(context, args).await,
+        Container::Cp(args) => cp::run(context, args).await,
         Container::Attach(args) => attach::run(context, args).await,
         Container::Start(args) => attach::start(context, args).await,
         Container::Stop(args) => power::stop(context, args).await,

@@ -24,6 +24,7 @@ mod resolve;
 mod save;
 mod schema;
 mod store;
+pub mod tree;
 mod view;
 
 pub use error::{Error, Result, TlsProblem};
