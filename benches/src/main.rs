@@ -7,6 +7,7 @@
 
 mod containers;
 mod docker;
+mod gitops;
 mod images;
 mod memory;
 mod stacks;
@@ -22,7 +23,7 @@ const HELP: &str = "\
 bench [--peer DIR] [JOB]...
 
   --peer DIR   a Docker Engine unpacked below DIR (DIR/usr/sbin/dockerd); without it only rswarm is measured
-  JOB          stacks, run, oci, memory, pull; without one all of them
+  JOB          stacks, run, oci, memory, pull, gitops; without one all of them
 
 RSWARM_BIN names the binary to measure; use one that was built with --release.
 ";
@@ -44,13 +45,20 @@ fn main() {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--peer" => peer = words.next().map(PathBuf::from),
-            "stacks" | "run" | "oci" | "memory" | "pull" => jobs.push(word),
+            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" => jobs.push(word),
             _ => return table::say(HELP),
         }
     }
     let wanted = |job: &str| jobs.is_empty() || jobs.iter().any(|word| word == job);
-    let Some(lab) = Lab::open(peer) else { return };
     let mut table = Table::default();
+    // Docker has nothing beside it.
+    if wanted("gitops") {
+        gitops::measure(&mut table);
+    }
+    if jobs == ["gitops"] {
+        return table.print();
+    }
+    let Some(lab) = Lab::open(peer) else { return };
     if wanted("memory") {
         memory::measure(&lab, &mut table);
     }

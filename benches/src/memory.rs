@@ -37,7 +37,7 @@ fn kilobytes(pid: u32, file: &str, key: &str) -> f64 {
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-fn rss(pid: u32) -> f64 {
+pub(crate) fn rss(pid: u32) -> f64 {
     kilobytes(pid, "status", "VmRSS:")
 }
 

@@ -35,6 +35,11 @@ impl Table {
         self.push(job, median(ours) * 1e3, peer.map(|seconds| seconds * 1e3), "ms", bar);
     }
 
+    /// A share in per cent.
+    pub(crate) fn shares(&mut self, job: &str, ours: f64, bar: Bar) {
+        self.push(job, ours, None, "%", bar);
+    }
+
     /// A size in MiB.
     pub(crate) fn sizes(&mut self, job: &str, ours: f64, peer: Option<f64>, bar: Bar) {
         self.push(job, ours, peer, "MiB", bar);
@@ -61,7 +66,9 @@ impl Row {
         let figure = |value: f64| format!("{value:.1} {}", self.unit);
         let ratio = self.peer.map(|peer| peer / self.ours);
         let (bar, met) = match self.bar {
-            Bar::Times(times) => (format!("≥ {times} times"), ratio.map(|ratio| ratio >= times)),
+            Bar::Times(times) => {
+                (format!("≥ {} times", (times * 100.0).round() / 100.0), ratio.map(|ratio| ratio >= times))
+            }
             Bar::AtMost(limit) => (format!("≤ {}", figure(limit)), Some(self.ours <= limit)),
         };
         let met = met.map_or("–", |met| if met { "yes" } else { "NO" });

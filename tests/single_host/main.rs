@@ -5,6 +5,7 @@
 mod compose_files;
 mod crash;
 mod examples;
+mod gitops;
 mod harness;
 mod health;
 mod images;

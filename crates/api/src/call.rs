@@ -22,7 +22,13 @@ pub enum Call {
     /// What applying a stack would change; nothing is changed, nothing pulled.
     Plan(Box<model::Wanted>),
     /// `gitops sync`: looks whether there is something new, and answers when that is applied or refused.
-    SyncSource(String),
+    SyncSource {
+        /// Which.
+        name: String,
+        /// Also a commit that was looked at already: what its images are called is asked anew, and one that
+        /// was refused is tried again.
+        again: bool,
+    },
     /// `gitops diff`: what applying the newest commit would change, a plan for each stack.
     DiffSource(String),
     /// `ps`.

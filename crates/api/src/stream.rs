@@ -189,6 +189,29 @@ pub enum UploadCall {
         /// Comment.
         message: Option<String>,
     },
+    /// `cp` into a container.
+    CopyTo {
+        /// Container.
+        container: String,
+        /// Where in it; not absolute: from its root.
+        path: String,
+        /// What of the archive.
+        part: ArchivePart,
+        /// Owners stay as they are in the archive; otherwise all is root's.
+        archive: bool,
+    },
+}
+
+/// What of an archive is to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchivePart {
+    /// Its one file or folder, placed as `cp` would.
+    Thing,
+    /// What is in its one folder.
+    Contents,
+    /// Every entry, in a folder that is there.
+    Entries,
 }
 
 /// An archive that the daemon sends.
@@ -197,4 +220,13 @@ pub enum UploadCall {
 pub enum DownloadCall {
     /// `image save`.
     Save(Vec<String>),
+    /// `cp` out of a container: its first entry is what was asked for.
+    CopyFrom {
+        /// Container.
+        container: String,
+        /// What of it; not absolute: from its root.
+        path: String,
+        /// Follow a link at the end of the path.
+        follow: bool,
+    },
 }

@@ -34,6 +34,35 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The same with one verb.
+#[derive(Debug, Parser)]
+#[command(name = "rswarm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+struct Quick {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: QuickCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuickCommand {
+    /// Check a Compose file and print what it means
+    Config(stack::Config),
+}
+
+/// Reads the words. `config` asks nobody and is over in a few milliseconds, of which making the
+/// definitions of all other verbs first would be a third.
+///
+/// # Errors
+/// Help was asked for, or the words mean nothing.
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    if words.get(1).is_none_or(|word| word != "config") {
+        return Cli::try_parse_from(words);
+    }
+    let Quick { global, command: QuickCommand::Config(config) } = Quick::try_parse_from(words)?;
+    Ok(Cli { global, version: None, command: Command::Config(config) })
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
@@ -75,6 +104,8 @@ pub(crate) enum Command {
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(container::Exec),
+    /// Copy files between a container and this machine
+    Cp(container::Cp),
     /// Attach to a running container
     Attach(container::Attach),
     /// Start stopped containers
@@ -166,6 +197,8 @@ pub(crate) enum Container {
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(container::Exec),
+    /// Copy files between a container and this machine
+    Cp(container::Cp),
     /// Attach to a running container
     Attach(container::Attach),
     /// Start stopped containers
@@ -246,6 +279,27 @@ mod tests {
         }
         for line in ["rswarm", "rswarm ps --bad", "rswarm -H run ps", "rswarm container ls run", "rswarm ps run"] {
             assert!(!hands_on_exit_code(&words(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn config_is_read_the_same_alone_and_among_all_verbs() {
+        for line in [
+            "rswarm config",
+            "rswarm config --help",
+            "rswarm config -h",
+            "rswarm config --bad",
+            "rswarm config --format xml",
+            "rswarm config -H",
+            "rswarm config -f a -f b --profile p -q -H unix:///x",
+            "rswarm config --hash '*' --services",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let text = |parsed: Result<Cli, clap::Error>| match parsed {
+                Ok(cli) => format!("{:?} {:?}", cli.global, cli.command),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(text(parse(&words)), text(Cli::try_parse_from(&words)), "{line}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod config;
+mod cp;
 pub(crate) mod daemon;
 mod down;
 mod events;
@@ -53,12 +54,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Plan(args) => plan::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
-        Command::Config(args) => config::run(context, args),
+        Command::Config(args) => config::run(context, args).await,
         Command::Explain(args) => explain::run(context, args),
         Command::Ps(args) => ps::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Run(args) => run::run(context, *args).await,
         Command::Exec(args) => exec::run(context, args).await,
+        Command::Cp(args) => cp::run(context, args).await,
         Command::Attach(args) => attach::run(context, args).await,
         Command::Start(args) => attach::start(context, args).await,
         Command::Stop(args) => power::stop(context, args).await,
@@ -103,6 +105,7 @@ async fn container(context: &Context, command: Container) -> Result<u8> {
         Container::Logs(args) => logs::run(context, args).await,
         Container::Run(args) => run::run(context, *args).await,
         Container::Exec(args) => exec::run(context, args).await,
+        Container::Cp(args) => cp::run(context, args).await,
         Container::Attach(args) => attach::run(context, args).await,
         Container::Start(args) => attach::start(context, args).await,
         Container::Stop(args) => power::stop(context, args).await,

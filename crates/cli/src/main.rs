@@ -21,7 +21,6 @@ mod start;
 mod template;
 mod terminal;
 
-use clap::Parser as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
     if let Some(code) = helper(&words) {
         return code;
     }
-    let cli = match args::Cli::try_parse_from(&words) {
+    let cli = match args::parse(&words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &words),
     };

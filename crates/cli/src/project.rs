@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Silent;
 use crate::printer::{Colour, paint};
 use anyhow::{Context as _, Result};
-use compose::{Explanation, Files, Input, Loaded, NotThere, Options};
+use compose::{Explanation, Files, Input, Loaded, NotThere, Options, Places};
 use gitops::files::{Disk, Folder, Recorder, Touched};
 use model::diagnostic::{Diagnostic, Severity};
 
@@ -37,6 +37,14 @@ pub(crate) fn load(project: &Project, options: Options) -> Result<Loaded> {
 /// As [`load`].
 pub(crate) fn load_parts(files: &[String], rest: &ProjectRest, options: Options) -> Result<Loaded> {
     Ok(compose::load(&input(files, rest, options)?))
+}
+
+/// The same, with the places of values for what is found wrong later.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_with_places(project: &Project, options: Options) -> Result<(Loaded, Places)> {
+    Ok(compose::load_with_places(&input(&project.files, &project.rest, options)?))
 }
 
 /// Where a value came from, and the project that it is in.

@@ -377,6 +377,12 @@ pub const ALL: &[Code] = &[
         "The options after the second colon of a mount are `ro`, `rw`, `nocopy`, `z`, `Z` and the ways in which mounts \
          spread. As in Docker Compose, others are ignored.",
     ),
+    code(
+        "RS0801",
+        "the digest of an image can't be had",
+        "`config --resolve-image-digests` asks the registry of each image for what its tag means now. The registry \
+         does not have it, denies it or can't be reached, or the image has no valid name.",
+    ),
 ];
 
 /// The entry of a code; case does not matter.

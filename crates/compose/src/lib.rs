@@ -40,7 +40,7 @@ mod yaml;
 
 pub use explain::{Explanation, NotThere, Step};
 pub use input::{FileError, FileErrorKind, Files, Input, Options};
-pub use project::{Loaded, Project};
+pub use project::{Loaded, Places, Project};
 pub use render::render;
 
 /// Loads the project that `input` describes. Never fails: what is wrong is in
@@ -48,6 +48,11 @@ pub use render::render;
 /// when variables or defaults were to be left out).
 pub fn load(input: &Input<'_>) -> Loaded {
     pipeline::run(input)
+}
+
+/// The same for one who has to say more about it later, with the places.
+pub fn load_with_places(input: &Input<'_>) -> (Loaded, Places) {
+    pipeline::run_with_places(input)
 }
 
 /// Loads the project, and tells where the value at `path` (such as `services.web.ports[0].published`)

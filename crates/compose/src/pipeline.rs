@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::loader::{Env, Loader, Scope, Setup, setup};
 use crate::lower::Lower;
 use crate::normalize;
-use crate::project::{Loaded, Project};
+use crate::project::{Loaded, Places, Project};
 use crate::schema::{Kind, SERVICE, TOP};
 use crate::tree::{Map, Node, Tag, Value};
 use model::diagnostic::Severity;
@@ -21,6 +21,13 @@ const MAX_SERVICES: usize = 20_000;
 /// Loads a project.
 pub(crate) fn run(input: &Input<'_>) -> Loaded {
     load(&mut Loader::new(input))
+}
+
+/// The same, with the places of its values.
+pub(crate) fn run_with_places(input: &Input<'_>) -> (Loaded, Places) {
+    let mut loader = Loader::new(input);
+    let loaded = load(&mut loader);
+    (loaded, Places::new(loader.context))
 }
 
 /// Loads with a loader that keeps what it has seen.

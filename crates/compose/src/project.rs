@@ -1,5 +1,6 @@
 //! What loading gives: the normalised project, the stack made of it, and what was found wrong.
 
+use crate::context::Context;
 use crate::emit;
 use crate::tree::{Map, Node, Value};
 use model::diagnostic::{Diagnostic, Severity};
@@ -75,6 +76,23 @@ impl Project {
         self.section("services").map(image).collect()
     }
 
+    /// Active services that name an image, with its name.
+    pub fn named_images(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.section("services").filter_map(|(name, service)| Some((name.as_str(), service.get_text("image")?)))
+    }
+
+    /// Gives the image of a service another name, such as one with its digest. A service without an
+    /// image stays without.
+    pub fn set_image(&mut self, service: &str, image: &str) {
+        let mut at = Some(&mut self.model);
+        for key in ["services", service, "image"] {
+            at = at.and_then(Node::as_map_mut).and_then(|map| map.get_mut(key));
+        }
+        if let Some(node) = at {
+            node.value = Value::Text(image.to_owned());
+        }
+    }
+
     /// `config --networks`: keys, sorted.
     pub fn networks(&self) -> Vec<String> {
         self.section("networks").map(|(name, _)| name.clone()).collect()
@@ -104,5 +122,29 @@ impl Project {
     pub(crate) fn empty(name: String, files: Vec<String>, folder: String) -> Project {
         let model = Node::new(Value::Map(Map::new()), Default::default());
         Project { name, files, folder, profiles: Vec::new(), model, filled: true }
+    }
+}
+
+/// The places of a project's values, for what is found wrong after loading.
+#[derive(Debug, Clone)]
+pub struct Places {
+    context: Context,
+}
+
+impl Places {
+    /// Places in the texts that a loading has read.
+    pub(crate) fn new(context: Context) -> Places {
+        Places { context }
+    }
+
+    /// An error about the image of a service of the project that was loaded with these places.
+    pub fn image_error(&mut self, project: &Project, service: &str, message: String, hint: Option<String>) {
+        let node = project.model.get("services").and_then(|all| all.get(service)).and_then(|it| it.get("image"));
+        self.context.error_on("RS0801", node.unwrap_or(&project.model), message, hint);
+    }
+
+    /// The errors so far, in the order of the files.
+    pub fn into_errors(mut self) -> Vec<Diagnostic> {
+        self.context.take_diagnostics()
     }
 }

@@ -1,15 +1,17 @@
-//! Archives of images in and out: bodies of requests and answers ↔ the blocking readers and writers
-//! of the store.
+//! Archives in and out, of images and of files of containers: bodies of requests and answers ↔ blocking
+//! readers and writers.
 
 use crate::api_server::Body;
+use crate::calls::looks;
 use crate::images::blocking;
 use crate::shared::Daemon;
 use crate::{failure, images, streams};
-use api::{ApiError, DownloadCall, StreamItem, UploadCall};
+use api::{ApiError, ArchivePart, DownloadCall, StreamItem, UploadCall};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
+use image::tree::{How, Owners};
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -74,6 +76,21 @@ async fn take(daemon: &Daemon, call: UploadCall, mut source: Source) -> Result<V
             daemon.events.emit("image", "import", id.as_str(), &[("name", &name)]);
             Ok(vec![id.to_string()])
         }
+        UploadCall::CopyTo { container, path, part, archive } => {
+            let task = looks::task(daemon, &container).await?;
+            let how = match part {
+                ArchivePart::Thing => How::Thing,
+                ArchivePart::Contents => How::Contents,
+                ArchivePart::Entries => How::Entries,
+            };
+            let owners = if archive { Owners::Kept } else { Owners::Given(0, 0) };
+            let to = path.clone();
+            let unpack = move |root| image::tree::unpack(root, to.as_bytes(), how, owners, &mut source);
+            let done = daemon.engine.with_files(task.id, unpack).await.map_err(|error| failure::engine(&error))?;
+            done.map_err(|error| images::failed(&error))?;
+            daemon.container_event(&task, "extract-to-dir", &[("path", path)]);
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -81,23 +98,50 @@ async fn take(daemon: &Daemon, call: UploadCall, mut source: Source) -> Result<V
 /// cuts the body off.
 ///
 /// # Errors
-/// There is no such image.
+/// There is no such image or file.
 pub(crate) async fn download(daemon: Arc<Daemon>, call: DownloadCall) -> Result<Body, ApiError> {
-    let DownloadCall::Save(references) = call;
     let (sender, mut receiver) = mpsc::channel::<Result<Bytes, image::Error>>(WAITING);
-    let store = daemon.images.store().clone();
-    tokio::task::spawn_blocking(move || {
-        let mut sink = Sink { sender: sender.clone(), buffer: BytesMut::with_capacity(CHUNK) };
-        if let Err(error) = store.save(&references, &mut sink) {
-            let _left = sender.blocking_send(Err(error));
+    let mut sink = Sink { sender: sender.clone(), buffer: BytesMut::with_capacity(CHUNK) };
+    match call {
+        DownloadCall::Save(references) => {
+            let store = daemon.images.store().clone();
+            tokio::task::spawn_blocking(move || finish(&sender, store.save(&references, &mut sink)));
         }
-    });
-    let first = match receiver.recv().await {
-        Some(Ok(first)) => first,
-        Some(Err(error)) => return Err(images::failed(&error)),
-        None => return Err(failure::failed("nothing was written")),
-    };
-    Ok(StreamBody::new(Chunks { first: Some(first), receiver }).boxed())
+        DownloadCall::CopyFrom { container, path, follow } => {
+            let task = looks::task(&daemon, &container).await?;
+            daemon.container_event(&task, "archive-path", &[("path", path.clone())]);
+            let pack = move |root| finish(&sender, image::tree::pack(root, path.as_bytes(), follow, &mut sink));
+            let mut packing = std::pin::pin!(daemon.engine.with_files(task.id, pack));
+            let first = tokio::select! {
+                biased;
+                // It goes on by itself when this has left it.
+                Some(first) = receiver.recv() => Some(first),
+                opened = &mut packing => {
+                    opened.map_err(|error| failure::engine(&error))?;
+                    receiver.recv().await
+                }
+            };
+            return body(first, receiver);
+        }
+    }
+    body(receiver.recv().await, receiver)
+}
+
+fn finish(sender: &mpsc::Sender<Result<Bytes, image::Error>>, written: image::Result<()>) {
+    if let Err(error) = written {
+        let _left = sender.blocking_send(Err(error));
+    }
+}
+
+fn body(
+    first: Option<Result<Bytes, image::Error>>,
+    receiver: mpsc::Receiver<Result<Bytes, image::Error>>,
+) -> Result<Body, ApiError> {
+    match first {
+        Some(Ok(first)) => Ok(StreamBody::new(Chunks { first: Some(first), receiver }).boxed()),
+        Some(Err(error)) => Err(images::failed(&error)),
+        None => Err(failure::failed("nothing was written")),
+    }
 }
 
 /// An answer's body as it is written.
@@ -117,7 +161,7 @@ impl Stream for Chunks {
             chunk.map(|chunk| match chunk {
                 Ok(chunk) => Ok(Frame::data(chunk)),
                 Err(error) => {
-                    tracing::warn!("save images: {}", failure::chain(&error));
+                    tracing::warn!("write an archive: {}", failure::chain(&error));
                     Err(io::Error::other(error))
                 }
             })

@@ -23,7 +23,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
         Call::Ping => Reply::Pong(daemon.info.clone()),
         Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),
         Call::Plan(wanted) => Reply::Plan(Box::new(plan::plan(daemon, *wanted).await?)),
-        Call::SyncSource(name) => done(crate::gitops::sync(daemon, &name).await)?,
+        Call::SyncSource { name, again } => done(crate::gitops::sync(daemon, &name, again).await)?,
         Call::DiffSource(name) => Reply::Diff(Box::new(crate::gitops::diff(daemon, &name).await?)),
         Call::Containers { all, stack } => Reply::Containers(looks::rows(daemon, all, stack.as_deref()).await?),
         Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name).await?),

@@ -84,25 +84,6 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Writes a file so that a crash leaves the old or the new content, never a part.
-///
-/// # Errors
-/// Those of the disk.
-pub(crate) fn write_atomically(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(data)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 /// Random bytes of the kernel.
 ///
 /// # Errors
@@ -123,8 +104,7 @@ pub(crate) fn node_id(data_root: &Path) -> Result<NodeId> {
         Ok(text) => text.trim().parse().with_context(|| format!("read the id of this node from {}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = NodeId(u128::from_be_bytes(random()?));
-            write_atomically(&path, format!("{id}\n").as_bytes(), 0o644)
-                .with_context(|| format!("write {}", path.display()))?;
+            store::write_atomic(&path, format!("{id}\n").as_bytes())?;
             Ok(id)
         }
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),

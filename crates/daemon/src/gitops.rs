@@ -11,7 +11,7 @@ use crate::{clock, failure, pin};
 use ::gitops::git::Git;
 use api::ApiError;
 use model::{Commit, Origin, Response, Source, StackPlan, Wanted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 
 /// Changes of the state that come this close together are looked at once.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a follower may take to begin.
+const BEGIN: Duration = Duration::from_secs(5);
 
 /// Look now.
 #[derive(Debug)]
@@ -44,12 +47,14 @@ pub(crate) struct Gitops {
     data: PathBuf,
     run: PathBuf,
     git: OnceLock<Git>,
+    /// Sources that were ours when it was looked last.
+    kept: Mutex<Option<BTreeSet<String>>>,
     workers: Mutex<BTreeMap<String, Worker>>,
 }
 
 impl Gitops {
     pub(crate) fn new(data: PathBuf, run: PathBuf) -> Gitops {
-        Gitops { data, run, git: OnceLock::new(), workers: Mutex::default() }
+        Gitops { data, run, git: OnceLock::new(), kept: Mutex::default(), workers: Mutex::default() }
     }
 
     /// Git; its folders are made when they are needed first.
@@ -62,10 +67,22 @@ impl Gitops {
         Ok(self.git.get_or_init(|| git))
     }
 
-    /// Tells the follower of a source; false when this node has none.
-    fn nudge(&self, name: &str, nudge: Nudge) -> bool {
+    /// Forgets what was fetched of sources that are not ours; also what an earlier daemon has left.
+    fn clear(&self, ours: &BTreeMap<String, Arc<Source>>) {
+        let names: BTreeSet<String> = ours.keys().cloned().collect();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref() != Some(&names) && self.data.join("gitops").exists() {
+            Git::at(self.data.join("gitops"), self.run.join("gitops")).keep(&names);
+        }
+        *kept = Some(names);
+    }
+
+    /// Tells the follower of a source; false when there is none that knows this version of it.
+    fn nudge(&self, source: &Source, nudge: Nudge) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.get(name).is_some_and(|worker| worker.nudges.send(nudge).is_ok())
+        let worker = workers.get(&source.spec.name);
+        let worker = worker.filter(|worker| worker.source.borrow().version >= source.version);
+        worker.is_some_and(|worker| worker.nudges.send(nudge).is_ok())
     }
 }
 
@@ -91,14 +108,19 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
     tasks.shutdown().await;
 }
 
+/// Is it this node that fetches?
+fn is_ours(daemon: &Daemon, leads: bool, source: &Source) -> bool {
+    match &source.spec.origin {
+        Origin::Path { node, .. } => *node == daemon.node,
+        Origin::Git { .. } => leads,
+    }
+}
+
 /// Begins, tells and ends followers.
 fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: Vec<Arc<Source>>) {
     let ours: BTreeMap<String, Arc<Source>> = sources
         .into_iter()
-        .filter(|source| match &source.spec.origin {
-            Origin::Path { node, .. } => *node == daemon.node,
-            Origin::Git { .. } => leads,
-        })
+        .filter(|source| is_ours(daemon, leads, source))
         .map(|source| (source.spec.name.clone(), source))
         .collect();
     let mut workers = daemon.gitops.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,13 +129,9 @@ fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: 
         if !stays {
             worker.abort.abort();
         }
-        if !ours.contains_key(name)
-            && let Some(git) = daemon.gitops.git.get()
-        {
-            git.forget(name);
-        }
         stays
     });
+    daemon.gitops.clear(&ours);
     for (name, source) in ours {
         if let Some(worker) = workers.get(&name) {
             worker.source.send_if_modified(|known| {
@@ -141,12 +159,24 @@ async fn find(daemon: &Daemon, name: &str) -> Result<Arc<Source>, ApiError> {
 ///
 /// # Errors
 /// There is no such source, or another node follows it.
-pub(crate) async fn sync(daemon: &Daemon, name: &str) -> Result<(), ApiError> {
-    find(daemon, name).await?;
-    let (done, answer) = oneshot::channel();
-    if !daemon.gitops.nudge(name, Nudge { asked: true, done: Some(done) }) {
-        return Err(failure::conflict(format!("source {name} is followed by another node")));
-    }
+pub(crate) async fn sync(daemon: &Daemon, name: &str, again: bool) -> Result<(), ApiError> {
+    // A source that was added just now has its follower in a moment.
+    let deadline = tokio::time::Instant::now() + BEGIN;
+    let answer = loop {
+        let source = find(daemon, name).await?;
+        let (leads, _) = daemon.cluster.sources().await?;
+        if !is_ours(daemon, leads, &source) {
+            return Err(failure::conflict(format!("source {name} is followed by another node")));
+        }
+        let (done, answer) = oneshot::channel();
+        if daemon.gitops.nudge(&source, Nudge { asked: again, done: Some(done) }) {
+            break answer;
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(failure::failed(format!("source {name} has no follower; the daemon's log tells why")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     answer.await.map_err(|_| failure::failed(format!("source {name} was forgotten meanwhile")))
 }
 

@@ -5,6 +5,7 @@
 use crate::tree::Tree;
 use base64::Engine as _;
 use model::{Commit, Credentials, Time};
+use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -137,22 +138,35 @@ pub fn is_hash(text: &str) -> bool {
 }
 
 impl Git {
+    /// The same without making anything, to forget what is there.
+    pub fn at(root: PathBuf, scratch: PathBuf) -> Git {
+        Git { root, scratch }
+    }
+
     /// Makes the folders.
     ///
     /// # Errors
     /// The disk fails.
     pub fn open(root: PathBuf, scratch: PathBuf) -> Result<Git, GitError> {
         let git = Git { root, scratch };
-        for folder in [&git.root, &git.scratch] {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(|source| GitError::Io { what: format!("make the folder {}", folder.display()), source })?;
-        }
-        git.write(&git.config(), CONFIG)?;
+        git.prepare()?;
         Ok(git)
     }
 
+    /// Folders and configuration, which go with the last repository.
+    fn prepare(&self) -> Result<(), GitError> {
+        if self.config().exists() {
+            return Ok(());
+        }
+        for folder in [&self.root, &self.scratch] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| GitError::Io { what: format!("make the folder {}", folder.display()), source })?;
+        }
+        self.write(&self.config(), CONFIG)
+    }
+
     fn config(&self) -> PathBuf {
-        self.root.join("gitconfig")
+        self.scratch.join("gitconfig")
     }
 
     fn folder(&self, name: &str) -> PathBuf {
@@ -167,8 +181,20 @@ impl Git {
             .map_err(|source| GitError::Io { what: format!("write {}", path.display()), source })
     }
 
-    /// Forgets what was fetched of a source.
-    pub fn forget(&self, name: &str) {
+    /// Forgets what was fetched of all sources but these.
+    pub fn keep(&self, names: &BTreeSet<String>) {
+        let found = std::fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
+        let found = found.filter_map(|entry| entry.file_name().into_string().ok());
+        let gone: Vec<String> = found.filter(|file| !names.iter().any(|name| format!("{name}.git") == *file)).collect();
+        for file in gone {
+            let _gone_already = std::fs::remove_dir_all(self.root.join(file));
+        }
+        if std::fs::remove_dir(&self.root).is_ok() {
+            let _never_made = std::fs::remove_dir_all(&self.scratch);
+        }
+    }
+
+    fn forget(&self, name: &str) {
         let _never_fetched = std::fs::remove_dir_all(self.folder(name));
     }
 
@@ -177,6 +203,7 @@ impl Git {
     /// # Errors
     /// The server can't be reached, refuses us, or has no such reference.
     pub async fn resolve(&self, remote: Remote<'_>, reference: &str) -> Result<(String, String), GitError> {
+        self.prepare()?;
         if is_hash(reference) {
             return Ok((reference.to_owned(), reference.to_owned()));
         }
@@ -210,6 +237,7 @@ impl Git {
     /// # Errors
     /// As [`Git::resolve`].
     pub async fn fetch(&self, name: &str, remote: Remote<'_>, commit: &str, by: &str) -> Result<Commit, GitError> {
+        self.prepare()?;
         let folder = self.folder(name);
         let packs = std::fs::read_dir(folder.join("objects/pack")).map_or(0, Iterator::count);
         if packs > 2 * PACKS {
@@ -282,6 +310,7 @@ impl Git {
         let setting = format!("gpg.ssh.allowedSignersFile={}", file.display());
         let words = ["-c", &setting, "-c", "gpg.format=ssh", "verify-commit", "--", commit];
         let verified = self.near(Some(name), &words, "check the signature").await;
+        let _it_is_there = std::fs::remove_file(&file);
         verified.map(|_| ()).map_err(|error| match error {
             GitError::Failed { said, .. } => {
                 let said = if said.is_empty() { "it is not signed".to_owned() } else { said };
@@ -313,8 +342,8 @@ impl Git {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", self.config())
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ASKPASS", "false")
-            .env("SSH_ASKPASS", "false")
+            .env("GIT_ASKPASS", "")
+            .env("SSH_ASKPASS", "")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .current_dir("/")
@@ -418,6 +447,9 @@ const CONFIG: &str = "\
 \tallowAnySHA1InWant = true
 ";
 
+/// What ssh says of a server that it does not know.
+const HOST_KEY: &str = "Host key verification failed";
+
 fn is_refusal(said: &str) -> bool {
     const SIGNS: [&str; 9] = [
         "Authentication failed",
@@ -426,7 +458,7 @@ fn is_refusal(said: &str) -> bool {
         "Permission denied",
         "returned error: 401",
         "returned error: 403",
-        "Host key verification failed",
+        HOST_KEY,
         "access denied",
         "Repository not found",
     ];
@@ -511,7 +543,13 @@ fn limit(command: &mut std::process::Command) {
 /// The lines that matter of what git says, as one.
 fn brief(errors: &[u8]) -> String {
     let text = String::from_utf8_lossy(errors);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("hint:"));
+    if text.contains(HOST_KEY) {
+        return format!("the server's key is not the one in --known-hosts ({HOST_KEY})");
+    }
+    // What is said to everybody helps nobody.
+    const NOISE: [&str; 4] = ["hint:", "Please make sure", "and the repository exists", "Could not read from remote"];
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| !NOISE.iter().any(|noise| line.contains(noise)));
     let lines: Vec<&str> = lines.map(|line| line.strip_prefix("fatal: ").unwrap_or(line)).take(4).collect();
     lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
 }

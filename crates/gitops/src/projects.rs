@@ -1,14 +1,18 @@
 //! From the files of a source to its stacks.
 
+use crate::age;
 use crate::files::{Folder, Recorder, Touched};
 use crate::policy;
 use compose::{Input, Options};
 use model::diagnostic::{Diagnostic, Severity};
-use model::{SourceSpec, StackSpec};
+use model::{ContentSpec, SourceSpec, StackSpec};
 
 /// Names that a Compose file may have in a folder that is named.
 const USUAL: [&str; 6] =
     ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "stack.yaml", "stack.yml"];
+
+/// The code for what can't be opened.
+const AGE: &str = "RS8020";
 
 /// Most projects of one source.
 const MOST: usize = 1000;
@@ -115,13 +119,39 @@ pub fn read(spec: &SourceSpec, root: &str, project: &Project, files: &dyn Folder
     input.options = Options::default();
     let loaded = compose::load(&input);
     let mut diagnostics = loaded.diagnostics;
-    let stack = loaded.stack;
-    if let Some(stack) = &stack {
+    let mut stack = loaded.stack;
+    if let Some(stack) = &mut stack {
         diagnostics.extend(policy::check(stack, &spec.allow));
+        diagnostics.extend(unseal(stack, spec.credentials.age_keys.as_deref()));
     }
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     drop(input);
     Read { stack: stack.filter(|_| !failed), diagnostics, touched: recorder.finish() }
+}
+
+/// Opens what is encrypted with age: contents of configs and secrets only, since everything else is shown
+/// in plans, errors and `inspect`.
+fn unseal(stack: &mut StackSpec, keys: Option<&str>) -> Vec<Diagnostic> {
+    let secrets = stack.secrets.values_mut().map(|content| ("secret", content));
+    let configs = stack.configs.values_mut().map(|content| ("config", content));
+    let sealed = secrets.chain(configs).filter(|(_, content)| age::is_sealed(&content.data));
+    sealed.filter_map(|(word, content)| open(word, content, keys)).collect()
+}
+
+/// Opens one content, or says why it can't be.
+fn open(word: &str, content: &mut ContentSpec, keys: Option<&str>) -> Option<Diagnostic> {
+    let name = &content.name;
+    let Some(keys) = keys else {
+        let text = format!("{word} {name} is encrypted with age, and this source has no key");
+        return Some(Diagnostic::error(AGE, text).hint("`gitops add … --age-key FILE` gives it one"));
+    };
+    match age::Keys::parse(keys).and_then(|keys| keys.open(&content.data)) {
+        Ok(plain) => {
+            content.data = plain;
+            None
+        }
+        Err(error) => Some(Diagnostic::error(AGE, format!("{word} {name}: {error}"))),
+    }
 }
 
 #[cfg(test)]

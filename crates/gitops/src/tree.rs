@@ -124,7 +124,8 @@ fn other(text: &str) -> FileError {
 impl Files for Tree {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         let missing = |text: &str| FileError { kind: FileErrorKind::NotFound, message: text.to_owned() };
-        let Some(inside) = self.inside(path) else { return Err(missing("it is not in the repository")) };
+        // Not as what is missing: a person would look for it on the machine.
+        let Some(inside) = self.inside(path) else { return Err(other("it is not in the repository")) };
         if self.link_on(inside) {
             return Err(other("symbolic links of a repository are not followed"));
         }

@@ -42,6 +42,10 @@ pub struct Watch {
     touched: Touched,
     stamps: BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>,
     remote: bool,
+    /// Something may have happened that was not looked into yet, since then.
+    since: Option<Instant>,
+    /// When the files were looked at last because of the time.
+    looked: Instant,
 }
 
 #[derive(Default)]
@@ -70,11 +74,19 @@ impl Watch {
             touched: Touched::default(),
             stamps: BTreeMap::new(),
             remote: false,
+            since: None,
+            looked: Instant::now(),
         }
     }
 
     /// From now on these files, as they were when they were read.
     pub fn follow(&mut self, touched: Touched) {
+        self.place(touched);
+        // What happened between reading and this is found by looking once more.
+        self.since = Some(Instant::now());
+    }
+
+    fn place(&mut self, touched: Touched) {
         let mut names = Names::new();
         for path in touched.paths() {
             trail(path, &mut names);
@@ -100,11 +112,16 @@ impl Watch {
     }
 
     /// Returns when the files differ from what was read and nobody writes them any more. Files that were
-    /// written with the same content do not count.
+    /// written with the same content do not count. Nothing is lost when it is given up and asked again.
     pub async fn changed(&mut self, files: &(dyn Folder + Sync)) {
         loop {
-            self.event().await;
-            let began = Instant::now();
+            let began = match self.since {
+                Some(since) => since,
+                None => {
+                    self.event().await;
+                    *self.since.insert(Instant::now())
+                }
+            };
             loop {
                 let more = tokio::time::timeout(QUIET, self.shared.event.notified()).await.is_ok();
                 if (!more || began.elapsed() >= PATIENCE) && !self.touched.is_being_written() {
@@ -114,21 +131,21 @@ impl Watch {
             if self.touched.is_stale(files) {
                 return;
             }
-            self.stamps.iter_mut().for_each(|(path, known)| *known = stamp(path));
+            self.since = None;
             // A folder that came back is another one.
-            self.follow(self.touched.clone());
+            self.place(self.touched.clone());
         }
     }
 
     /// Something may have happened.
-    async fn event(&self) {
+    async fn event(&mut self) {
         let often = self.remote || self.watcher.is_none();
-        let mut looks = tokio::time::interval(if often { OFTEN } else { SELDOM });
-        looks.tick().await;
+        let pause = if often { OFTEN } else { SELDOM };
         loop {
             tokio::select! {
                 () = self.shared.event.notified() => return,
-                _ = looks.tick() => {
+                () = tokio::time::sleep_until(self.looked + pause) => {
+                    self.looked = Instant::now();
                     if self.stamps.iter().any(|(path, known)| stamp(path) != *known) {
                         return;
                     }

@@ -4,6 +4,7 @@
 mod header;
 mod pax;
 mod sparse;
+pub(crate) mod write;
 
 pub(crate) use header::Kind;
 

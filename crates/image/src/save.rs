@@ -1,6 +1,8 @@
 //! `image save`: an archive that is an OCI image layout and what `docker load` reads at once, as
 //! `docker save` writes it since version 25.
 
+use crate::archive::write::Writer;
+use crate::archive::{Entry, Kind};
 use crate::digest::{self, Hasher};
 use crate::error::{Error, Result};
 use crate::layer::recipe;
@@ -12,7 +14,6 @@ use model::image::{Digest, Reference};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::Path;
 
 impl Store {
     /// Writes an archive of images; a repository without a tag means all of its tags. Blocks.
@@ -23,10 +24,10 @@ impl Store {
         let images = self.chosen(texts)?;
         let digests = images.iter().flat_map(|image| image.layers.iter().map(|(digest, _)| digest.clone()));
         let hold = Hold::new(&self.inner, digests.chain(images.iter().map(|image| image.id.clone())).collect());
-        let mut archive = Archive { out };
+        let mut archive = Archive { tar: Writer::new(out) };
         archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        archive.header("blobs/", 0, b'5')?;
-        archive.header("blobs/sha256/", 0, b'5')?;
+        archive.header("blobs/", 0, Kind::Dir)?;
+        archive.header("blobs/sha256/", 0, Kind::Dir)?;
         let mut written = BTreeSet::new();
         let mut index = Vec::new();
         let mut list = Vec::new();
@@ -55,7 +56,7 @@ impl Store {
         let index = Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests: index };
         archive.file("index.json", &text(&index)?)?;
         archive.file("manifest.json", &text(&list)?)?;
-        archive.end()?;
+        archive.tar.end()?;
         drop(hold);
         Ok(())
     }
@@ -150,72 +151,33 @@ fn text(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Invalid(error.to_string()))
 }
 
-/// A tar archive being written.
+/// An archive of blobs and small files being written.
 struct Archive<'a> {
-    out: &'a mut dyn Write,
+    tar: Writer<'a>,
 }
 
 impl Archive<'_> {
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.header(name, bytes.len() as u64, b'0')?;
-        self.bytes(bytes)?;
-        self.pad(bytes.len() as u64)
+        self.header(name, bytes.len() as u64, Kind::File)?;
+        self.tar.bytes(bytes)?;
+        self.tar.pad(bytes.len() as u64)
     }
 
     fn layer(&mut self, digest: &Digest, layer: &LayerInfo, limits: &crate::limits::Limits) -> Result<()> {
-        self.header(&blob(digest), layer.archive_bytes, b'0')?;
-        let mut hashing = Hashing { out: &mut *self.out, hasher: Hasher::default(), length: 0 };
+        self.header(&blob(digest), layer.archive_bytes, Kind::File)?;
+        let mut hashing = Hashing { out: self.tar.content(), hasher: Hasher::default(), length: 0 };
         recipe::replay(&layer.folder, limits, &mut hashing)?;
         let (found, length) = (hashing.hasher.finish(), hashing.length);
         if found != *digest || length != layer.archive_bytes {
             let why = "its files have changed: the archive came out differently; remove the image and pull it again";
             return Err(Error::corrupt(format!("layer {digest}"), why));
         }
-        self.pad(length)
+        self.tar.pad(length)
     }
 
-    /// A ustar header; names are ours and short.
-    fn header(&mut self, name: &str, size: u64, kind: u8) -> Result<()> {
-        let mut block = [0u8; 512];
-        let mode = if kind == b'5' { "0000755\0" } else { "0000644\0" };
-        let size = match size < 0o100_000_000_000 {
-            true => format!("{size:011o}\0").into_bytes(),
-            // GNU's binary form, from 8 GiB on.
-            false => [&[0x80, 0, 0, 0], size.to_be_bytes().as_slice()].concat(),
-        };
-        let fields: [(usize, &[u8]); 8] = [
-            (0, name.as_bytes()),
-            (100, mode.as_bytes()),
-            (108, b"0000000\0"),
-            (116, b"0000000\0"),
-            (124, &size),
-            (136, b"00000000000\0"),
-            (148, b"        "),
-            (257, b"ustar\x0000"),
-        ];
-        for (at, field) in fields {
-            if let Some(to) = block.get_mut(at..at + field.len()) {
-                to.copy_from_slice(field);
-            }
-        }
-        block[156] = kind;
-        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        self.bytes(&block)
-    }
-
-    fn pad(&mut self, length: u64) -> Result<()> {
-        let padding = usize::try_from(length.wrapping_neg() % 512).unwrap_or(0);
-        self.bytes([0u8; 512].get(..padding).unwrap_or_default())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.bytes(&[0; 1024])?;
-        self.out.flush().map_err(Error::on("write", Path::new("the archive")))
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(Error::on("write", Path::new("the archive")))
+    fn header(&mut self, name: &str, size: u64, kind: Kind) -> Result<()> {
+        let mode = if kind == Kind::Dir { 0o755 } else { 0o644 };
+        self.tar.header(&Entry { path: name.as_bytes().to_vec(), kind, mode, size, ..Entry::default() })
     }
 }
 

@@ -102,17 +102,20 @@ pub struct Credentials {
     pub allowed_signers: Option<String>,
     /// What the server of the repository signs its webhooks with.
     pub webhook: Option<String>,
+    /// What configs and secrets are opened with that were encrypted with age: lines of a key file (age-keygen(1)).
+    pub age_keys: Option<String>,
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Credentials { token, ssh_key, known_hosts, allowed_signers, webhook } = self;
+        let Credentials { token, ssh_key, known_hosts, allowed_signers, webhook, age_keys } = self;
         f.debug_struct("Credentials")
             .field("token", &token.is_some())
             .field("ssh_key", &ssh_key.is_some())
             .field("known_hosts", &known_hosts.is_some())
             .field("allowed_signers", &allowed_signers.is_some())
             .field("webhook", &webhook.is_some())
+            .field("age_keys", &age_keys.is_some())
             .finish()
     }
 }

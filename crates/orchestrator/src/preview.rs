@@ -160,7 +160,7 @@ fn objects(cluster: &Cluster, wanted: &Wanted, changes: &[ObjectChange]) -> Vec<
 }
 
 /// What the project owns, the stack does not name, and pruning takes: kind and name.
-pub(crate) fn leftovers(cluster: &Cluster, wanted: &Wanted) -> Vec<(&'static str, String)> {
+fn leftovers(cluster: &Cluster, wanted: &Wanted) -> Vec<(&'static str, String)> {
     let stack = &wanted.stack;
     let ours = |owner: &Option<String>| owner.as_deref() == Some(stack.name.as_str());
     let mut gone = Vec::new();

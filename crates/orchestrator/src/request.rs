@@ -15,7 +15,7 @@ mod volume;
 use crate::draft::Draft;
 use crate::preview::basis;
 use model::diagnostic::Diagnostic;
-use model::{ObjectChange, RefusalKind, Request, Response, Wanted};
+use model::{ObjectChange, RefusalKind, Request, Response, StackSpec, Wanted};
 
 pub(crate) use service::GOES_ON;
 pub(crate) use source::{again, record};
@@ -95,6 +95,21 @@ pub(crate) fn apply(draft: &mut Draft<'_>, wanted: &Wanted) -> Response {
     take(draft, &Request::Apply { wanted: Box::new(wanted.clone()), basis: None })
 }
 
+/// What a person deploys that is followed will not stay, or not be what the source says.
+fn by_hand(draft: &mut Draft<'_>, stack: &StackSpec, remove_orphans: bool, force: bool) -> Result<Done, Refusal> {
+    let mut done = deploy::deploy(draft, stack, remove_orphans, force)?;
+    let cluster = draft.cluster();
+    let source = cluster.followed.get(&stack.name).and_then(|followed| cluster.sources.get(&followed.source));
+    if let Some(source) = source {
+        let then =
+            if source.spec.self_heal { "which puts back what differs" } else { "which shows what differs as drift" };
+        let text = format!("stack {} is followed from source {}, {then}", stack.name, source.spec.name);
+        let hint = format!("commit it there; `rswarm gitops suspend {}` stops that", source.spec.name);
+        done.warnings.push(Diagnostic::warning("RS8019", text).hint(hint));
+    }
+    Ok(done)
+}
+
 /// The state must be as it was when the plan was made.
 fn stands(draft: &Draft<'_>, wanted: &Wanted, basis: Option<&str>) -> Result<(), Refusal> {
     match basis {
@@ -111,10 +126,10 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
     let saved = draft.save();
     let result = match request {
         Request::Deploy { stack, remove_orphans, force_recreate } => {
-            deploy::deploy(draft, stack, *remove_orphans, *force_recreate)
+            by_hand(draft, stack, *remove_orphans, *force_recreate)
         }
         Request::Apply { wanted, basis } => stands(draft, wanted, basis.as_deref())
-            .and_then(|()| deploy::deploy(draft, &wanted.stack, wanted.remove_orphans, wanted.force_recreate)),
+            .and_then(|()| by_hand(draft, &wanted.stack, wanted.remove_orphans, wanted.force_recreate)),
         Request::RemoveStack { name, volumes } => stack::remove(draft, name, *volumes),
         Request::PutService { spec, create } => service::put(draft, spec, *create),
         Request::UpdateService { id, spec, version, force } => service::update(draft, *id, spec, *version, *force),

@@ -49,6 +49,8 @@ mod user;
 pub use cgroup::Cgroup;
 pub use create::start_at;
 pub use error::Error;
+pub(crate) use mounts::attach;
+pub(crate) use paths::{Kind as TargetKind, target as mount_target};
 
 use oci_spec::runtime::{Process, Spec};
 use rustix::io::Errno;

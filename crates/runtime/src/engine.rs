@@ -4,6 +4,7 @@
 mod disk;
 mod entry;
 mod error;
+mod files;
 mod follow;
 mod link;
 mod looks;

@@ -1,12 +1,15 @@
 //! Container logs in Docker's json-file form: `{"log":"…\n","stream":"stdout","time":"…"}` a line.
 
+mod attrs;
 mod line;
 mod options;
+mod pack;
 mod read;
 mod write;
 
+pub(crate) use attrs::{Attrs, Subject};
 pub(crate) use options::{LogOptions, Policy};
-pub(crate) use read::Cursor;
+pub use read::Cursor;
 pub(crate) use write::LogWriter;
 
 /// Which of the two outputs.

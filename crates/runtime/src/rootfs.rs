@@ -1,6 +1,8 @@
 //! The container's root: an overlay over the image's layers as a mount that is in no namespace, so
 //! that the host's mount table never shows it and nothing has to be unmounted after a crash.
 
+use crate::engine::CreateContainer;
+use crate::layout::Folder;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
@@ -20,6 +22,23 @@ pub(crate) struct Overlay {
     pub(crate) work: PathBuf,
     /// Syncs are skipped: for what is thrown away anyway.
     pub(crate) volatile: bool,
+}
+
+impl Overlay {
+    /// The root of a container. An image without layers gets an empty one.
+    ///
+    /// # Errors
+    /// The empty one cannot be made.
+    pub(crate) fn of(create: &CreateContainer, folder: &Folder) -> io::Result<Overlay> {
+        let mut layers = create.image.layers.clone();
+        if layers.is_empty() {
+            let empty = folder.path.join("empty");
+            std::fs::create_dir_all(&empty)?;
+            layers.push(empty);
+        }
+        let volatile = create.spec.container.auto_remove;
+        Ok(Overlay { layers, upper: folder.upper(), work: folder.work(), volatile })
+    }
 }
 
 /// Mounts it, detached. The caller has one thread, whose working folder becomes `/` on older kernels.

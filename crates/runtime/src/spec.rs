@@ -8,7 +8,7 @@ mod process;
 mod seccomp;
 
 pub(crate) use mounts::{Guest, GuestKind};
-pub(crate) use process::{arguments, exec_process, working_dir};
+pub(crate) use process::{arguments, environment, exec_process, working_dir};
 
 use crate::engine::{CreateContainer, NetMode};
 use crate::layout::Folder;

@@ -32,6 +32,21 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Closes every descriptor from this number on: for a copy that is to hold nothing of its parent's.
+pub(crate) fn close_from(first: u32) {
+    // SAFETY: only the copy of a fork calls this, before it makes descriptors of its own; values of Rust
+    // that own one of these are never used or dropped any more, since the copy ends in `leave`.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
+    }
+}
+
+/// Ends a copy: nothing of what its parent set up for its own end is run.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: _exit(2) does not come back.
+    unsafe { libc::_exit(code) }
+}
+
 /// Blocks SIGCHLD and gives a descriptor that becomes readable when a child has changed.
 ///
 /// # Errors

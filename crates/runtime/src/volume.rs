@@ -84,6 +84,18 @@ impl VolumeStore {
         &self.root
     }
 
+    /// Could such a volume be made on any host?
+    ///
+    /// # Errors
+    /// Bad name, unknown driver.
+    pub fn check(spec: &VolumeSpec) -> Result<(), VolumeError> {
+        check_name(&spec.name)?;
+        match spec.driver.as_deref() {
+            None | Some("" | "local") => Ok(()),
+            Some(driver) => Err(VolumeError::UnknownDriver { name: spec.name.clone(), driver: driver.to_owned() }),
+        }
+    }
+
     /// Makes a volume; one of that name that exists is returned as it is.
     ///
     /// # Errors
@@ -101,10 +113,7 @@ impl VolumeStore {
     }
 
     fn make(&self, spec: &VolumeSpec, anonymous: bool) -> Result<VolumeInfo, VolumeError> {
-        check_name(&spec.name)?;
-        if let Some(driver) = spec.driver.as_deref().filter(|driver| !matches!(*driver, "" | "local")) {
-            return Err(VolumeError::UnknownDriver { name: spec.name.clone(), driver: driver.to_owned() });
-        }
+        Self::check(spec)?;
         match self.inspect(&spec.name) {
             Err(VolumeError::NotFound(_)) => {}
             other => return other,

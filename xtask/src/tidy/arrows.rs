@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // the command line plans locally, and is the one binary: daemon, shim, OCI runtime and netd are entry points of it
-    ("cli", &["model", "api", "compose", "orchestrator", "gitops", "daemon", "runtime", "overlay-net"]),
+    ("cli", &["model", "api", "compose", "orchestrator", "gitops", "image", "daemon", "runtime", "overlay-net"]),
     // tests and chores see the product from outside only
     ("e2e", &[]),
     ("bench", &["e2e"]),

@@ -100,6 +100,26 @@ pub(crate) struct Exec {
     pub(crate) words: Vec<String>,
 }
 
+/// `cp`.
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// Keep owners; otherwise files are root's in a container, and yours on this machine
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Follow a link that SOURCE is
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Say nothing when it is done
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// `CONTAINER:PATH`, a path, or `-` for an archive from standard input
+    #[arg(value_name = "SOURCE")]
+    pub(crate) from: String,
+    /// `CONTAINER:PATH`, a path, or `-` for an archive to standard output
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) to: String,
+}
+
 /// `attach`.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {

@@ -85,6 +85,9 @@ pub(crate) struct Add {
     /// File with the secret that the server signs its webhooks with
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_secret: Option<String>,
+    /// File with the secret keys (age-keygen) of configs and secrets that are encrypted with age
+    #[arg(long, value_name = "FILE")]
+    pub(crate) age_key: Option<String>,
     /// Change a source that is followed already
     #[arg(long)]
     pub(crate) replace: bool,

@@ -200,6 +200,12 @@ pub(crate) struct Config {
     /// Leave short syntax and paths as they are
     #[arg(long)]
     pub(crate) no_normalize: bool,
+    /// Ask the registries what the tags of images mean now, and pin them to their digests
+    #[arg(long)]
+    pub(crate) resolve_image_digests: bool,
+    /// Registry that may be asked without TLS, or with TLS that can't be verified
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) insecure_registries: Vec<String>,
 }
 
 /// `config --format`.

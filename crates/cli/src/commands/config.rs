@@ -1,5 +1,7 @@
 //! `config`: what a Compose file means. Needs no daemon.
 
+mod digests;
+
 use crate::args::stack::{Config, ConfigFormat};
 use crate::context::Context;
 use crate::failure::{Silent, advised};
@@ -7,7 +9,7 @@ use crate::project;
 use anyhow::{Context as _, Result};
 use compose::{Options, Project};
 
-pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
+pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
     let options = Options {
         interpolate: !args.no_interpolate,
         normalize: !args.no_normalize,
@@ -17,15 +19,23 @@ pub(super) fn run(context: &Context, args: Config) -> Result<u8> {
     if let Some(path) = &args.explain {
         return explain(context, &args, options, path);
     }
-    let loaded = project::load(&args.project, options)?;
+    let (mut loaded, places) = project::load_with_places(&args.project, options)?;
     project::show(context, &loaded.diagnostics);
-    let Some(project) = loaded.project.as_ref().filter(|_| !loaded.has_errors()) else {
+    let is_wrong = loaded.has_errors();
+    let Some(mut project) = loaded.project.take().filter(|_| !is_wrong) else {
         return Err(Silent(1).into());
     };
+    if args.resolve_image_digests {
+        let errors = digests::resolve(&mut project, places, &args.insecure_registries).await;
+        project::show(context, &errors);
+        if !errors.is_empty() {
+            return Err(Silent(1).into());
+        }
+    }
     if args.quiet {
         return Ok(0);
     }
-    print(context, &args, &text(&args, project)?)
+    print(context, &args, &text(&args, &project)?)
 }
 
 fn print(context: &Context, args: &Config, text: &str) -> Result<u8> {

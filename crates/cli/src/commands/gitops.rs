@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, command: Gitops) -> Result<u8> {
         Gitops::Add(args) => add(context, *args).await,
         Gitops::Ls(args) => ls(context, &args).await,
         Gitops::Status(args) => status(context, &args).await,
-        Gitops::Sync(Name { name }) => sync(context, &name).await,
+        Gitops::Sync(Name { name }) => sync(context, &name, true).await,
         Gitops::Suspend(Name { name }) => suspend(context, name, true).await,
         Gitops::Resume(Name { name }) => suspend(context, name, false).await,
         Gitops::History(args) => history(context, &args).await,
@@ -65,7 +65,7 @@ async fn add(context: &Context, args: Add) -> Result<u8> {
     if args.no_wait {
         return Ok(0);
     }
-    sync(context, &args.name).await
+    sync(context, &args.name, false).await
 }
 
 async fn spec(context: &Context, args: &Add) -> Result<SourceSpec> {
@@ -89,6 +89,7 @@ async fn spec(context: &Context, args: &Add) -> Result<SourceSpec> {
             known_hosts: file(args.known_hosts.as_deref(), "--known-hosts")?,
             allowed_signers: file(args.verify.as_deref(), "--verify")?,
             webhook: file(args.webhook_secret.as_deref(), "--webhook-secret")?,
+            age_keys: age_keys(args.age_key.as_deref())?,
         },
     })
 }
@@ -109,6 +110,15 @@ fn variables(texts: &[String]) -> Result<BTreeMap<String, String>> {
         _ => bail!("--env: `{text}` is not of the form NAME=VALUE"),
     };
     texts.iter().map(pair).collect()
+}
+
+/// Said now, and not with the first secret that can't be opened.
+fn age_keys(path: Option<&str>) -> Result<Option<String>> {
+    let text = file(path, "--age-key")?;
+    if let Some(text) = &text {
+        gitops::age::Keys::parse(text).with_context(|| format!("--age-key: read {}", path.unwrap_or_default()))?;
+    }
+    Ok(text)
 }
 
 /// Secrets come from files: words of a command can be read by every user of the machine.
@@ -153,8 +163,8 @@ fn shown(origin: &Origin) -> String {
     }
 }
 
-async fn sync(context: &Context, name: &str) -> Result<u8> {
-    context.order(Call::SyncSource(name.to_owned())).await?;
+async fn sync(context: &Context, name: &str, again: bool) -> Result<u8> {
+    context.order(Call::SyncSource { name: name.to_owned(), again }).await?;
     let source = find(context, name).await?;
     tell(context, &source)?;
     Ok(code(&source))
@@ -309,7 +319,7 @@ async fn rollback(context: &Context, args: Rollback) -> Result<u8> {
         _ => bail!("`{}` is the beginning of several commits", args.commit),
     };
     ask(context, SourceRequest::Pin { name: args.name.clone(), commit }).await?;
-    sync(context, &args.name).await
+    sync(context, &args.name, true).await
 }
 
 async fn diff(context: &Context, args: Diff) -> Result<u8> {

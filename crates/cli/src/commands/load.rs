@@ -54,7 +54,9 @@ fn open(path: Option<&str>) -> Result<Box<dyn Read + Send>> {
 }
 
 /// A thread reads, so that neither a slow disk nor a slow pipe holds up the connection.
-fn stream(mut archive: Box<dyn Read + Send>) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static {
+pub(super) fn stream(
+    mut archive: Box<dyn Read + Send>,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
     std::thread::spawn(move || {
         loop {

@@ -110,6 +110,17 @@ async fn changes_of_the_cluster_are_told_as_events() {
 }
 
 #[tokio::test]
+async fn a_volume_that_cannot_be_is_refused_before_anything_is_agreed_upon() {
+    let world = world(|request, _| panic!("nothing is to be proposed: {request:?}")).await;
+    for (name, driver) in [("data", "rexray"), ("no/name", "local")] {
+        let spec = model::VolumeSpec { name: name.to_owned(), driver: Some(driver.to_owned()), ..Default::default() };
+        let request = Box::new(model::Request::CreateVolume(Box::new(spec)));
+        let refused = world.client.call(&Call::Cluster { id: RequestId(1), request }).await.unwrap_err();
+        assert_eq!(api_error(refused).kind, ErrorKind::Invalid);
+    }
+}
+
+#[tokio::test]
 async fn a_stack_is_watched_until_it_is_gone() {
     let world = world(|_, _| done()).await;
     world.put.change(|state| {

@@ -30,16 +30,9 @@ pub(crate) async fn inspect_volume(daemon: &Daemon, name: &str) -> Result<serde_
 /// container mounts it. Content of an image is copied into it all the same while it is empty.
 ///
 /// # Errors
-/// A driver that this host does not have; the disk. The volume is not asked for any more then.
+/// The disk. The volume is agreed upon all the same, and is made when it is asked for or mounted again.
 pub(crate) async fn make_volume(daemon: &Daemon, spec: VolumeSpec) -> Result<(), ApiError> {
-    let name = spec.name.clone();
-    let made = volumes(daemon, move |store| store.create(&spec)).await;
-    if made.is_err()
-        && let Err(error) = daemon.cluster.ask(Request::RemoveVolume(name.clone())).await
-    {
-        tracing::warn!(volume = %name, "take back a volume that could not be made: {error}");
-    }
-    made.map(|_| ())
+    volumes(daemon, move |store| store.create(&spec)).await.map(drop)
 }
 
 /// `volume rm`: also of volumes that nobody asked for by name, which the manager does not know.

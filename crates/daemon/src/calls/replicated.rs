@@ -1,10 +1,11 @@
 //! Requests to the replicated state: images are pinned first, then they are proposed; what changed
 //! is told as events.
 
-use crate::pin;
 use crate::shared::Daemon;
+use crate::{failure, pin};
 use api::ApiError;
 use model::{Request, RequestId, Response};
+use runtime::volume::VolumeStore;
 use std::sync::Arc;
 
 /// Pins, proposes, answers after the commit.
@@ -21,7 +22,11 @@ pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Re
         _ => Vec::new(),
     };
     let volume = match &request {
-        Request::CreateVolume(spec) => Some((**spec).clone()),
+        Request::CreateVolume(spec) => {
+            // What no host could ever make is refused before anybody has agreed to it.
+            VolumeStore::check(spec).map_err(|error| failure::engine(&error.into()))?;
+            Some((**spec).clone())
+        }
         _ => None,
     };
     let response = propose(daemon, id, request).await?;

@@ -83,12 +83,14 @@ async fn take(daemon: &Daemon, request: Request<Incoming>) -> StatusCode {
     let read = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
     let Ok(Ok(body)) = read else { return StatusCode::PAYLOAD_TOO_LARGE };
     let body = body.to_bytes();
-    let secret = super::find(daemon, &name).await.ok().and_then(|source| source.spec.credentials.webhook.clone());
     // Whether there is such a source is nobody's business who does not know its secret.
+    let Ok(source) = super::find(daemon, &name).await else { return StatusCode::UNAUTHORIZED };
     let header = |name: &str| head.headers.get(name).map(hyper::header::HeaderValue::as_bytes);
-    if !secret.is_some_and(|secret| is_genuine(&secret, &body, header)) {
+    let secret = source.spec.credentials.webhook.as_ref();
+    if !secret.is_some_and(|secret| is_genuine(secret, &body, header)) {
         return StatusCode::UNAUTHORIZED;
     }
-    daemon.gitops.nudge(&name, Nudge { asked: false, done: None });
+    // Where another node follows it, that one asks at its interval.
+    daemon.gitops.nudge(&source, Nudge { asked: false, done: None });
     StatusCode::ACCEPTED
 }

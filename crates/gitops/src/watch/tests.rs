@@ -1,3 +1,5 @@
+//! Every way of saving that we know of, on a real file system.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
 use crate::files::{DISK, Recorder};

@@ -4,7 +4,7 @@
 use super::Entry;
 use std::collections::BTreeMap;
 
-const XATTR: &[u8] = b"SCHILY.xattr.";
+pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Records by key, the last one wins; those of GNU's first sparse format repeat and are in order.
 #[derive(Debug, Clone, Default)]

@@ -371,7 +371,7 @@ impl Unpacker {
 
 /// Attributes that belong to the content. Those of overlayfs would let an archive speak to the
 /// kernel's overlay code; labels and signatures of security modules are the host's affair.
-fn is_kept(name: &[u8]) -> bool {
+pub(crate) fn is_kept(name: &[u8]) -> bool {
     (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
         || name == b"security.capability"
         || name.starts_with(b"system.posix_acl_")

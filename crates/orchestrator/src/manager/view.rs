@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::explain::Wait;
-use model::{Source, State, TaskId, Time};
+use model::{Credentials, Source, State, TaskId, Time};
 use std::collections::BTreeMap;
 
 /// In place of what is shown to nobody.
@@ -32,7 +32,8 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
 fn shown(source: &Source) -> Source {
     let mut source = source.clone();
     let credentials = &mut source.spec.credentials;
-    let secrets = [&mut credentials.token, &mut credentials.ssh_key, &mut credentials.webhook];
+    let Credentials { token, ssh_key, known_hosts: _, allowed_signers: _, webhook, age_keys } = credentials;
+    let secrets = [token, ssh_key, webhook, age_keys];
     secrets.into_iter().flatten().for_each(|secret| *secret = HIDDEN.to_owned());
     source.spec.env.values_mut().for_each(|value| *value = HIDDEN.to_owned());
     source

@@ -4,10 +4,11 @@ use super::dirty::is_dirty;
 use super::{remove_volume, slots};
 use crate::cluster::{Cluster, Followed, TaskExt};
 use crate::draft::Draft;
-use crate::preview::leftovers;
 use crate::request::{again, record};
 use crate::usage;
-use model::{ContainerState, Service, Source, SyncOutcome, SyncRecord, Task, TaskState, Time, UpdateState, Wanted};
+use model::{
+    ContainerState, ContentSpec, Service, Source, SyncOutcome, SyncRecord, Task, TaskState, Time, UpdateState,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ pub(crate) fn step(draft: &mut Draft<'_>) {
         settle(draft, &source);
         let drift = drifted.remove(&source.spec.name).unwrap_or_default();
         keep(draft, &source.spec.name, drift);
-        prune(draft, &source.spec.name);
     }
+    prune(draft);
 }
 
 fn edit(draft: &mut Draft<'_>, name: &str, edit: impl FnOnce(&mut Source)) {
@@ -286,18 +287,41 @@ fn keep(draft: &mut Draft<'_>, name: &str, mut drift: Vec<String>) {
 }
 
 /// What the stacks own, the commit does not name and nobody uses any more goes, where that was asked for.
-fn prune(draft: &mut Draft<'_>, name: &str) {
-    let Some(source) = draft.cluster().sources.get(name).cloned() else { return };
-    let (prune, prune_volumes) = (source.spec.prune, source.spec.prune_volumes);
-    if source.suspended || !prune && !prune_volumes {
-        return;
-    }
-    for (_, followed) in of(&draft.cluster().followed, name) {
-        let stack = followed.stack.clone();
-        let wanted = Wanted { stack, prune, prune_volumes, ..Wanted::default() };
-        for (kind, name) in leftovers(draft.cluster(), &wanted) {
-            drop_one(draft, kind, &name);
+fn prune(draft: &mut Draft<'_>) {
+    let cluster = draft.cluster();
+    let owner = |stack: &Option<String>| {
+        let followed = cluster.followed.get(stack.as_ref()?)?;
+        let source = cluster.sources.get(&followed.source).filter(|source| !source.suspended)?;
+        Some((followed, source.spec.prune, source.spec.prune_volumes))
+    };
+    let mut gone: Vec<(&str, String)> = Vec::new();
+    for spec in cluster.networks.values().map(|network| &network.spec) {
+        if owner(&spec.stack)
+            .is_some_and(|(followed, prune, _)| prune && !followed.stack.networks.contains_key(&spec.name))
+        {
+            gone.push(("network", spec.name.clone()));
         }
+    }
+    for volume in cluster.volumes.values() {
+        if owner(&volume.stack)
+            .is_some_and(|(followed, _, prune)| prune && !followed.stack.volumes.contains_key(&volume.name))
+        {
+            gone.push(("volume", volume.name.clone()));
+        }
+    }
+    let stack = |content: Option<&Arc<ContentSpec>>| owner(&content?.stack).filter(|(_, prune, _)| *prune);
+    for (name, id) in &cluster.config_names {
+        if stack(cluster.configs.get(id)).is_some_and(|(followed, ..)| !followed.stack.configs.contains_key(name)) {
+            gone.push(("config", name.clone()));
+        }
+    }
+    for (name, id) in &cluster.secret_names {
+        if stack(cluster.secrets.get(id)).is_some_and(|(followed, ..)| !followed.stack.secrets.contains_key(name)) {
+            gone.push(("secret", name.clone()));
+        }
+    }
+    for (kind, name) in gone {
+        drop_one(draft, kind, &name);
     }
 }
 

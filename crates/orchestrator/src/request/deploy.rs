@@ -10,6 +10,9 @@ use model::diagnostic::Diagnostic;
 use model::{Desired, NetworkSpec, ObjectChange, ServiceId, ServiceSpec, StackSpec, Task, TaskState, VolumeSpec};
 use std::sync::Arc;
 
+/// The code for a volume of another stack.
+pub(super) const TAKEN: &str = "RS8012";
+
 pub(super) fn deploy(
     draft: &mut Draft<'_>,
     stack: &StackSpec,
@@ -142,7 +145,7 @@ fn put_volume(draft: &mut Draft<'_>, spec: &VolumeSpec) -> (Result<ObjectChange,
         // Docker takes it, and says so.
         let whose = known.stack.as_ref().map_or_else(|| "no stack".to_owned(), |stack| format!("stack {stack}"));
         let warning =
-            Diagnostic::warning("RS8012", format!("volume {name} is there already, of {whose}; it is used as it is"));
+            Diagnostic::warning(TAKEN, format!("volume {name} is there already, of {whose}; it is used as it is"));
         return (
             Ok(changed("volume", name, "unchanged")),
             Some(warning.hint("mark it `external: true` if that is meant")),

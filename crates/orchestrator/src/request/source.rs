@@ -182,7 +182,8 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
     let news: Vec<String> = changes.iter().filter(|change| change.action != "unchanged").map(said).collect();
     let now = draft.now;
     let was_applied = source.status.applied.as_ref().is_some_and(|applied| applied.id == sync.commit.id);
-    let silent = news.is_empty() && was_applied && source.status.outcome == SyncOutcome::Healthy;
+    let settled = !matches!(source.status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable);
+    let silent = news.is_empty() && was_applied && settled;
     edit(draft, &sync.name, |source| {
         let status = &mut source.status;
         status.stacks = sync.names.clone();
@@ -270,6 +271,10 @@ fn apply(draft: &mut Draft<'_>, spec: &SourceSpec, sync: &Sync) -> Result<Applie
 /// Applies one stack, and remembers it as what should be.
 fn follow(draft: &mut Draft<'_>, spec: &SourceSpec, wanted: &StackSpec) -> Result<Done, Refusal> {
     let done = deploy::deploy(draft, wanted, spec.prune, false)?;
+    // A person who uses another's volume is warned; a source could read what it was not given.
+    if let Some(taken) = done.warnings.iter().find(|warning| warning.code == deploy::TAKEN) {
+        return Err(Refusal::conflict(taken.message.clone()).hint("a source uses volumes of its own stacks only"));
+    }
     let services: BTreeMap<_, _> = wanted
         .services
         .keys()

@@ -11,7 +11,11 @@ use std::time::Duration;
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Op {
-    Up { services: Vec<(u8, u8)>, orphans: bool, force: bool },
+    Up {
+        services: Vec<(u8, u8)>,
+        orphans: bool,
+        force: bool,
+    },
     Down(bool),
     Run(u8, u8),
     Remove(u8, bool),
@@ -29,10 +33,16 @@ enum Op {
     NodeRemove(u8),
     Update(u8, u8, bool),
     Rollback(u8),
+    /// Follow: which of the switches are on.
+    Follow(u8),
+    Unfollow(bool),
+    Sync(Vec<(u8, u8)>, u8),
+    NoSync(bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let services = proptest::collection::vec((0u8..5, any::<u8>()), 0..5);
+    let commit = proptest::collection::vec((0u8..5, any::<u8>()), 0..5);
     prop_oneof![
         4 => (services, any::<bool>(), any::<bool>()).prop_map(|(services, orphans, force)| Op::Up { services, orphans, force: force && orphans }),
         1 => any::<bool>().prop_map(Op::Down),
@@ -52,6 +62,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u8..3).prop_map(Op::NodeRemove),
         2 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(which, look, force)| Op::Update(which, look, force)),
         1 => any::<u8>().prop_map(Op::Rollback),
+        2 => any::<u8>().prop_map(Op::Follow),
+        1 => any::<bool>().prop_map(Op::Unfollow),
+        4 => (commit, 0u8..4).prop_map(|(services, commit)| Op::Sync(services, commit)),
+        1 => any::<bool>().prop_map(Op::NoSync),
     ]
 }
 
@@ -191,9 +205,58 @@ fn step(world: &mut World, op: &Op) {
                 world.ask(Request::RollbackService(service.id));
             }
         }
+        Op::Follow(switches) => {
+            let on = |bit: u8| switches & (1 << bit) != 0;
+            let spec = SourceSpec {
+                name: "shop".to_owned(),
+                origin: Origin::Git { url: "file:///shop".to_owned(), reference: "HEAD".to_owned() },
+                paths: Vec::new(),
+                stacks: Vec::new(),
+                interval: Duration::from_secs(60),
+                prune: on(0),
+                prune_volumes: on(1),
+                self_heal: on(2),
+                rollback: on(3),
+                patience: Duration::from_secs(if on(4) { 20 } else { 300 }),
+                allow: BTreeSet::new(),
+                env: BTreeMap::new(),
+                credentials: Credentials::default(),
+            };
+            source(world, SourceRequest::Put { spec: Box::new(spec), create: false });
+        }
+        Op::Unfollow(down) => source(world, SourceRequest::Remove { name: "shop".to_owned(), down: *down }),
+        Op::Sync(services, commit) => {
+            let Some(version) = followed(world) else { return };
+            let stack = stack(services);
+            let commit = Commit { id: commit.to_string(), ..Commit::default() };
+            let names = BTreeSet::from([stack.name.clone()]);
+            let sync = Sync { name: "shop".to_owned(), version, commit, stacks: vec![stack], names, asked: false };
+            source(world, SourceRequest::Sync(Box::new(sync)));
+        }
+        Op::NoSync(invalid) => {
+            let Some(version) = followed(world) else { return };
+            let report = SyncReport {
+                name: "shop".to_owned(),
+                version,
+                commit: invalid.then(|| Commit { id: "bad".to_owned(), ..Commit::default() }),
+                outcome: if *invalid { SyncOutcome::Invalid } else { SyncOutcome::Unreachable },
+                message: String::new(),
+                diagnostics: Vec::new(),
+            };
+            source(world, SourceRequest::Report(Box::new(report)));
+        }
         Op::VolumeRemove => drop(world.ask(Request::RemoveVolume("shop_data".to_owned()))),
     }
     world.settle();
+}
+
+fn source(world: &mut World, request: SourceRequest) {
+    world.ask(Request::Source(Box::new(request)));
+}
+
+/// The version of the source, if there is one.
+fn followed(world: &World) -> Option<u64> {
+    world.state().sources.first().map(|source| source.version)
 }
 
 /// Where a task stood: what only rises.

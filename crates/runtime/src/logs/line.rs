@@ -3,9 +3,17 @@
 use super::{LogRecord, LogStream};
 use serde::Deserialize;
 
-/// Appends a record as a line: `text` is the bytes as they were written by the container.
-pub(super) fn encode(out: &mut Vec<u8>, stream: LogStream, time_ns: u64, text: &[u8], newline: bool) {
-    out.extend_from_slice(b"{\"log\":\"");
+/// Appends a record as a line: `text` is the bytes as they were written by the container, `attrs` a JSON
+/// object or empty. They come first, so that the end of a record, by which lines are counted, is short.
+pub(super) fn encode(out: &mut Vec<u8>, attrs: &[u8], stream: LogStream, time_ns: u64, text: &[u8], newline: bool) {
+    if attrs.is_empty() {
+        out.push(b'{');
+    } else {
+        out.extend_from_slice(b"{\"attrs\":");
+        out.extend_from_slice(attrs);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"log\":\"");
     for chunk in text.utf8_chunks() {
         escape(out, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -80,11 +88,15 @@ pub(super) fn decode(line: &[u8]) -> Option<LogRecord> {
     Some(LogRecord { stream, time_ns, line: text, newline })
 }
 
-/// Does this line hold the end of what the container meant as a line? Without reading all of it.
+/// Does this line, or its last part, hold the end of what the container meant as a line? Without reading
+/// all of it.
 pub(super) fn ends_line(line: &[u8]) -> bool {
-    const MARK: &[u8] = b"\\n\",\"stream\":\"";
-    // The text can't hold the mark itself: its quotes would be escaped.
-    line.windows(MARK.len()).rev().any(|window| window == MARK)
+    const MARK: &[u8] = b"\",\"stream\":\"";
+    // No text can hold the mark itself, whose quotes would be escaped; attributes can, but come before.
+    let Some(at) = line.windows(MARK.len()).rposition(|window| window == MARK) else { return false };
+    let Some(text) = line.get(..at).and_then(|text| text.strip_suffix(b"n")) else { return false };
+    // An even number of backslashes is a text that ends with `\n` in two letters.
+    text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 #[cfg(test)]
@@ -103,7 +115,8 @@ mod tests {
             let stream = if error { LogStream::Stderr } else { LogStream::Stdout };
             let text: Vec<u8> = text.into_iter().filter(|byte| *byte != b'\n').collect();
             let mut out = Vec::new();
-            encode(&mut out, stream, time_ns, &text, newline);
+            let attrs: &[u8] = if error { br#"{"a":"b\n","stream":"x"}"# } else { b"" };
+            encode(&mut out, attrs, stream, time_ns, &text, newline);
             prop_assert_eq!(out.pop(), Some(b'\n'));
             prop_assert!(!out.contains(&b'\n'));
             let record = decode(&out).unwrap();
@@ -118,6 +131,15 @@ mod tests {
         #[test]
         fn noise_is_no_record(noise in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = decode(&noise);
+        }
+    }
+
+    #[test]
+    fn letters_that_look_like_an_end_are_none() {
+        for (text, newline) in [("c:\\n", false), ("c:\\\\n", false), ("c:\\n", true), ("n", false), ("", true)] {
+            let mut out = Vec::new();
+            encode(&mut out, b"", LogStream::Stdout, 1, text.as_bytes(), newline);
+            assert_eq!(ends_line(&out), newline, "{}", String::from_utf8_lossy(&out));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The reading side: from the last lines over exchanged files, then on as the log grows.
 
+use super::pack::{self, FileId};
 use super::{LogQuery, LogRecord, line};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -18,7 +19,7 @@ const LONGEST_LINE: usize = 1 << 20;
 
 /// A place in the log of one container.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     path: PathBuf,
     query: LogQuery,
     /// Files still to be read, the present one first.
@@ -30,17 +31,32 @@ pub(crate) struct Cursor {
 
 #[derive(Debug)]
 struct Open {
+    /// As it lies on the disk. It stays open, so that its inode can't become another's.
     file: File,
-    id: (u64, u64),
+    id: FileId,
+    /// What it was before it was compressed.
+    was: Option<FileId>,
+    /// The content of one that is compressed, once somebody has looked into it.
+    unpacked: Option<File>,
     offset: u64,
 }
 
 impl Open {
+    /// The content, as it was written.
+    fn plain(&mut self, path: &Path) -> io::Result<&File> {
+        if self.was.is_some() && self.unpacked.is_none() {
+            self.unpacked = Some(pack::unpack(&self.file, path.parent().unwrap_or(Path::new("/")))?);
+        }
+        Ok(self.unpacked.as_ref().unwrap_or(&self.file))
+    }
+
     /// Appends the next bytes; false at the end.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    fn read(&mut self, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let offset = self.offset;
         let before = buffer.len();
+        let file = self.plain(path)?;
         buffer.resize(before + BLOCK, 0);
-        let count = self.file.read_at(buffer.get_mut(before..).unwrap_or_default(), self.offset);
+        let count = file.read_at(buffer.get_mut(before..).unwrap_or_default(), offset);
         buffer.truncate(before + *count.as_ref().unwrap_or(&0));
         self.offset += count? as u64;
         Ok(buffer.len() > before)
@@ -52,20 +68,10 @@ impl Cursor {
     ///
     /// # Errors
     /// The disk.
-    pub(crate) fn open(path: &Path, query: &LogQuery) -> io::Result<Cursor> {
-        let mut files: Vec<Open> = Vec::new();
-        // The newest first: one that is exchanged meanwhile is then seen twice, not missed.
-        for number in 0.. {
-            match open_number(path, number)? {
-                Some(open) if files.iter().any(|known| known.id == open.id) => {}
-                Some(open) => files.push(open),
-                // At an exchange the newest is missing for a moment.
-                None if number == 0 => {}
-                None => break,
-            }
-        }
+    pub fn open(path: &Path, query: &LogQuery) -> io::Result<Cursor> {
+        let mut files = snapshot(path)?;
         if let Some(tail) = query.tail {
-            seek_tail(&mut files, tail)?;
+            seek_tail(path, &mut files, tail)?;
         }
         files.reverse();
         let files = VecDeque::from(files);
@@ -73,7 +79,7 @@ impl Cursor {
     }
 
     /// Whether a record after the last one that was asked for has come.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done
     }
 
@@ -81,7 +87,7 @@ impl Cursor {
     ///
     /// # Errors
     /// The disk.
-    pub(crate) fn batch(&mut self) -> io::Result<Vec<LogRecord>> {
+    pub fn batch(&mut self) -> io::Result<Vec<LogRecord>> {
         let mut records = Vec::new();
         while records.len() < BATCH && !self.done {
             if !self.take_lines(&mut records) && !self.fill()? {
@@ -126,7 +132,7 @@ impl Cursor {
                 continue;
             };
             let id = open.id;
-            if open.read(&mut self.buffer)? {
+            if open.read(&self.path, &mut self.buffer)? {
                 return Ok(true);
             }
             if self.files.len() == 1 {
@@ -135,7 +141,7 @@ impl Cursor {
                 }
                 // It was exchanged after the read above: what was written in between is still unread.
                 if let Some(open) = self.files.front_mut()
-                    && open.read(&mut self.buffer)?
+                    && open.read(&self.path, &mut self.buffer)?
                 {
                     return Ok(true);
                 }
@@ -146,20 +152,16 @@ impl Cursor {
     }
 
     /// Opens the files that came after the one with this id; false if it is the newest.
-    fn find_newer(&mut self, id: Option<(u64, u64)>) -> io::Result<bool> {
-        let mut newer = Vec::new();
-        for number in 0.. {
-            match open_number(&self.path, number)? {
-                Some(open) if Some(open.id) == id => break,
-                Some(open) if newer.iter().any(|known: &Open| known.id == open.id) => {}
-                Some(open) => newer.push(open),
-                None if number == 0 => {}
-                None => break,
+    fn find_newer(&mut self, id: Option<FileId>) -> io::Result<bool> {
+        let mut newer = snapshot(&self.path)?;
+        match id {
+            // The newest first: whatever had this inode before, also in a compressed file, comes after it.
+            Some(id) => {
+                let known = newer.iter().position(|open| open.id == id || open.was == Some(id));
+                newer.truncate(known.unwrap_or(newer.len()));
             }
             // Without a present file only the newest matters: older ones were read or never wanted.
-            if id.is_none() && !newer.is_empty() {
-                break;
-            }
+            None => newer.truncate(1),
         }
         newer.reverse();
         let found = !newer.is_empty();
@@ -168,15 +170,56 @@ impl Cursor {
     }
 }
 
-fn open_number(path: &Path, number: u32) -> io::Result<Option<Open>> {
-    let mut name = path.as_os_str().to_owned();
-    if number > 0 {
-        name.push(format!(".{number}"));
+/// All files of a log as they are at one moment, the newest first. They are renamed meanwhile, so they are
+/// looked at again until nothing has changed; after many times what was seen last has to do.
+fn snapshot(path: &Path) -> io::Result<Vec<Open>> {
+    const TIMES: u32 = 32;
+    let mut before: Vec<Open> = open_all(path)?;
+    for _ in 0..TIMES {
+        let after = open_all(path)?;
+        if before.iter().map(|open| open.id).eq(after.iter().map(|open| open.id)) {
+            return Ok(before);
+        }
+        before = after;
     }
-    match File::open(&name) {
+    Ok(before)
+}
+
+fn open_all(path: &Path) -> io::Result<Vec<Open>> {
+    let mut files = Vec::new();
+    let mut missing = 0;
+    for number in 0.. {
+        match open_number(path, number)? {
+            Some(open) => files.push(open),
+            // At an exchange one number is missing for a moment, and another at its beginning.
+            None => missing += 1,
+        }
+        if missing > 2 {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+fn open_number(path: &Path, number: u32) -> io::Result<Option<Open>> {
+    let name = if number > 0 { pack::numbered(path, number) } else { path.to_owned() };
+    if let Some((file, id)) = open_if_there(&name)? {
+        return Ok(Some(Open { file, id, was: None, unpacked: None, offset: 0 }));
+    }
+    if number == 0 {
+        return Ok(None);
+    }
+    let Some((file, id)) = open_if_there(&pack::packed(&name))? else { return Ok(None) };
+    // One that somebody else compressed never was a file that is known here.
+    let was = Some(pack::id(&file).unwrap_or(id));
+    Ok(Some(Open { file, id, was, unpacked: None, offset: 0 }))
+}
+
+fn open_if_there(path: &Path) -> io::Result<Option<(File, FileId)>> {
+    match File::open(path) {
         Ok(file) => {
             let metadata = file.metadata()?;
-            Ok(Some(Open { file, id: (metadata.dev(), metadata.ino()), offset: 0 }))
+            Ok(Some((file, (metadata.dev(), metadata.ino()))))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -185,17 +228,17 @@ fn open_number(path: &Path, number: u32) -> io::Result<Option<Open>> {
 
 /// Sets the offsets (newest file first) so that the last `tail` lines remain. A line that was cut
 /// into several records counts once; one without an end counts too.
-fn seek_tail(files: &mut Vec<Open>, tail: u64) -> io::Result<()> {
+fn seek_tail(path: &Path, files: &mut Vec<Open>, tail: u64) -> io::Result<()> {
     let mut wanted: Option<u64> = None;
     for index in 0..files.len() {
         let Some(open) = files.get_mut(index) else { return Ok(()) };
-        let length = open.file.metadata()?.len();
+        let length = open.plain(path)?.metadata()?.len();
         if tail == 0 {
             open.offset = length;
             files.truncate(1);
             return Ok(());
         }
-        if let Some(offset) = scan_back(&open.file, length, tail, &mut wanted)? {
+        if let Some(offset) = scan_back(open.plain(path)?, length, tail, &mut wanted)? {
             open.offset = offset;
             files.truncate(index + 1);
             return Ok(());

@@ -1,6 +1,7 @@
 //! The writing side, in the shim: lines are gathered per stream, written in one piece per read, and
 //! the file is exchanged when it is full.
 
+use super::pack::{self, Packer};
 use super::{LogOptions, LogStream, line};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -16,6 +17,10 @@ pub(crate) struct LogWriter {
     file: File,
     size: u64,
     options: LogOptions,
+    /// What stands beside each line, a JSON object or nothing.
+    attrs: Vec<u8>,
+    /// Who compresses the file that was exchanged last.
+    packer: Packer,
     /// What came after the last newline, by stream.
     partial: [Vec<u8>; 2],
     out: Vec<u8>,
@@ -27,7 +32,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// It can't be opened.
-    pub(crate) fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, options: LogOptions, attrs: Vec<u8>) -> io::Result<Self> {
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
         let mut size = file.metadata()?.len();
         // A power cut may have torn the last line; it must not swallow the next one.
@@ -41,7 +46,9 @@ impl LogWriter {
             }
         }
         let partial = [Vec::new(), Vec::new()];
-        Ok(LogWriter { path: path.to_owned(), file, size, options, partial, out: Vec::new(), failures: 0 })
+        let packer = Packer::default();
+        let path = path.to_owned();
+        Ok(LogWriter { path, file, size, options, attrs, packer, partial, out: Vec::new(), failures: 0 })
     }
 
     /// Takes what was read from a stream at `now_ns`.
@@ -59,24 +66,25 @@ impl LogWriter {
             };
             rest = after;
             if partial.is_empty() && end.is_some() && piece.len() <= LONGEST {
-                line::encode(&mut self.out, stream, now_ns, piece, true);
+                line::encode(&mut self.out, &self.attrs, stream, now_ns, piece, true);
                 continue;
             }
             partial.extend_from_slice(piece);
             while partial.len() > LONGEST {
                 let cut = cut_at(partial);
-                line::encode(&mut self.out, stream, now_ns, &partial[..cut], false);
+                line::encode(&mut self.out, &self.attrs, stream, now_ns, &partial[..cut], false);
                 partial.drain(..cut);
             }
             if end.is_some() {
-                line::encode(&mut self.out, stream, now_ns, partial, true);
+                line::encode(&mut self.out, &self.attrs, stream, now_ns, partial, true);
                 partial.clear();
             }
         }
         self.flush()
     }
 
-    /// Writes what came without a newline at the end of a stream.
+    /// Writes what came without a newline at the end of a stream, and waits for what is being
+    /// compressed: whoever removes the folder next shall find it quiet.
     ///
     /// # Errors
     /// The disk.
@@ -84,10 +92,12 @@ impl LogWriter {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let partial = std::mem::take(&mut self.partial[usize::from(stream == LogStream::Stderr)]);
             if !partial.is_empty() {
-                line::encode(&mut self.out, stream, now_ns, &partial, false);
+                line::encode(&mut self.out, &self.attrs, stream, now_ns, &partial, false);
             }
         }
-        self.flush()
+        let written = self.flush();
+        self.packer.wait();
+        written
     }
 
     /// How many writes have failed.
@@ -149,30 +159,49 @@ impl LogWriter {
 
     /// `log.json.1` becomes `.2` and so on; the oldest goes.
     fn rotate(&mut self) -> io::Result<()> {
-        let name = |number: u32| {
-            let mut path = self.path.as_os_str().to_owned();
-            path.push(format!(".{number}"));
-            PathBuf::from(path)
-        };
         if self.options.max_file <= 1 {
             // The only file there may be: whoever reads it still has it open.
             std::fs::remove_file(&self.path)?;
             return self.begin();
         }
+        // Its names change now. Rarely is there something to wait for, and then it has to be.
+        self.packer.wait();
         for number in (1..self.options.max_file - 1).rev() {
-            match std::fs::rename(name(number), name(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            shift(&self.path, number)?;
         }
-        std::fs::rename(&self.path, name(1))?;
-        self.begin()
+        let newest = pack::numbered(&self.path, 1);
+        std::fs::rename(&self.path, &newest)?;
+        remove(&pack::packed(&newest))?;
+        self.begin()?;
+        if self.options.compress { self.packer.start(&newest) } else { Ok(()) }
     }
 
     fn begin(&mut self) -> io::Result<()> {
         self.file = OpenOptions::new().create(true).append(true).read(true).open(&self.path)?;
         self.size = self.file.metadata()?.len();
         Ok(())
+    }
+}
+
+/// The file of this number, compressed or not, becomes the next one; what had that number goes.
+fn shift(path: &Path, number: u32) -> io::Result<()> {
+    let (from, to) = (pack::numbered(path, number), pack::numbered(path, number + 1));
+    for (from, to, other) in
+        [(pack::packed(&from), pack::packed(&to), &to), (from.clone(), to.clone(), &pack::packed(&to))]
+    {
+        match std::fs::rename(from, to) {
+            Ok(()) => remove(other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -223,11 +252,12 @@ mod tests {
             step in 100usize..3000,
             max_size in 2000u64..40_000,
             tail in 0u64..40,
+            compress: bool,
         ) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("log.json");
-            let options = LogOptions { max_size: Some(max_size), max_file: 10_000 };
-            let mut writer = LogWriter::open(&path, options).unwrap();
+            let options = LogOptions { max_size: Some(max_size), max_file: 10_000, compress };
+            let mut writer = LogWriter::open(&path, options, Vec::new()).unwrap();
             // Now and then a line that is longer than a record.
             let texts: Vec<String> =
                 texts.iter().map(|(kind, text)| if *kind == 0 { text.repeat(250) } else { text.clone() }).collect();
@@ -254,7 +284,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.json");
         for max_file in [1, 2, 4] {
-            let mut writer = LogWriter::open(&path, LogOptions { max_size: Some(1000), max_file }).unwrap();
+            let options = LogOptions { max_size: Some(1000), max_file, compress: false };
+            let mut writer = LogWriter::open(&path, options, Vec::new()).unwrap();
             for number in 0..200 {
                 writer.write(LogStream::Stdout, format!("line {number}\n").as_bytes(), number).unwrap();
             }
@@ -269,11 +300,58 @@ mod tests {
     }
 
     #[test]
+    fn exchanged_files_are_compressed_and_who_follows_misses_and_repeats_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let options = LogOptions { max_size: Some(1000), max_file: 3, compress: true };
+        let mut writer = LogWriter::open(&path, options, br#"{"tag":"box"}"#.to_vec()).unwrap();
+        let mut cursor = Cursor::open(&path, &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        let mut seen = Vec::new();
+        for number in 0..200u64 {
+            writer.write(LogStream::Stdout, format!("line {number}\n").as_bytes(), number).unwrap();
+            if number % 5 == 0 {
+                seen.extend(cursor.batch().unwrap());
+            }
+        }
+        seen.extend(cursor.batch().unwrap());
+        assert_eq!(lines(&seen), (0..200).map(|number| format!("line {number}")).collect::<Vec<_>>());
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["log.json", "log.json.1.gz", "log.json.2.gz"]);
+        let raw = std::fs::read_to_string(&path).unwrap();
+        assert!(raw.lines().all(|line| line.starts_with(r#"{"attrs":{"tag":"box"},"log":"line "#)), "{raw}");
+    }
+
+    #[test]
+    fn a_log_may_be_compressed_from_now_on_or_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let mut number = 0;
+        for compress in [false, true, false, true] {
+            let options = LogOptions { max_size: Some(1000), max_file: 50, compress };
+            let mut writer = LogWriter::open(&path, options, Vec::new()).unwrap();
+            for _ in 0..50 {
+                writer.write(LogStream::Stdout, format!("line {number}\n").as_bytes(), number).unwrap();
+                number += 1;
+            }
+        }
+        let every = lines(&all(&path, &LogQuery::default()));
+        assert_eq!(every, (0..200).map(|number| format!("line {number}")).collect::<Vec<_>>());
+        // One that was torn by a power cut ends where it was torn.
+        std::fs::write(folder.path().join("log.json.1.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+        let _plain = std::fs::remove_file(folder.path().join("log.json.1"));
+        let fewer = lines(&all(&path, &LogQuery::default()));
+        assert!(fewer.len() < 200 && fewer.last() == every.last());
+    }
+
+    #[test]
     fn a_torn_line_swallows_nothing_and_an_unfinished_one_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.json");
         std::fs::write(&path, b"{\"log\":\"torn").unwrap();
-        let mut writer = LogWriter::open(&path, LogOptions { max_size: None, max_file: 1 }).unwrap();
+        let mut writer =
+            LogWriter::open(&path, LogOptions { max_size: None, max_file: 1, compress: false }, Vec::new()).unwrap();
         writer.write(LogStream::Stderr, b"whole\nprompt: ", 7).unwrap();
         writer.finish(8).unwrap();
         let records = all(&path, &LogQuery::default());

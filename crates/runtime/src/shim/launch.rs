@@ -5,7 +5,7 @@ use super::job::Streams;
 use super::{guests, reap};
 use crate::engine::{CreateContainer, NetMode};
 use crate::layout::Folder;
-use crate::logs::{LogWriter, Policy};
+use crate::logs::{LogWriter, Policy, Subject};
 use crate::record::{self, Config, Durable, Run};
 use crate::rootfs::{self, Overlay};
 use crate::spec::{self, Host, Inputs};
@@ -130,8 +130,9 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
     let spec = make_spec(start, folder, &config, &root, &host, &mut held)?;
     let log = match policy {
         Policy::Nothing => None,
-        Policy::Keep(options) => {
-            Some(LogWriter::open(&folder.log(), options).map_err(|error| failed("open the log", error))?)
+        Policy::Keep(options, attrs) => {
+            let attrs = attrs.of(|| subject(create));
+            Some(LogWriter::open(&folder.log(), options, attrs).map_err(|error| failed("open the log", error))?)
         }
     };
     let (container, auto_remove) = (&create.spec.container, create.spec.container.auto_remove);
@@ -160,6 +161,20 @@ pub(super) fn launch(start: &Start, folder: &Folder) -> Result<Born, Reply> {
     Ok(Born { pid: running.pid(), running, streams, log, stdin, auto_remove, run, held })
 }
 
+/// What the attributes of a log are taken from.
+fn subject(create: &CreateContainer) -> Subject<'_> {
+    let (variables, _) = crate::spec::environment(create);
+    let pair = |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Subject {
+        id: create.task.to_string(),
+        name: &create.name,
+        image: &create.spec.container.image,
+        image_id: &create.image.id,
+        labels: create.labels.clone(),
+        env: variables.iter().filter_map(pair).collect(),
+    }
+}
+
 /// A start that came to nothing leaves the container as it was.
 fn restore(folder: &Folder, last: Option<&Run>) {
     // Init may have lived for a moment.
@@ -174,14 +189,7 @@ fn restore(folder: &Folder, last: Option<&Run>) {
 }
 
 fn mount_root(create: &CreateContainer, folder: &Folder) -> Result<OwnedFd, Reply> {
-    let mut layers = create.image.layers.clone();
-    if layers.is_empty() {
-        let empty = folder.path.join("empty");
-        std::fs::create_dir_all(&empty).map_err(|error| failed("make a folder", error))?;
-        layers.push(empty);
-    }
-    let volatile = create.spec.container.auto_remove;
-    let overlay = Overlay { layers, upper: folder.upper(), work: folder.work(), volatile };
+    let overlay = Overlay::of(create, folder).map_err(|error| failed("make a folder", error))?;
     rootfs::mount(&overlay).map_err(|error| failed("mount the root file system", error))
 }
 
