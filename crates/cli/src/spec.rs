@@ -11,8 +11,9 @@ use crate::args::stack::Pull;
 use crate::parse;
 use anyhow::{Context as _, Result, bail};
 use model::{
-    ContainerSpec, EndpointMode, HealthCheck, HealthTest, Logging, Mode, NetworkAttachment, NetworkMode, Placement,
-    PullPolicy, Resources, RestartCondition, RestartPolicy, RestartScope, ServiceSpec, UpdateConfig,
+    ContainerSpec, DEFAULT_NETWORK, EndpointMode, HealthCheck, HealthTest, Logging, Mode, NetworkAttachment,
+    NetworkMode, Placement, PullPolicy, Resources, RestartCondition, RestartPolicy, RestartScope, ServiceSpec,
+    UpdateConfig,
 };
 use std::time::Duration;
 
@@ -25,9 +26,6 @@ pub(crate) struct Surroundings<'a> {
     /// The working folder, absolute.
     pub(crate) cwd: String,
 }
-
-/// The network that containers join when nobody says otherwise.
-pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 
 /// The spec that the flags ask for. `exposed`: the image's ports, for `-P`.
 ///

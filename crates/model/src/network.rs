@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The network of standalone containers that name none (Docker's). It is always there.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
 /// An address block in CIDR form; host bits of `address` are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subnet {

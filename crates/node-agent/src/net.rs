@@ -15,6 +15,9 @@ use std::time::Duration;
 const VERIFY: Duration = Duration::from_secs(600);
 /// The same while a running task lacks something.
 const VERIFY_FAULTY: Duration = Duration::from_secs(15);
+/// How long the network of containers without one of their own stays after the last of them: one `run`
+/// after the other need not make it anew. It is always there for the cluster, so nobody takes its subnet.
+const LINGER: Duration = Duration::from_secs(1);
 /// The longest chain of tasks that join each other's namespace.
 const MAX_JOINS: usize = 8;
 
@@ -44,6 +47,8 @@ pub(crate) struct Nets {
     /// Why the last try failed as a whole.
     pub(crate) failure: Option<String>,
     verify_at: Option<Time>,
+    /// Until when the default network stays though nobody is on it.
+    lingers: Option<Time>,
     /// What tasks needed when `wanted` was worked out; `None`: it has to be worked out again.
     pub(crate) shape: Option<Vec<(TaskId, Needs)>>,
     /// Tasks whose port another service on this host has.
@@ -57,6 +62,7 @@ impl Nets {
         locals: &BTreeMap<TaskId, Local>,
         assignment: &Assignment,
         goal: impl Fn(&Local) -> Goal,
+        now: Time,
     ) {
         let mut wanted = HostNet::default();
         let mut held: BTreeSet<TaskId> = BTreeSet::new();
@@ -78,6 +84,7 @@ impl Nets {
             }
             wanted.endpoints.insert(id, endpoint);
         }
+        self.linger(&before, &mut wanted, now);
         for (id, zone) in &assignment.zones {
             if wanted.networks.contains_key(id) {
                 wanted.zones.insert(*id, (**zone).clone());
@@ -85,6 +92,22 @@ impl Nets {
         }
         wanted.ports = self.ports(locals, assignment, &wanted.networks, goal);
         self.wanted = wanted;
+    }
+
+    /// Keeps the default network for a while.
+    fn linger(&mut self, before: &HostNet, wanted: &mut HostNet, now: Time) {
+        let left =
+            before.networks.iter().find(|(id, network)| is_default(network) && !wanted.networks.contains_key(id));
+        let until = self.lingers.unwrap_or_else(|| now.after(LINGER));
+        self.lingers = left.map(|_| until).filter(|until| *until > now);
+        if let Some((id, network)) = left.filter(|_| self.lingers.is_some()) {
+            wanted.networks.insert(*id, network.clone());
+        }
+    }
+
+    /// Has the default network stayed long enough?
+    pub(crate) fn lingered(&self, now: Time) -> bool {
+        self.lingers.is_some_and(|until| until <= now)
     }
 
     /// The ports of this host. Backends here are those that this agent sees to be ready; those on other
@@ -154,7 +177,7 @@ impl Nets {
         if self.flight.is_some() {
             return None;
         }
-        self.retry.wait(now).or(self.verify_at)
+        self.retry.wait(now).or([self.verify_at, self.lingers].into_iter().flatten().min())
     }
 
     pub(crate) fn land(&mut self, faults: Vec<NetFault>, now: Time) {
@@ -235,9 +258,9 @@ impl Nets {
         })
     }
 
-    /// Does it run in another namespace than it should?
+    /// Does it run in another namespace than it should, or may it?
     pub(crate) fn has_moved(&self, locals: &BTreeMap<TaskId, Local>, local: &Local) -> bool {
-        let Some(runs_in) = local.space.filter(|_| local.runs()) else { return false };
+        let Some(runs_in) = local.space.filter(|_| local.may_run()) else { return false };
         space(locals, local.id) != Space::Of(runs_in)
     }
 
@@ -249,6 +272,10 @@ impl Nets {
         let ports: Vec<PortKey> = published(local.assigned.as_ref()?).map(|(key, _)| key).collect();
         self.fault(local.id, &ports)
     }
+}
+
+fn is_default(network: &Network) -> bool {
+    network.spec.name == model::DEFAULT_NETWORK && network.spec.stack.is_none()
 }
 
 /// Which namespace a task runs in.

@@ -231,8 +231,8 @@ impl Agent {
         let goal = |local: &Local| local.goal(confirmed, alone);
         let shape: Vec<(TaskId, net::Needs)> =
             self.tasks.values().map(|local| (local.id, net::needs(local, goal(local)))).collect();
-        if self.nets.shape.as_ref() != Some(&shape) {
-            self.nets.want(&self.tasks, assignment, goal);
+        if self.nets.shape.as_ref() != Some(&shape) || self.nets.lingered(now) {
+            self.nets.want(&self.tasks, assignment, goal, now);
             self.nets.shape = Some(shape);
         }
     }

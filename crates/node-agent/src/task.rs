@@ -318,7 +318,10 @@ impl Local {
         let wanted = self.wanted_attempt();
         match self.host {
             Host::Running { .. } if self.attempt < wanted => self.unless_late(Step::Stop, Kind::Stop, around.now),
-            Host::Running { .. } if around.moved => self.unless_late(Step::Stop, Kind::Stop, around.now),
+            // One that may run there would keep the old namespace for as long as its start waits.
+            Host::Running { .. } | Host::Unclear(_) if around.moved => {
+                self.unless_late(Step::Stop, Kind::Stop, around.now)
+            }
             Host::Running { .. } if self.state != TaskState::Running => Step::Become(TaskState::Running, String::new()),
             // One that was adopted: the image may hold its health check.
             Host::Running { .. } if self.prepared.is_none() && self.image_matters() => {

@@ -59,7 +59,7 @@ pub(super) fn deploy(
 fn externals(draft: &Draft<'_>, stack: &StackSpec) -> Vec<Refusal> {
     let cluster = draft.cluster();
     let missing = |word: &str, name: &str, is_there: bool| {
-        let predefined = word == "network" && matches!(name, network::BRIDGE | "host" | "none");
+        let predefined = word == "network" && matches!(name, model::DEFAULT_NETWORK | "host" | "none");
         (!is_there && !predefined).then(|| {
             let refusal = Refusal::not_found(format!("{word} {name} is declared as external, but there is none"));
             match word {

@@ -5,13 +5,10 @@ use crate::address::{self, bounds, free_block, is_v6};
 use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::usage;
-use model::{IpamConfig, Network, NetworkId, NetworkSpec, Subnet};
+use model::{DEFAULT_NETWORK, IpamConfig, Network, NetworkId, NetworkSpec, Subnet};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-
-/// The network of containers that name none (Docker).
-pub(super) const BRIDGE: &str = "bridge";
 
 /// Networks that name no subnet get one of these (Docker's overlay pool).
 const POOL: Subnet = Subnet { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), prefix: 8 };
@@ -31,7 +28,7 @@ pub(super) fn create(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<Done, 
         let text = format!("`{name}` is no name for a network");
         return Err(Refusal::invalid(text).hint("letters, digits, `_`, `.` and `-`, a letter or digit first"));
     }
-    if matches!(name.as_str(), "host" | "none" | BRIDGE) || draft.cluster().network_named(name).is_some() {
+    if matches!(name.as_str(), "host" | "none" | DEFAULT_NETWORK) || draft.cluster().network_named(name).is_some() {
         return Err(Refusal::conflict(format!("there is a network {name} already")));
     }
     let id = make(draft, spec)?;
@@ -44,7 +41,7 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NetworkId) -> Result<Done, Refus
         return Err(Refusal::not_found(format!("no such network: {id}")));
     };
     let name = &network.spec.name;
-    if name == BRIDGE {
+    if name == DEFAULT_NETWORK {
         return Err(Refusal::conflict("network bridge is always there and can't be removed"));
     }
     if let Some(user) = usage::of_network(draft.cluster(), &network) {
@@ -62,8 +59,8 @@ pub(super) fn drop_network(draft: &mut Draft<'_>, id: NetworkId) {
 
 /// Makes the network `bridge`, if it is not there yet.
 pub(super) fn ensure_bridge(draft: &mut Draft<'_>) -> Result<(), Refusal> {
-    if draft.cluster().network_named(BRIDGE).is_none() {
-        make(draft, &NetworkSpec { name: BRIDGE.to_owned(), attachable: true, ..NetworkSpec::default() })?;
+    if draft.cluster().network_named(DEFAULT_NETWORK).is_none() {
+        make(draft, &NetworkSpec { name: DEFAULT_NETWORK.to_owned(), attachable: true, ..NetworkSpec::default() })?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) fn start(
 ) -> Result<ObjectChange, Refusal> {
     if task.has_ended() {
         for attachment in &task.spec.networks {
-            if attachment.network == network::BRIDGE {
+            if attachment.network == model::DEFAULT_NETWORK {
                 network::ensure_bridge(draft)?;
             } else if draft.cluster().network_named(&attachment.network).is_none() {
                 let text = format!("container {}: there is no network {}", task.name(), attachment.network);

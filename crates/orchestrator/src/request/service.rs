@@ -1,14 +1,14 @@
 //! One service: made, changed, scaled, removed.
 
-use super::network::{self, BRIDGE, check_fixed};
+use super::network::{self, check_fixed};
 use super::{Done, Refusal, changed, content, fields, ports, volume};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::plan::dirty::replaces;
 use crate::usage;
 use model::{
-    Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task, UpdateState,
-    UpdateStatus,
+    DEFAULT_NETWORK, Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task,
+    UpdateState, UpdateStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,9 +119,9 @@ fn standing(mode: Mode) -> bool {
 /// What is left out is filled in, as it is when a stack is deployed.
 pub(super) fn prepare(draft: &mut Draft<'_>, spec: &mut ServiceSpec) -> Result<(), Refusal> {
     if spec.network_mode == NetworkMode::Networks && spec.networks.is_empty() {
-        spec.networks.push(NetworkAttachment { network: BRIDGE.to_owned(), ..NetworkAttachment::default() });
+        spec.networks.push(NetworkAttachment { network: DEFAULT_NETWORK.to_owned(), ..NetworkAttachment::default() });
     }
-    if spec.networks.iter().any(|attachment| attachment.network == BRIDGE) {
+    if spec.networks.iter().any(|attachment| attachment.network == DEFAULT_NETWORK) {
         network::ensure_bridge(draft)?;
     }
     Refusal::all(content::resolve(draft, spec))
