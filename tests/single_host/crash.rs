@@ -80,9 +80,25 @@ impl Instants {
     }
 }
 
+/// Containers that write and compute all the time, and have to notice nothing: their pids.
+fn load(host: &Host) -> Vec<String> {
+    let script = "i=0; while :; do i=$((i+1)); echo $i; done";
+    for name in ["load-1", "load-2"] {
+        let limits = ["--cpus", "0.2", "--log-opt", "max-size=1m"];
+        let words = ["run", "-d", "--name", name].into_iter().chain(limits).chain([BUSYBOX, "sh", "-c", script]);
+        host.rswarm(words.collect::<Vec<_>>()).ok();
+    }
+    load_pids(host)
+}
+
+fn load_pids(host: &Host) -> Vec<String> {
+    ["load-1", "load-2"].map(|name| host.inspect(name, "{{.State.Pid}}")).to_vec()
+}
+
 #[test]
 fn killed_at_any_instant_of_up_and_down() {
     let Some(host) = Host::new() else { return };
+    let pids = load(&host);
     let text = format!(
         "services:\n  web: {}\n  db: {}\n  job: {{image: {BUSYBOX}, command: 'true', restart: 'no'}}\nvolumes: {{data: }}\nnetworks: {{back: , default: }}\n",
         service(", deploy: {replicas: 4}, networks: [default, back]"),
@@ -117,9 +133,10 @@ fn killed_at_any_instant_of_up_and_down() {
         host.start_daemon();
         host.rswarm(["down", "-v", "-p", "crash"]);
         eventually(&format!("round {round}: nothing is left"), Duration::from_secs(20), || {
-            host.sh("ps -a -q").ok().text().is_empty()
+            host.sh("ps -a -q -p crash").ok().text().is_empty()
         });
     }
+    assert_eq!(load_pids(&host), pids, "others did not notice");
     let mut left = Vec::new();
     for _ in 0..100 {
         left = host.census().beyond(&before);
@@ -151,8 +168,9 @@ fn killed_at_any_instant_of_pull() {
     let Some(host) = Host::with(options) else { return };
     let registry = Registry::start(&host, 5000);
     let image = registry.push_busybox(&host, "bb:1");
+    let before = host.census();
     let mut instants = Instants(11);
-    for round in 0..15 {
+    for round in 0..25 {
         let mut pull =
             host.rswarm_command(["pull", &image]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(instants.next(120));
@@ -167,6 +185,7 @@ fn killed_at_any_instant_of_pull() {
     let du = e2e::run(std::process::Command::new("du").arg("-sk").arg(host.data())).ok();
     let kilobytes: u64 = du.stdout.split_whitespace().next().unwrap().parse().unwrap();
     assert!(kilobytes < 2000, "torn pulls left something: {du}");
+    eventually("nothing is left", Duration::from_secs(10), || host.census().beyond(&before).is_empty());
 }
 
 #[test]

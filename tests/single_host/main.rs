@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod compose_files;
+mod cp;
 mod crash;
 mod examples;
 mod gitops;

@@ -93,6 +93,8 @@ pub(crate) struct Board {
     wanted: Option<BTreeSet<String>>,
     /// Services that `up` has not changed: what ended before it is not its business.
     unchanged: BTreeSet<String>,
+    /// The one service that was asked for, where that is not the whole stack.
+    service: Option<String>,
     /// A rollback is no failure of an update: a person asked for it.
     rolls_back: bool,
     old: BTreeSet<TaskId>,
@@ -122,6 +124,18 @@ impl Board {
     /// them that were there already, as they should be.
     pub(crate) fn of(wanted: BTreeSet<String>, unchanged: BTreeSet<String>) -> Board {
         Board { wanted: Some(wanted), unchanged, ..Board::default() }
+    }
+
+    /// The same for a command about this one service.
+    #[must_use]
+    pub(crate) fn about(mut self, service: &str) -> Board {
+        self.service = Some(service.to_owned());
+        self
+    }
+
+    /// What it is that comes up or does not: the stack, or one service.
+    pub(crate) fn subject(&self, stack: &str) -> String {
+        self.service.as_ref().map_or_else(|| stack.to_owned(), |service| format!("service {service}"))
     }
 
     /// The same where going back is what was asked for.

@@ -6,9 +6,10 @@ mod service;
 
 use crate::context::Context;
 use crate::names::did_you_mean;
-use crate::tree::{Map, Node};
+use crate::tree::{At, Map, Node};
 use model::network::Subnet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// A project as the checks see it.
 pub(crate) struct Checked<'a> {
@@ -134,7 +135,7 @@ fn visit<'a>(
             let mut chain: Vec<&str> = path[at..].to_vec();
             chain.push(next);
             let place = Node { at: if entry.key.is_known() { entry.key } else { entry.at }, ..entry.clone_places() };
-            let message = format!("services wait for each other in a circle: {}", chain.join(" -> "));
+            let message = format!("services wait for each other in a circle: {}", crate::names::chain(&chain));
             context.error_on("RS0507", &place, message, Some("take one `depends_on` out".to_owned()));
         } else if services.contains_key(next.as_str()) && done.insert(next) {
             path.push(next);
@@ -145,7 +146,7 @@ fn visit<'a>(
 }
 
 fn subnets(context: &mut Context, project: &Checked<'_>) {
-    let mut seen: Vec<(Subnet, String, Node)> = Vec::new();
+    let mut seen = Seen::default();
     for (key, network) in project.section("networks").into_iter().flatten() {
         let Some(ipam) = network.get("ipam") else { continue };
         for (index, pool) in ipam.items("config").iter().enumerate() {
@@ -156,13 +157,36 @@ fn subnets(context: &mut Context, project: &Checked<'_>) {
                 context.error_on("RS0319", node, message, Some("write it as `10.5.0.0/16`".to_owned()));
                 continue;
             };
-            if let Some((other, whose, place)) = seen.iter().find(|(other, ..)| other.overlaps(&subnet)) {
+            if let Some((other, whose, place)) = seen.add(subnet, key, node) {
                 let message = format!("the subnet `{subnet}` of network `{key}` overlaps `{other}` of `{whose}`");
-                context.error_pair("RS0514", (node.place(), place.place()), message, "the other subnet");
+                context.error_pair("RS0514", (node.place(), place), message, "the other subnet");
             }
             inside(context, pool, &subnet, &path);
-            seen.push((subnet, key.clone(), node.clone_places()));
         }
+    }
+}
+
+/// Subnets by their first address, none in another: where two overlap only the wider one is kept.
+#[derive(Default)]
+struct Seen<'a>(BTreeMap<IpAddr, (Subnet, &'a str, At)>);
+
+impl<'a> Seen<'a> {
+    /// Adds one; gives the one that it overlaps.
+    fn add(&mut self, subnet: Subnet, network: &'a str, node: &Node) -> Option<(Subnet, &'a str, At)> {
+        let before = self.0.range(..=subnet.address).next_back().filter(|(_, (other, ..))| other.overlaps(&subnet));
+        if let Some((_, wider)) = before.filter(|(_, (other, ..))| other.prefix <= subnet.prefix) {
+            return Some(*wider);
+        }
+        let mut within = None;
+        while let Some((first, narrower)) =
+            self.0.range(subnet.address..).next().filter(|(_, (other, ..))| other.overlaps(&subnet))
+        {
+            let (first, narrower) = (*first, *narrower);
+            within.get_or_insert(narrower);
+            self.0.remove(&first);
+        }
+        self.0.insert(subnet.address, (subnet, network, node.place()));
+        within
     }
 }
 

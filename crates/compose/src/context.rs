@@ -76,7 +76,19 @@ impl Context {
     /// Counts bytes that came from a file or a variable; false when it is too much.
     pub(crate) fn spend(&mut self, bytes: usize) -> bool {
         self.spent = self.spent.saturating_add(bytes);
-        self.spent <= MAX_BYTES
+        !self.is_spent()
+    }
+
+    /// The same for a text with variables, of which each line becomes one.
+    pub(crate) fn spend_lines(&mut self, bytes: &[u8]) -> bool {
+        /// About what a variable takes in memory beside its text, in bytes.
+        const SIZE: usize = 100;
+        self.spend(bytes.len() + SIZE * bytes.iter().filter(|byte| **byte == b'\n').count())
+    }
+
+    /// Was it too much?
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent > MAX_BYTES
     }
 
     fn line(&self, at: At) -> Option<String> {

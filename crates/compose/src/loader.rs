@@ -128,6 +128,9 @@ impl<'a> Loader<'a> {
             &node,
             &Path::Root,
         );
+        if self.context.is_spent() {
+            return None;
+        }
         canon::value(&Kind::Object(TOP), &mut node);
         let top = node.as_map_mut()?;
         top.remove("version");

@@ -20,6 +20,18 @@ pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>
     Some(format!("there are: {}", names.join(", ")))
 }
 
+/// `a -> b -> c`; the middle of a long chain is left out.
+pub(crate) fn chain(names: &[&str]) -> String {
+    const SHOWN: usize = 10;
+    match names.len().checked_sub(SHOWN).filter(|left| *left > 1) {
+        None => names.join(" -> "),
+        Some(left) => {
+            let (first, last) = (&names[..SHOWN / 2], &names[names.len() - SHOWN / 2..]);
+            format!("{} -> ({left} more) -> {}", first.join(" -> "), last.join(" -> "))
+        }
+    }
+}
+
 /// A text as a project name: lower case, other characters left out.
 pub(crate) fn project(text: &str) -> String {
     let kept: String = text
@@ -38,6 +50,15 @@ mod tests {
     fn project_names_are_made_of_what_is_allowed() {
         assert_eq!(project("_My App.2"), "myapp2");
         assert_eq!(project("---"), "");
+    }
+
+    #[test]
+    fn long_chains_are_shortened() {
+        assert_eq!(chain(&["a", "b", "a"]), "a -> b -> a");
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(chain(&names), "0 -> 1 -> 2 -> 3 -> 4 -> (90 more) -> 95 -> 96 -> 97 -> 98 -> 99");
+        assert_eq!(chain(&names[..11]).matches("->").count(), 10);
     }
 
     #[test]

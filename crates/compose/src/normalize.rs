@@ -222,7 +222,7 @@ fn read_into(
             return false;
         }
     };
-    if !context.spend(bytes.len()) {
+    if !context.spend_lines(&bytes) {
         context.error_on("RS0205", node, format!("`{path}`: the files of this project are too large together"), None);
         return false;
     }

@@ -162,6 +162,5 @@ fn resolve(input: &Input<'_>, env: &Env, service: &mut Node, context: &mut Conte
     if let Some(map) = service.as_map_mut() {
         map.remove("env_file");
         map.remove("label_file");
-        map.remove("extends");
     }
 }

@@ -18,44 +18,74 @@ pub struct Port {
 /// # Errors
 /// What does not belong there.
 pub fn ports(text: &str) -> Result<Vec<Port>, String> {
-    let (rest, protocol) = match text.split_once('/') {
-        Some((rest, protocol)) => (rest, protocol.to_ascii_lowercase()),
-        None => (text, "tcp".to_owned()),
-    };
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("`{protocol}` is no protocol"));
-    }
-    let (rest, container) = match rest.rsplit_once(':') {
-        Some((rest, container)) => (Some(rest), container),
-        None => (None, rest),
-    };
-    let (host_ip, published) = match rest {
-        None => ("", ""),
-        Some(rest) => rest.rsplit_once(':').map_or(("", rest), |(ip, port)| (ip, port)),
-    };
-    let host_ip = host_ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(host_ip);
-    if !host_ip.is_empty() && host_ip.parse::<std::net::IpAddr>().is_err() {
-        return Err(format!("`{host_ip}` is no address"));
-    }
-    if container.is_empty() {
-        return Err("the port in the container is missing".to_owned());
-    }
-    let (first, last) = port_range(container)?;
-    let targets = u32::from(last - first) + 1;
-    let host = if published.is_empty() { None } else { Some(port_range(published)?) };
+    let ports = PortRange::parse(text)?;
     let port = |target: u16, published: String| Port {
-        host_ip: host_ip.to_owned(),
+        host_ip: ports.host_ip.to_owned(),
         published,
         target,
-        protocol: protocol.clone(),
+        protocol: ports.protocol.clone(),
     };
-    match host {
-        None => Ok((first..=last).map(|target| port(target, String::new())).collect()),
-        Some((low, high)) if u32::from(high - low) + 1 == targets => {
-            Ok((first..=last).zip(low..=high).map(|(target, host)| port(target, host.to_string())).collect())
+    let (first, last) = ports.targets;
+    Ok(match ports.published {
+        None => (first..=last).map(|target| port(target, String::new())).collect(),
+        Some((low, high)) if first == last && low != high => vec![port(first, format!("{low}-{high}"))],
+        Some((low, high)) => {
+            (first..=last).zip(low..=high).map(|(target, host)| port(target, host.to_string())).collect()
         }
-        Some((low, high)) if targets == 1 => Ok(vec![port(first, format!("{low}-{high}"))]),
-        Some(_) => Err(format!("the ranges `{published}` and `{container}` differ in length")),
+    })
+}
+
+/// How many ports a text in the short syntax stands for.
+///
+/// # Errors
+/// As [`ports`].
+pub(crate) fn port_count(text: &str) -> Result<usize, String> {
+    PortRange::parse(text).map(|ports| usize::from(ports.targets.1 - ports.targets.0) + 1)
+}
+
+/// The short syntax of ports, in pieces.
+struct PortRange<'t> {
+    host_ip: &'t str,
+    /// First and last; as many as targets, unless there is one target.
+    published: Option<(u16, u16)>,
+    /// First and last.
+    targets: (u16, u16),
+    protocol: String,
+}
+
+impl PortRange<'_> {
+    fn parse(text: &str) -> Result<PortRange<'_>, String> {
+        let (rest, protocol) = match text.split_once('/') {
+            Some((rest, protocol)) => (rest, protocol.to_ascii_lowercase()),
+            None => (text, "tcp".to_owned()),
+        };
+        if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+            return Err(format!("`{protocol}` is no protocol"));
+        }
+        let (rest, container) = match rest.rsplit_once(':') {
+            Some((rest, container)) => (Some(rest), container),
+            None => (None, rest),
+        };
+        let (host_ip, published) = match rest {
+            None => ("", ""),
+            Some(rest) => rest.rsplit_once(':').map_or(("", rest), |(ip, port)| (ip, port)),
+        };
+        let host_ip = host_ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(host_ip);
+        if !host_ip.is_empty() && host_ip.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("`{host_ip}` is no address"));
+        }
+        if container.is_empty() {
+            return Err("the port in the container is missing".to_owned());
+        }
+        let targets = port_range(container)?;
+        let host = if published.is_empty() { None } else { Some(port_range(published)?) };
+        let count = |(first, last): (u16, u16)| last - first;
+        match host {
+            Some(range) if count(targets) > 0 && count(range) != count(targets) => {
+                Err(format!("the ranges `{published}` and `{container}` differ in length"))
+            }
+            _ => Ok(PortRange { host_ip, published: host, targets, protocol }),
+        }
     }
 }
 

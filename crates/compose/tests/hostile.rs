@@ -88,6 +88,44 @@ fn small_files_can_not_become_large_projects() {
 }
 
 #[test]
+fn short_forms_can_not_stand_for_too_much() {
+    let ports: String = (0..1000).map(|n| format!("  s{n}: {{image: i, ports: ['1-65535']}}\n")).collect();
+    assert!(codes(format!("services:\n{ports}").as_bytes()).contains(&"RS0103".to_owned()));
+    assert!(codes(b"services: {a: {image: i, ports: ['1000-60000', '1000-60000/udp']}}").is_empty());
+    let lines = "A=\n".repeat(1 << 20);
+    let uses: &[u8] = b"services: {a: {image: i, env_file: big.env}}";
+    let found = load_all(&[("compose.yaml", uses), ("big.env", lines.as_bytes())]).diagnostics;
+    assert_eq!(found.iter().map(|d| d.code.as_str()).collect::<Vec<_>>(), ["RS0205"]);
+    let networks: String = (0..15_000)
+        .map(|n| format!("  n{n}: {{ipam: {{config: [{{subnet: 10.{}.{}.0/24}}]}}}}\n", n / 250, n % 250))
+        .collect();
+    assert!(codes(format!("services: {{a: {{image: i}}}}\nnetworks:\n{networks}").as_bytes()).is_empty());
+}
+
+#[test]
+fn long_chains_are_told_in_a_line() {
+    let chain = |last: &str| -> Loaded {
+        let links: String = (0..15_000).map(|n| format!("  s{n}: {{extends: s{}}}\n", n + 1)).collect();
+        load_bytes(format!("services:\n{links}  s15000: {last}\n").as_bytes())
+    };
+    for loaded in [chain("{image: i}"), chain("{extends: s0}")] {
+        assert!(loaded.diagnostics.iter().all(|d| d.code == "RS0402" && d.message.len() < 200));
+        assert!(loaded.diagnostics[0].message.contains("deep: "), "{}", loaded.diagnostics[0].message);
+    }
+    let waits: String =
+        (0..15_000).map(|n| format!("  s{n}: {{image: i, depends_on: [s{}]}}\n", (n + 1) % 15_000)).collect();
+    let loaded = load_bytes(format!("services:\n{waits}").as_bytes());
+    assert_eq!(loaded.diagnostics.len(), 1);
+    assert!(loaded.diagnostics[0].message.len() < 200 && loaded.diagnostics[0].code == "RS0507");
+    let files: Vec<(String, String)> =
+        (0..60).map(|n| (format!("i{n}.yaml"), format!("include: [i{}.yaml]\n", n + 1))).collect();
+    let mut all: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+    all.push(("compose.yaml", b"include: [i0.yaml]\nservices: {a: {image: i}}\n"));
+    let loaded = load_all(&all);
+    assert!(loaded.diagnostics[0].message.starts_with("files include each other more than 30 deep: "));
+}
+
+#[test]
 fn odd_bytes_are_told() {
     assert_eq!(codes(b"services: \xff\xfe"), ["RS0100"]);
     assert_eq!(codes(b""), ["RS0109"]);

@@ -477,3 +477,15 @@ fn what_could_not_run_can_still_be_shown() {
     let codes: Vec<_> = shown.diagnostics.iter().map(|d| d.code.as_str()).collect();
     assert_eq!(codes, ["RS0601", "RS0511"]);
 }
+
+#[test]
+fn a_log_is_kept_as_asked_and_what_is_not_done_is_told() {
+    let local = web("    logging: {driver: local, options: {compress: 'false', tag: '{{.Name}}'}}\n").container.logging;
+    assert_eq!((local.driver.as_deref(), local.options["compress"].as_str()), (Some("local"), "false"));
+    let text = "services:\n  web:\n    image: i\n    logging:\n      options:\n        mode: non-blocking\n";
+    let loaded = load_with(text, &[], |_| {});
+    assert!(loaded.stack.is_some());
+    let told: Vec<_> =
+        loaded.diagnostics.iter().map(|told| (told.code.as_str(), told.span.as_ref().unwrap().line)).collect();
+    assert_eq!(told, [("RS0701", 6)]);
+}

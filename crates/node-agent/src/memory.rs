@@ -1,4 +1,4 @@
-//! When to write the ledger: one at a time, at once where an order has changed, else soon.
+//! When to write the ledger: one at a time, very soon where an order has changed, else soon.
 
 use crate::ledger::Ledger;
 use crate::task::Local;
@@ -8,6 +8,11 @@ use std::time::Duration;
 
 /// How long what is only convenient to know may lie before it is written.
 const LAZY: Duration = Duration::from_secs(1);
+
+/// How long a changed order may lie. The managers' log has it already, so that only a node that loses
+/// its power within this time and then finds no manager acts upon an older one; and what follows within
+/// it (a short `run` is over) costs no write of its own.
+const ORDERS: Duration = Duration::from_millis(100);
 
 /// What was written, and what is still to be.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +24,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// An order has changed.
-    pub(crate) fn now(&mut self, now: Time) {
-        self.due = Some(now);
+    pub(crate) fn order(&mut self, now: Time) {
+        let due = now.after(ORDERS);
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// Something is worth knowing.

@@ -50,7 +50,7 @@ impl Agent {
         if same {
             self.memory.soon(now);
         } else {
-            self.memory.now(now);
+            self.memory.order(now);
         }
         self.adopt(now, *assignment);
     }

@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// A script that replaces the whole table in one transaction; with nothing to say it removes the table.
-/// `ports`: those that could be reserved.
-pub(crate) fn script(table: &str, net: &HostNet, ports: &[&PublishedPort]) -> String {
-    let mut text = format!("add table inet {table}\ndelete table inet {table}\n");
+/// Removes the table, and is no error without one. Before [`table()`] in one transaction: replaces it.
+pub(crate) fn remove(table: &str) -> String {
+    format!("add table inet {table}\ndelete table inet {table}\n")
+}
+
+/// A script that makes the whole table where there is none; empty with nothing to say. `ports`: those
+/// that could be reserved.
+pub(crate) fn table(table: &str, net: &HostNet, ports: &[&PublishedPort]) -> String {
     if net.networks.is_empty() && ports.is_empty() {
-        return text;
+        return String::new();
     }
     let bridges = set(net.networks.values());
     let internal = set(net.networks.values().filter(|network| network.spec.internal));
@@ -22,8 +26,7 @@ pub(crate) fn script(table: &str, net: &HostNet, ports: &[&PublishedPort]) -> St
         body.push_str(&postrouting(net, bridges));
     }
     body.push_str(&published(ports));
-    let _infallible = write!(text, "table inet {table} {{\n{body}}}\n");
-    text
+    format!("table inet {table} {{\n{body}}}\n")
 }
 
 /// `{ "rsa", "rsb" }`, or nothing: the language knows no empty set.

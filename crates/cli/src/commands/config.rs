@@ -8,6 +8,7 @@ use crate::failure::{Silent, advised};
 use crate::project;
 use anyhow::{Context as _, Result};
 use compose::{Options, Project};
+use std::mem::ManuallyDrop;
 
 pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
     let options = Options {
@@ -19,14 +20,17 @@ pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
     if let Some(path) = &args.explain {
         return explain(context, &args, options, path);
     }
-    let (mut loaded, places) = project::load_with_places(&args.project, options)?;
+    let (loaded, places) = project::load_with_places(&args.project, options)?;
+    // The process ends with this command: to give memory back piece by piece would only take time.
+    let (mut loaded, places) = (ManuallyDrop::new(loaded), ManuallyDrop::new(places));
     project::show(context, &loaded.diagnostics);
     let is_wrong = loaded.has_errors();
-    let Some(mut project) = loaded.project.take().filter(|_| !is_wrong) else {
+    let Some(project) = loaded.project.take().filter(|_| !is_wrong) else {
         return Err(Silent(1).into());
     };
+    let mut project = ManuallyDrop::new(project);
     if args.resolve_image_digests {
-        let errors = digests::resolve(&mut project, places, &args.insecure_registries).await;
+        let errors = digests::resolve(&mut project, ManuallyDrop::into_inner(places), &args.insecure_registries).await;
         project::show(context, &errors);
         if !errors.is_empty() {
             return Err(Silent(1).into());

@@ -237,12 +237,13 @@ pub(super) async fn follow(
         }
     };
     let troubles = board.troubles(Time(now()));
+    let subject = board.subject(stack);
     match outcome {
         Outcome::Settled => Ok(0),
-        Outcome::Failed => report(context, stack, &format!("{stack} did not come up"), &troubles).await,
+        Outcome::Failed => report(context, stack, &format!("{subject} did not come up"), &troubles).await,
         Outcome::Pending => {
             let waited = timeout.unwrap_or_default().as_secs_f64();
-            report(context, stack, &format!("{stack} did not come up within {waited} s"), &troubles).await
+            report(context, stack, &format!("{subject} did not come up within {waited} s"), &troubles).await
         }
     }
 }

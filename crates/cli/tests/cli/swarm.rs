@@ -176,6 +176,10 @@ fn a_service_is_shown_in_the_shape_of_the_engine() {
         pretty.contains("Replicas:       1/2\n") && pretty.contains("Port:           *:8080->80/tcp\n"),
         "{pretty}"
     );
+    let empty = "{{with .Spec.TaskTemplate}}{{.ContainerSpec.User}}|{{.ContainerSpec.Command}}|{{.Resources.Limits.Pids}}{{end}}\
+        {{if .UpdateStatus}}updated{{end}}";
+    assert_eq!(run(&fake, &["service", "inspect", "-f", empty, "shop_web"]), "exit 0\n-- out\n|[]|0\n-- err\n");
+    assert!(!output.contains("UpdateStatus") && !output.contains("\"User\""), "{output}");
     assert_eq!(run(&fake, &["node", "inspect", "-f", "{{.Status.State}}", "self"]), "exit 0\n-- out\nready\n-- err\n");
     let nodes = run(&fake, &["node", "ls", "--format", "{{.ID}} {{.Hostname}} {{.Status}} {{.EngineVersion}}"]);
     assert_eq!(nodes, "exit 0\n-- out\nee0000000000 * host1 Ready 9.9.9\n-- err\n");

@@ -378,12 +378,23 @@ fn mount_options(context: &mut Context, text: &str, node: &Node, path: &Path<'_>
     }
 }
 
+/// Ports of the short syntax count as what they stand for: a range in a few bytes can be 65,535 of them.
+fn ports(context: &mut Context, text: &str, node: &Node) -> Result<(), String> {
+    /// About what a port takes in memory, in bytes.
+    const SIZE: usize = 700;
+    let count = short::port_count(text)?;
+    if count > 1 && !context.spend(count * SIZE) {
+        context.error_on("RS0103", node, "the port ranges of this project stand for too many ports", None);
+    }
+    Ok(())
+}
+
 /// Checks a value in a short syntax.
 pub(super) fn short(context: &mut Context, form: Form, text: &str, node: &Node, path: &Path<'_>) {
     let (code, what, result, hint) = match form {
         Form::Port => {
             let hint = "write [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], such as `8080:80` or `127.0.0.1:53:53/udp`";
-            ("RS0309", "port", short::ports(text).map(drop), hint)
+            ("RS0309", "port", ports(context, text, node), hint)
         }
         Form::Mount => {
             mount_options(context, text, node, path);

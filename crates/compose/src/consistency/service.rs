@@ -25,7 +25,8 @@ fn key_place(node: &Node) -> Node {
 
 fn source(context: &mut Context, name: &str, service: &Node) {
     let build = service.get("build");
-    let said = ["image", "build", "provider"];
+    // an `extends` that is still there could not be followed, which is told
+    let said = ["image", "build", "provider", "extends"];
     let known = |name: &String| name.starts_with("x-") || schema::find(schema::SERVICE, name).is_some();
     let map = service.as_map();
     // a key that nobody knows may well have been meant as the image; it is told already

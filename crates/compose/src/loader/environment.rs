@@ -126,7 +126,12 @@ pub(super) fn read_all(loader: &mut Loader<'_>, files: &[String], known: &Env) -
     let mut found = BTreeMap::new();
     for file in files {
         let text = match loader.read_text(file) {
-            Ok(text) => text,
+            Ok(text) if loader.context.spend_lines(text.as_bytes()) => text,
+            Ok(_) => {
+                let message = format!("env file `{file}`: the files of this project are too large together");
+                loader.context.error("RS0205", At::default(), message);
+                continue;
+            }
             Err(message) => {
                 loader.context.error("RS0205", At::default(), format!("env file `{file}`: {message}"));
                 continue;

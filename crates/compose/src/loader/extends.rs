@@ -67,9 +67,13 @@ impl Loader<'_> {
     ) -> Option<Node> {
         let Some(extends) = service.get("extends").cloned() else { return Some(service) };
         let step = (home.file().to_owned(), name.to_owned());
-        if trail.contains(&step) || trail.len() > MAX_CHAIN {
+        if self.circles.contains(&step) {
+            return None;
+        }
+        let is_circle = trail.contains(&step);
+        if is_circle || trail.len() > MAX_CHAIN {
             trail.push(step);
-            self.circle(&extends, trail);
+            self.endless(&extends, trail, is_circle);
             return None;
         }
         trail.push(step);
@@ -106,14 +110,16 @@ impl Loader<'_> {
         Some(merge::extend(base, service))
     }
 
-    fn circle(&mut self, extends: &Node, trail: &[Step]) {
-        let told = trail.iter().any(|step| self.circles.contains(step));
+    /// Tells of a circle, or of a chain that is too long; of each service once.
+    fn endless(&mut self, extends: &Node, trail: &[Step], is_circle: bool) {
         self.circles.extend(trail.iter().cloned());
-        if !told {
-            let chain: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
-            let message = format!("services extend each other in a circle: {}", chain.join(" -> "));
-            self.context.error_on("RS0402", extends, message, Some("take one `extends` out".to_owned()));
-        }
+        let chain: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
+        let what = match is_circle {
+            true => "services extend each other in a circle".to_owned(),
+            false => format!("services extend each other more than {MAX_CHAIN} deep"),
+        };
+        let message = format!("{what}: {}", crate::names::chain(&chain));
+        self.context.error_on("RS0402", extends, message, Some("take one `extends` out".to_owned()));
     }
 
     /// A service of another file, in its one form, with what it extends itself. Only what is used of
@@ -145,6 +151,9 @@ impl Loader<'_> {
             &shown,
             &section.key(target),
         );
+        if self.context.is_spent() {
+            return None;
+        }
         let mut service = service.clone();
         canon::value(&Kind::Object(SERVICE), &mut service);
         let inner = Scope { folder: parent(file).to_owned(), ..scope.clone() };

@@ -44,9 +44,14 @@ impl Loader<'_> {
             files.push(file);
         }
         let Some(main) = files.first() else { return };
-        if trail.contains(main) || trail.len() > MAX_DEPTH {
+        let is_circle = trail.contains(main);
+        if is_circle || trail.len() > MAX_DEPTH {
             let chain: Vec<&str> = trail.iter().chain([main]).map(String::as_str).collect();
-            let message = format!("files include each other in a circle: {}", chain.join(" -> "));
+            let what = match is_circle {
+                true => "files include each other in a circle".to_owned(),
+                false => format!("files include each other more than {MAX_DEPTH} deep"),
+            };
+            let message = format!("{what}: {}", crate::names::chain(&chain));
             return self.context.error_on("RS0403", entry, message, Some("take one `include` out".to_owned()));
         }
         let folder = match entry.get_text("project_directory") {

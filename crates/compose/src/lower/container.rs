@@ -171,8 +171,7 @@ impl Lower<'_> {
         let driver = match logging.get("driver") {
             None => None,
             Some(driver) => match driver.as_text().unwrap_or_default() {
-                "json-file" | "local" => Some("json-file".to_owned()),
-                "none" => Some("none".to_owned()),
+                known @ ("json-file" | "local" | "none") => Some(known.to_owned()),
                 other => {
                     let message =
                         format!("services.{key}.logging.driver `{other}` is not done yet: logs are kept as json-file");
@@ -182,6 +181,14 @@ impl Lower<'_> {
                 }
             },
         };
+        for (_, mode) in logging.entries("options").filter(|(name, _)| *name == "mode") {
+            if mode.as_text() == Some("non-blocking") && options.contains_key("mode") {
+                let message = format!(
+                    "services.{key}.logging.options.mode `non-blocking` is not done yet: no line is dropped, and a container waits for a disk that is too slow"
+                );
+                self.context.warn_on("RS0701", mode, message, None);
+            }
+        }
         Logging { driver, options }
     }
 

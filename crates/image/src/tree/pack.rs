@@ -50,8 +50,8 @@ pub fn pack(root: impl AsFd, path: &[u8], follow: bool, out: &mut dyn Write) -> 
 }
 
 fn last_part(path: &[u8]) -> &[u8] {
-    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && part != b".");
-    parts.last().filter(|part| *part != b"..").unwrap_or(b".")
+    let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && part != b".");
+    parts.next_back().filter(|part| *part != b"..").unwrap_or(b".")
 }
 
 struct Packer<'a> {

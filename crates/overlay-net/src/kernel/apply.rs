@@ -3,18 +3,19 @@
 use super::diff::{NetOp, apply_op, diff};
 use super::netlink::{Batch, Socket};
 use super::observe::{observe, trash};
-use super::{Cidr, Kernel, conntrack, link, netns, nft};
+use super::{Cidr, Kernel, link, netns};
 use crate::names;
-use crate::ports::Reserved;
 use crate::report::Applied;
-use crate::rules;
-use model::{HostNet, NetworkId, Protocol, PublishedPort, TaskId};
+use endpoint::{Done, Job};
+use firewall::Firewall;
+use model::{HostNet, NetworkId, PublishedPort, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 mod endpoint;
+mod firewall;
 
 /// Sockets at 127.0.0.11 in a container's namespace.
 #[derive(Debug)]
@@ -35,16 +36,11 @@ pub(crate) struct Outcome {
 pub(crate) struct Engine {
     run_root: PathBuf,
     owner: u32,
-    table: String,
     /// What the kernel holds; `None`: look first.
     have: Option<Kernel>,
     /// Namespaces with DNS sockets of this process.
     dns: BTreeSet<TaskId>,
-    /// The script run last, and the table's fingerprint after it.
-    rules: Option<(String, Option<u64>)>,
-    /// Ports as published last.
-    published: Vec<PublishedPort>,
-    reserved: Reserved,
+    firewall: Firewall,
 }
 
 impl Engine {
@@ -52,18 +48,15 @@ impl Engine {
         Engine {
             run_root: run_root.to_owned(),
             owner: names::owner(run_root),
-            table: names::table(run_root),
             have: None,
             dns: BTreeSet::new(),
-            rules: None,
-            published: Vec::new(),
-            reserved: Reserved::default(),
+            firewall: Firewall::new(names::table(run_root)),
         }
     }
 
     /// Says which ports an earlier process had published, so that their connections are left alone.
     pub(crate) fn adopt_ports(&mut self, ports: &[PublishedPort]) {
-        self.published = ports.to_vec();
+        self.firewall.adopt_ports(ports);
     }
 
     /// Makes the kernel agree with `net`. An error is about the whole (no netlink, say); everything less
@@ -88,10 +81,9 @@ impl Engine {
         let socket = Socket::route()?;
         let mut sound = self.remove(&socket, &ops, &mut have)?;
         sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
-        self.firewall(net, look, &mut outcome.applied);
         let jobs = endpoint::jobs(&ops, net, &self.dns);
         self.dns.retain(|task| net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns));
-        for done in endpoint::run(&self.run_root, self.owner, &socket, jobs)? {
+        for done in self.rules_and_endpoints(&socket, net, look, jobs, &mut outcome.applied)? {
             done.ops.iter().for_each(|op| apply_op(op, &mut have));
             if let Some(sockets) = done.dns {
                 self.dns.insert(done.task);
@@ -107,6 +99,29 @@ impl Engine {
         }
         self.have = sound.then_some(have);
         Ok(outcome)
+    }
+
+    /// Rules before links, so that no packet passes a link without them; at the same time where nobody
+    /// is in the namespaces yet, since `nft` takes as long as a namespace does.
+    fn rules_and_endpoints(
+        &mut self,
+        socket: &Socket,
+        net: &HostNet,
+        look: bool,
+        jobs: Vec<Job>,
+        applied: &mut Applied,
+    ) -> io::Result<Vec<Done>> {
+        let Engine { run_root, owner, firewall, .. } = self;
+        if jobs.is_empty() || !endpoint::all_fresh(&jobs) {
+            firewall.apply(net, look, applied);
+            return endpoint::run(run_root, *owner, socket, jobs);
+        }
+        std::thread::scope(|scope| {
+            let rules = scope.spawn(|| firewall.apply(net, look, applied));
+            let done = endpoint::run(run_root, *owner, socket, jobs);
+            rules.join().map_err(|_| io::Error::other("the thread of the rules panicked"))?;
+            done
+        })
     }
 
     /// All that goes. Says whether all of it went.
@@ -222,54 +237,6 @@ impl Engine {
         }
         Ok(sound)
     }
-
-    /// Ports, rules and connections: what is not a link.
-    fn firewall(&mut self, net: &HostNet, look: bool, applied: &mut Applied) {
-        let (held, errors) = self.reserved.sync(&net.ports);
-        applied.port_errors = errors;
-        let script = rules::script(&self.table, net, &held);
-        let changed = match &self.rules {
-            None => true,
-            Some((done, _)) if *done != script => true,
-            Some((_, expected)) if look => nft::fingerprint(&self.table).ok() != Some(*expected),
-            Some(_) => false,
-        };
-        let mark = self.table.as_str();
-        // Someone may have turned a policy to drop since; looking is a single round trip.
-        let foreign = if changed || look { nft::foreign_chains(mark).unwrap_or_default() } else { Vec::new() };
-        let wanted = net.networks.len() * 2;
-        let pass = changed || foreign.iter().any(|chain| chain.ours.len() != wanted);
-        let extra = if pass { rules::pass_foreign(mark, net, &foreign) } else { String::new() };
-        let nothing = net.networks.is_empty() && held.is_empty() && extra.is_empty();
-        let absent = || matches!(nft::fingerprint(&self.table), Ok(None));
-        if changed && nothing && absent() || !changed && extra.is_empty() {
-            self.rules = Some((script, None));
-            return;
-        }
-        match nft::run(&format!("{script}{extra}")) {
-            Ok(()) => self.rules = Some((script, nft::fingerprint(&self.table).unwrap_or(None))),
-            Err(error) => {
-                self.rules = None;
-                net.networks.keys().for_each(|id| applied.network(*id, error.to_string()));
-                applied.port_errors.extend(held.iter().map(|port| ((*port).clone(), error.to_string())));
-                return;
-            }
-        }
-        let stale = stale_ports(&self.published, &held);
-        if let Err(error) = conntrack::forget(&stale) {
-            tracing::warn!(%error, "cannot forget connections of ports that changed");
-        }
-        self.published = held.into_iter().cloned().collect();
-    }
-}
-
-/// UDP ports whose backends changed at all, since their clients never say goodbye; TCP connections end
-/// with their container.
-fn stale_ports(before: &[PublishedPort], now: &[&PublishedPort]) -> BTreeSet<conntrack::HostPort> {
-    let udp = |port: &&PublishedPort| port.protocol == Protocol::Udp;
-    let gone = before.iter().filter(|port| !now.contains(port));
-    let new = now.iter().copied().filter(|port| !before.contains(port));
-    gone.chain(new).filter(udp).map(|port| (17, port.host_port)).collect()
 }
 
 /// The switches of a bridge and of the host without which nothing is forwarded.

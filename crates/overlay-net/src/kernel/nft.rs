@@ -48,14 +48,18 @@ fn generic(family: u8, resource: u16) -> [u8; 4] {
 }
 
 /// In the calling thread's namespace: sends questions for 127.0.0.11:53 to the ports where `netd` serves
-/// it, so that a container may run a DNS server of its own on port 53.
-pub(crate) fn redirect_dns(udp: u16, tcp: u16) -> io::Result<()> {
+/// it, so that a container may run a DNS server of its own on port 53. `fresh`: nobody was in there
+/// before. The kernel frees what is deleted after a grace period of some 10 ms, which closing the socket
+/// waits for, so nothing is deleted where nothing can be.
+pub(crate) fn redirect_dns(udp: u16, tcp: u16, fresh: bool) -> io::Result<()> {
     let table = generic(IPV4, 0);
     let mut batch = Batch::default();
     batch.message(BATCH_BEGIN, 0, &generic(0, 10));
-    // Made, deleted and made again: that replaces one of an earlier netd, and is no error without one.
-    batch.message(NEWTABLE, F_CREATE, &table).text(NAME, DNS_TABLE);
-    batch.message(DELTABLE, 0, &table).text(NAME, DNS_TABLE);
+    if !fresh {
+        // Made, deleted and made again: that replaces one of an earlier netd, and is no error without one.
+        batch.message(NEWTABLE, F_CREATE, &table).text(NAME, DNS_TABLE);
+        batch.message(DELTABLE, 0, &table).text(NAME, DNS_TABLE);
+    }
     batch.message(NEWTABLE, F_CREATE, &table).text(NAME, DNS_TABLE);
     batch.message(NEWCHAIN, F_CREATE, &table).text(CHAIN_TABLE, DNS_TABLE).text(CHAIN_NAME, "output");
     batch.nest(CHAIN_HOOK, |b| {

@@ -81,7 +81,8 @@ async fn put(context: &Context, service: &Service, request: Request, name: &str,
     if !patience.quiet {
         up::tell(context, &changes);
     }
-    let board = if rolls_back { up::board(&changes).rolling_back() } else { up::board(&changes) };
+    let board = up::board(&changes).about(&service.spec.name);
+    let board = if rolls_back { board.rolling_back() } else { board };
     wait(context, service.spec.stack.as_deref(), &changes, board, patience).await
 }
 

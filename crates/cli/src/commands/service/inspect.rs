@@ -7,7 +7,7 @@ use crate::render::human::created_at;
 use anyhow::Result;
 use model::{
     FailureAction, HealthTest, Mode, MountSource, PortMode, Protocol, RestartCondition, Service, ServiceSpec, State,
-    Time, UpdateConfig, UpdateOrder,
+    Time, UpdateConfig, UpdateOrder, UpdateStatus,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -25,45 +25,60 @@ pub(in crate::commands) async fn run(context: &Context, args: InspectService) ->
         }
         return Ok(code);
     }
-    let found = found.map(|service| service.map(|service| view(service, &state))).collect();
+    // In a template an empty part is empty; shown as a whole it is left out, as the Engine API does.
+    let parts = if args.which.format.is_some() { Parts::Every } else { Parts::Filled };
+    let found = found.map(|service| service.map(|service| view(service, &state, parts))).collect();
     crate::commands::inspect::print(context, args.which.format.as_deref(), found)
 }
 
-/// Engine API, ServiceInspect; empty parts are left out, as there.
-fn view(service: &Service, state: &State) -> Value {
+/// Which parts of a view are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    Every,
+    Filled,
+}
+
+impl Parts {
+    /// These pairs, or those of them that are not empty.
+    fn of(self, pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
+        let kept = pairs.into_iter().filter(|(_, value)| self == Parts::Every || !is_empty(value));
+        kept.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// Engine API, ServiceInspect.
+fn view(service: &Service, state: &State, parts: Parts) -> Value {
     let mut value = json!({
         "ID": service.id.to_string(),
         "Version": { "Index": service.version },
         "CreatedAt": time(service.created),
         "UpdatedAt": time(service.updated),
-        "Spec": spec(&service.spec),
+        "Spec": spec(&service.spec, parts),
         "Endpoint": { "Ports": ports(service) },
         "ServiceStatus": {
             "RunningTasks": state.tasks.iter().filter(|task| task.service == service.id && task.is_serving()).count(),
             "DesiredTasks": service.replicas(),
         },
     });
-    if let Some(previous) = &service.previous {
-        put(&mut value, "PreviousSpec", spec(previous));
-    }
-    if let Some(update) = &service.update_status {
-        let mut status = json!({
-            "State": update.state,
-            "StartedAt": time(update.started),
-            "Message": update.message,
-        });
-        if let Some(finished) = update.finished {
-            put(&mut status, "CompletedAt", json!(time(finished)));
-        }
-        put(&mut value, "UpdateStatus", status);
+    let optional = [
+        ("PreviousSpec", service.previous.as_ref().map(|previous| spec(previous, parts)).unwrap_or_default()),
+        ("UpdateStatus", service.update_status.as_ref().map(update_status).unwrap_or_default()),
+    ];
+    if let Value::Object(map) = &mut value {
+        map.extend(parts.of(optional));
     }
     value
 }
 
-fn put(value: &mut Value, key: &str, part: Value) {
-    if let Value::Object(map) = value {
-        map.insert(key.to_owned(), part);
-    }
+fn update_status(update: &UpdateStatus) -> Value {
+    let finished = update.finished.map(time);
+    let finished = finished.map(|finished| ("CompletedAt".to_owned(), Value::from(finished)));
+    let pairs = [
+        ("State", json!(update.state)),
+        ("StartedAt", json!(time(update.started))),
+        ("Message", json!(update.message)),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(finished).collect()
 }
 
 fn time(time: Time) -> String {
@@ -75,13 +90,13 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn spec(spec: &ServiceSpec) -> Value {
+fn spec(spec: &ServiceSpec, parts: Parts) -> Value {
     json!({
         "Name": spec.name,
         "Labels": spec.labels,
         "TaskTemplate": {
-            "ContainerSpec": container(spec),
-            "Resources": resources(spec),
+            "ContainerSpec": container(spec, parts),
+            "Resources": resources(spec, parts),
             "RestartPolicy": {
                 "Condition": match spec.restart.condition {
                     RestartCondition::None => "none",
@@ -118,7 +133,7 @@ fn spec(spec: &ServiceSpec) -> Value {
     })
 }
 
-fn container(spec: &ServiceSpec) -> Value {
+fn container(spec: &ServiceSpec, parts: Parts) -> Value {
     let it = &spec.container;
     let env: Vec<String> = it
         .env
@@ -131,14 +146,14 @@ fn container(spec: &ServiceSpec) -> Value {
     };
     let pairs = [
         ("Labels", json!(it.labels)),
-        ("Command", json!(it.entrypoint)),
-        ("Args", json!(it.command)),
+        ("Command", json!(it.entrypoint.as_deref().unwrap_or_default())),
+        ("Args", json!(it.command.as_deref().unwrap_or_default())),
         ("Env", json!(env)),
-        ("Dir", json!(it.working_dir)),
-        ("User", json!(it.user)),
+        ("Dir", json!(it.working_dir.as_deref().unwrap_or_default())),
+        ("User", json!(it.user.as_deref().unwrap_or_default())),
         ("Groups", json!(it.group_add)),
-        ("Hostname", json!(it.hostname)),
-        ("StopSignal", json!(it.stop_signal)),
+        ("Hostname", json!(it.hostname.as_deref().unwrap_or_default())),
+        ("StopSignal", json!(it.stop_signal.as_deref().unwrap_or_default())),
         ("StopGracePeriod", json!(it.stop_grace_period.map(nanos))),
         ("Healthcheck", json!(it.healthcheck.as_ref().map(health))),
         ("Mounts", json!(it.mounts.iter().map(mount).collect::<Vec<_>>())),
@@ -168,14 +183,15 @@ fn container(spec: &ServiceSpec) -> Value {
     let switches = [("Init", it.init), ("TTY", it.tty), ("OpenStdin", it.stdin_open), ("ReadOnly", it.read_only)];
     let mut map = Map::new();
     map.insert("Image".to_owned(), Value::from(image));
-    map.extend(pairs.into_iter().filter(|(_, value)| !is_empty(value)).map(|(key, value)| (key.to_owned(), value)));
-    map.extend(switches.into_iter().filter(|(_, on)| *on).map(|(key, on)| (key.to_owned(), Value::from(on))));
+    map.extend(parts.of(pairs));
+    map.extend(parts.of(switches.map(|(key, on)| (key, Value::from(on)))));
     Value::Object(map)
 }
 
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
@@ -209,21 +225,22 @@ fn mount(mount: &model::Mount) -> Value {
     json!({ "Type": kind, "Source": source, "Target": mount.target, "ReadOnly": mount.read_only })
 }
 
-fn resources(spec: &ServiceSpec) -> Value {
+fn resources(spec: &ServiceSpec, parts: Parts) -> Value {
     let it = &spec.resources;
-    let part = |pairs: [(&str, Value); 3]| -> Map<String, Value> {
-        pairs.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect()
+    let amount = |value: Value| match (value, parts) {
+        (Value::Null, Parts::Every) => Value::from(0),
+        (value, _) => value,
     };
     json!({
-        "Limits": part([
-            ("NanoCPUs", json!(it.limit_nano_cpus)),
-            ("MemoryBytes", json!(it.limit_memory)),
-            ("Pids", json!(it.limit_pids)),
+        "Limits": parts.of([
+            ("NanoCPUs", amount(json!(it.limit_nano_cpus))),
+            ("MemoryBytes", amount(json!(it.limit_memory))),
+            ("Pids", amount(json!(it.limit_pids))),
         ]),
-        "Reservations": part([
-            ("NanoCPUs", json!(it.reserve_nano_cpus)),
-            ("MemoryBytes", json!(it.reserve_memory)),
-            ("GenericResources", if it.reserve_generic.is_empty() { Value::Null } else { json!(it.reserve_generic) }),
+        "Reservations": parts.of([
+            ("NanoCPUs", amount(json!(it.reserve_nano_cpus))),
+            ("MemoryBytes", amount(json!(it.reserve_memory))),
+            ("GenericResources", json!(it.reserve_generic)),
         ]),
     })
 }
@@ -273,8 +290,8 @@ fn port(port: &model::PortSpec, published: Option<u16>) -> Value {
             PortMode::Host => "host",
         },
     });
-    if let Some(published) = published {
-        put(&mut value, "PublishedPort", json!(published));
+    if let (Some(published), Value::Object(map)) = (published, &mut value) {
+        map.insert("PublishedPort".to_owned(), json!(published));
     }
     value
 }

@@ -93,6 +93,11 @@ fn dns_only(task: TaskId) -> Job {
     }
 }
 
+/// Are all namespaces new, with nobody inside yet?
+pub(super) fn all_fresh(jobs: &[Job]) -> bool {
+    jobs.iter().all(|job| job.create)
+}
+
 /// Does all jobs on as many threads as there are processors. They are threads of their own because
 /// they move between namespaces and must end there.
 pub(super) fn run(run_root: &Path, owner: u32, host: &Socket, jobs: Vec<Job>) -> io::Result<Vec<Done>> {
@@ -158,7 +163,7 @@ impl Worker<'_> {
             namespace
         };
         if job.dns {
-            done.dns = Some(dns().map_err(|error| about("serve dns at 127.0.0.11", error))?);
+            done.dns = Some(dns(job.create).map_err(|error| about("serve dns at 127.0.0.11", error))?);
         }
         self.links(job, &namespace)?;
         for (name, value) in later {
@@ -210,10 +215,10 @@ impl Worker<'_> {
     }
 }
 
-fn dns() -> io::Result<DnsSockets> {
+fn dns(fresh: bool) -> io::Result<DnsSockets> {
     let udp = UdpSocket::bind((nft::DNS_ADDRESS, 0))?;
     let tcp = TcpListener::bind((nft::DNS_ADDRESS, 0))?;
-    nft::redirect_dns(udp.local_addr()?.port(), tcp.local_addr()?.port())?;
+    nft::redirect_dns(udp.local_addr()?.port(), tcp.local_addr()?.port(), fresh)?;
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;
     Ok(DnsSockets { udp, tcp })
