@@ -1,3 +1,5 @@
+//! Files that the real program wrote, and every way in which one may be broken.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
 

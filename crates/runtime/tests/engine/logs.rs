@@ -9,8 +9,9 @@ use std::time::Duration;
 
 const TASK: TaskId = TaskId(2);
 
-fn rotated(script: &str, max_size: &str, max_file: &str) -> ContainerSpec {
-    let options = [("max-size", max_size), ("max-file", max_file)];
+fn rotated(script: &str, compress: &str) -> ContainerSpec {
+    let options =
+        [("max-size", "20k"), ("max-file", "50"), ("compress", compress), ("tag", "{{.Name}} of {{.ImageName}}")];
     ContainerSpec {
         command: Some(words(&["sh", "-c", script])),
         logging: Logging {
@@ -22,11 +23,17 @@ fn rotated(script: &str, max_size: &str, max_file: &str) -> ContainerSpec {
 }
 
 pub(crate) async fn followed_while_files_are_exchanged(with: With) {
+    for compress in ["false", "true"] {
+        followed(with, compress).await;
+    }
+}
+
+async fn followed(with: With, compress: &str) {
     let Some(host) = Host::new(with) else { return };
     let (engine, _events) = host.open().await;
     let script =
         "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 100)) = 0 ] && sleep 0.01; done; true";
-    engine.create_and_start(host.with(TASK, rotated(script, "20k", "50")), StartOptions::default()).await.unwrap();
+    engine.create_and_start(host.with(TASK, rotated(script, compress)), StartOptions::default()).await.unwrap();
     let query = LogQuery { follow: true, ..LogQuery::default() };
     let (first, second) = tokio::join!(lines(&engine, TASK, query.clone()), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -39,6 +46,15 @@ pub(crate) async fn followed_while_files_are_exchanged(with: With) {
     let files = std::fs::read_dir(&folder).unwrap().flatten();
     let count = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("log.json")).count();
     assert!(count > 5, "{count} files");
+    let packed = std::fs::read_dir(&folder).unwrap().flatten();
+    let packed = packed.filter(|entry| entry.file_name().to_string_lossy().ends_with(".gz")).count();
+    assert_eq!(
+        packed,
+        if compress == "true" { count - 1 } else { 0 },
+        "all but the newest, once the container has ended"
+    );
+    let newest = std::fs::read_to_string(folder.join("log.json")).unwrap();
+    assert!(newest.starts_with(r#"{"attrs":{"tag":""#), "{newest}");
     let tail = lines(&engine, TASK, LogQuery { tail: Some(700), ..LogQuery::default() }).await;
     assert!(tail == want[2300..], "{} lines, first {:?}", tail.len(), tail.first());
     engine.remove(TASK, true).await.unwrap();
