@@ -83,7 +83,8 @@ fn things_land_where_cp_puts_them() {
     std::fs::write(from.path().join("f"), "new").unwrap();
     let file = packed(from.path(), "f", false).unwrap();
     let folder = packed(from.path(), "d/", false).unwrap();
-    let cases: [(&[u8], &str, How, std::result::Result<&[&str], &str>); 13] = [
+    type Landed = std::result::Result<&'static [&'static str], &'static str>;
+    let cases: [(&[u8], &str, How, Landed); 13] = [
         (&file, "socket", How::Thing, Err("socket is neither a file nor a folder")),
         (&file, "/new", How::Thing, Ok(&["new"])),
         (&file, "there", How::Thing, Ok(&["there/f"])),
