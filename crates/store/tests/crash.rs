@@ -133,7 +133,7 @@ impl World {
         let first = (0..after.len()).find(differs).unwrap();
         let written = (first..after.len()).rfind(differs).unwrap() + 1 - first;
         let arrived = first + cut % (written + 1);
-        if cut % 2 == 0 {
+        if cut.is_multiple_of(2) {
             after.truncate(arrived);
         } else {
             after[arrived..].fill(0);
