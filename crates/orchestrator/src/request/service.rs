@@ -304,17 +304,9 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId, force: bool, volumes:
             return Err(Refusal::conflict(format!("container {name} is running")).hint("stop it first, or use -f"));
         }
     }
-    let kill = force && service.spec.standalone;
-    let tasks: Vec<_> = draft.cluster().tasks_of(id).map(|task| task.id).collect();
-    for task in tasks.into_iter().filter(|_| kill || volumes) {
-        draft.edit().edit_task(task, |task| {
-            task.remove_volumes |= volumes;
-            if kill {
-                // Docker's `rm -f` asks nobody.
-                task.stopped_by_user = true;
-                (task.stop_signal, task.stop_timeout) = (Some("KILL".to_owned()), Some(0));
-            }
-        });
+    if volumes {
+        let tasks: Vec<_> = draft.cluster().tasks_of(id).map(|task| task.id).collect();
+        tasks.into_iter().for_each(|task| draft.edit().edit_task(task, |task| task.remove_volumes = true));
     }
     if !service.removing {
         draft.edit().edit_service(id, |service| service.removing = true);
