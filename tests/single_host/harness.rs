@@ -19,6 +19,8 @@ fn every_kind_of_leak_is_seen_and_swept() {
     run(host.command("ip").args(["link", "add", "left", "type", "bridge"])).ok();
     run(host.command("nft").args(["add", "table", "ip", "left"])).ok();
     let mut sleeper = Command::new("sleep").arg("1000").arg0(&host.run_root()).spawn().unwrap();
+    // A spawn returns before the kernel shows the new program's words.
+    std::thread::sleep(std::time::Duration::from_millis(100));
     let leaks = host.census().beyond(&before);
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
