@@ -435,7 +435,9 @@ fn secrets_in_a_repository_are_opened_with_the_key_of_the_source() {
     assert!(!nonsense.stderr.contains("NONSENSE"), "{nonsense}");
     host.rswarm(add.iter().chain(&["--replace", "--age-key", "keys"])).ok();
     host.sh("gitops status shop --wait").ok();
-    eventually("the secret is read", SOON, || host.sh("logs --no-log-prefix -p shop web").stdout.trim_end() == "hush-hush");
+    eventually("the secret is read", SOON, || {
+        host.sh("logs --no-log-prefix -p shop web").stdout.trim_end() == "hush-hush"
+    });
     let shown = ["gitops status shop --format json", "gitops history shop", "gitops diff shop --format json"];
     for shown in shown {
         let out = host.sh(shown);
