@@ -424,7 +424,7 @@ fn secrets_in_a_repository_are_opened_with_the_key_of_the_source() {
     let repo = Repo::new(&host);
     std::fs::write(repo.work.join("key.age"), AGE_FILE).unwrap();
     let secret = "    secrets: [key]\nsecrets:\n  key: {file: ./key.age}\n";
-    let text = stack("1", secret).replace("sleep 10000", "sh -c 'cat /run/secrets/key; exec sleep 10000'");
+    let text = stack("1", secret).replace("sleep 10000", "sh -c 'cat /run/secrets/key; echo; exec sleep 10000'");
     repo.commit("compose.yaml", &text, &[]);
     let add = ["gitops", "add", "shop", &repo.url(), "--interval", "0"];
     let refused = host.rswarm(add).fails();
@@ -435,9 +435,7 @@ fn secrets_in_a_repository_are_opened_with_the_key_of_the_source() {
     assert!(!nonsense.stderr.contains("NONSENSE"), "{nonsense}");
     host.rswarm(add.iter().chain(&["--replace", "--age-key", "keys"])).ok();
     host.sh("gitops status shop --wait").ok();
-    eventually("the secret is read", SOON, || {
-        host.sh("logs --no-log-prefix -p shop web").stdout.trim_end() == "hush-hush"
-    });
+    eventually("the secret is read", SOON, || host.sh("logs --no-log-prefix -p shop web").stdout == "hush-hush\n");
     let shown = ["gitops status shop --format json", "gitops history shop", "gitops diff shop --format json"];
     for shown in shown {
         let out = host.sh(shown);
