@@ -224,6 +224,21 @@ fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
     Error::io(action, path, errno.into())
 }
 
+/// Writes all of `bytes` at `offset`, which moves behind them.
+pub(crate) fn write_at(file: impl AsFd, mut bytes: &[u8], offset: &mut u64) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&file, bytes, *offset) {
+            Ok(written) => {
+                *offset += written as u64;
+                bytes = bytes.get(written..).unwrap_or_default();
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// What is at a name; links are not followed.
 pub(crate) fn kind_at(folder: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Option<(FileType, u64)>> {
     match fs::statat(folder, os(name), AtFlags::SYMLINK_NOFOLLOW) {

@@ -4,7 +4,7 @@
 //! hides NAME of the layers below, `.wh..wh..opq` hides all of a folder. Nothing is synced here; the
 //! store does that once per image.
 
-use super::place::{Clean, Folder, Place, kind_at, os};
+use super::place::{Clean, Folder, Place, kind_at, os, write_at};
 use super::recipe::{REPLACED, Recipe};
 use crate::archive::{Entry, Kind, Reader};
 use crate::error::{Error, Result};
@@ -144,18 +144,8 @@ impl Unpacker {
         self.size += length;
         reader.tape.content(path, offset, length)?;
         let place = &self.place;
-        reader.payload(length, &mut |mut bytes| {
-            while !bytes.is_empty() {
-                match rustix::io::pwrite(file, bytes, offset) {
-                    Ok(written) => {
-                        offset += written as u64;
-                        bytes = bytes.get(written..).unwrap_or_default();
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(place.io("write", path, errno)),
-                }
-            }
-            Ok(())
+        reader.payload(length, &mut |bytes| {
+            write_at(file, bytes, &mut offset).map_err(|errno| place.io("write", path, errno))
         })
     }
 

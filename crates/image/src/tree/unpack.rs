@@ -3,7 +3,7 @@
 use super::{INSIDE, io, land, open, wrong};
 use crate::archive::{Entry, Kind, Reader};
 use crate::error::{Error, Result};
-use crate::layer::place::{Clean, kind_at, os};
+use crate::layer::place::{Clean, kind_at, os, write_at};
 use crate::limits::Limits;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -269,18 +269,8 @@ impl<'a> Unpacker<'a> {
             }
         };
         for &(mut offset, length) in pieces {
-            archive.payload(length, &mut |mut bytes| {
-                while !bytes.is_empty() {
-                    match rustix::io::pwrite(file, bytes, offset) {
-                        Ok(written) => {
-                            offset += written as u64;
-                            bytes = bytes.get(written..).unwrap_or_default();
-                        }
-                        Err(Errno::INTR) => {}
-                        Err(errno) => return Err(io("write", &entry.path, errno)),
-                    }
-                }
-                Ok(())
+            archive.payload(length, &mut |bytes| {
+                write_at(file, bytes, &mut offset).map_err(|errno| io("write", &entry.path, errno))
             })?;
         }
         Ok(())
