@@ -15,6 +15,7 @@ mod effects;
 mod events;
 mod failure;
 mod gitops;
+mod identity;
 mod images;
 mod logs;
 mod names;
@@ -56,6 +57,7 @@ pub struct DaemonArgs {
 
 /// Runs a daemon until SIGTERM or SIGINT. Containers go on running after it.
 pub fn main(args: DaemonArgs) -> ExitCode {
+    let exe = args.exe.clone();
     start_logging(&args.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -73,12 +75,24 @@ pub fn main(args: DaemonArgs) -> ExitCode {
         Err(error) => Err(anyhow::Error::new(error).context("start the threads of the daemon")),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(run::Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(run::Ended::Again) => {
+            let error = again(&exe);
+            tracing::error!("begin anew: {error}; start the daemon again");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Executes this program again with the same words; returns only if that fails.
+fn again(exe: &std::path::Path) -> std::io::Error {
+    use std::os::unix::process::CommandExt as _;
+    tracing::info!("beginning anew as what this node is now");
+    std::process::Command::new(exe).args(std::env::args_os().skip(1)).exec()
 }
 
 fn start_logging(level: &str) {

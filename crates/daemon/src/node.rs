@@ -23,6 +23,7 @@ pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
             Vec::new()
         }),
         incarnation: crate::config::random().map_or(0, u64::from_le_bytes),
+        ..Node::new(id, "")
     }
 }
 

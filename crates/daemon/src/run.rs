@@ -6,6 +6,7 @@ use crate::drive_manager;
 use crate::effects::Hands;
 use crate::events::Events;
 use crate::gitops::{self, Gitops};
+use crate::identity::{Identity, Membership};
 use crate::images::Images;
 use crate::network::Network;
 use crate::rendezvous::Rendezvous;
@@ -24,8 +25,17 @@ use tokio_util::sync::CancellationToken;
 /// How long the parts of a daemon may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs a daemon until it is told to stop.
-pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
+/// Why a daemon has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It is something else now: it has to begin anew.
+    Again,
+}
+
+/// Runs a daemon until it is told to stop, or is to begin anew.
+pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let args = DaemonArgs { oci_runtime: args.oci_runtime.as_deref().map(find_program).transpose()?, ..args };
     let roots = Roots::open(&args)?;
     // From here on the signals are ours: none may kill us between two steps.
@@ -34,6 +44,8 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let node_id = config::node_id(&roots.data)?;
     let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
+    let membership =
+        Identity::load(&roots.data)?.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
     let (manager, cluster, assignments) = drive_manager::open(&roots.data, node_id, &key)?;
     let (engine, runtime_events) = Engine::open(EngineConfig {
         data_root: roots.data.clone(),
@@ -56,6 +68,9 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
         endings: Endings::default(),
         gitops: Gitops::new(roots.data.clone(), roots.run.clone()),
         stop: CancellationToken::new(),
+        data_root: roots.data.clone(),
+        membership: membership.clone(),
+        again: CancellationToken::new(),
     });
     let manager = manager.start()?;
     let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
@@ -85,6 +100,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
             _ = interrupt.recv() => break,
             // Nothing is read again on SIGHUP; it must not kill us either.
             _ = hangup.recv() => tracing::debug!("SIGHUP: nothing to do"),
+            () = daemon.again.cancelled() => break,
             ended = &mut agent => {
                 ended.context("drive the agent of this node")??;
                 anyhow::bail!("the agent of this node ended: restart the daemon");
@@ -108,7 +124,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<()> {
         tracing::warn!("effects that are still under way are left; the next start looks at what they did");
     }
     daemon.cluster.stop(GRACE).await;
-    Ok(())
+    Ok(if daemon.again.is_cancelled() { Ended::Again } else { Ended::Stopped })
 }
 
 /// The external OCI runtime that was asked for, by path, or by name in `PATH`.

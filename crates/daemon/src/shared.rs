@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::Events;
 use crate::gitops::Gitops;
+use crate::identity::Membership;
 use crate::images::Images;
 use crate::rendezvous::Rendezvous;
 use model::{Exit, NodeId, Task, TaskId};
@@ -25,6 +26,12 @@ pub(crate) struct Daemon {
     pub(crate) endings: Endings,
     pub(crate) gitops: Gitops,
     pub(crate) stop: CancellationToken,
+    /// Where what outlives a boot is.
+    pub(crate) data_root: std::path::PathBuf,
+    /// Its place in a cluster, if it has one.
+    pub(crate) membership: Option<std::sync::Arc<Membership>>,
+    /// Cancelled by whoever has changed what this daemon is: it stops in order and begins anew.
+    pub(crate) again: CancellationToken,
 }
 
 impl Daemon {

@@ -187,6 +187,7 @@ pub(crate) fn of_stack(state: &State, stack: &str) -> State {
     let ids: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
     State {
         sources: Vec::new(),
+        cluster: state.cluster.clone(),
         revision: state.revision,
         services: state.services.iter().filter(|service| of(&service.spec.stack)).cloned().collect(),
         networks: state.networks.iter().filter(|network| of(&network.spec.stack)).cloned().collect(),

@@ -99,6 +99,9 @@ pub(crate) async fn daemon(
         rendezvous: crate::rendezvous::Rendezvous::default(),
         endings: crate::shared::Endings::default(),
         gitops: crate::gitops::Gitops::new(root.join("data"), root.join("run")),
+        data_root: root.join("data"),
+        membership: None,
+        again: tokio_util::sync::CancellationToken::new(),
         stop: tokio_util::sync::CancellationToken::new(),
     };
     (Arc::new(daemon), put)

@@ -74,6 +74,10 @@ id!(
     NodeId
 );
 id!(
+    /// A cluster.
+    ClusterId
+);
+id!(
     /// A service: what should run, and how many of it.
     ServiceId
 );

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod cluster;
 pub mod diagnostic;
 pub mod ids;
 pub mod image;
@@ -21,6 +22,7 @@ pub mod task;
 pub mod time;
 
 pub use assignment::*;
+pub use cluster::*;
 pub use ids::*;
 pub use network::*;
 pub use node::*;

@@ -1,5 +1,6 @@
 //! Nodes: the machines.
 
+use crate::cluster::{NodeTrust, Role};
 use crate::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,52 @@ pub struct Node {
     /// Drawn anew each time its daemon begins.
     #[serde(default)]
     pub incarnation: u64,
+    /// Where other nodes reach its cluster port: `host:port`. `None`: it is part of no cluster.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Its number in the managers' Raft group; drawn anew each time it becomes a manager.
+    #[serde(default)]
+    pub member: Option<u64>,
+    /// SHA-256 (hex) of the public key that it joined with.
+    #[serde(default)]
+    pub key: String,
+    /// What it tells of its certificate.
+    #[serde(default)]
+    pub trust: NodeTrust,
+    /// It has left the cluster, and only waits to be removed.
+    #[serde(default)]
+    pub left: bool,
+}
+
+impl Node {
+    /// One of which nothing is known but its name: an active worker of a machine without resources.
+    pub fn new(id: NodeId, hostname: impl Into<String>) -> Node {
+        Node {
+            id,
+            hostname: hostname.into(),
+            platform: String::new(),
+            labels: BTreeMap::new(),
+            engine_labels: BTreeMap::new(),
+            manager: false,
+            availability: Availability::Active,
+            ready: false,
+            nano_cpus: 0,
+            memory: 0,
+            generic: BTreeMap::new(),
+            host_routes: Vec::new(),
+            incarnation: 0,
+            address: None,
+            member: None,
+            key: String::new(),
+            trust: NodeTrust::default(),
+            left: false,
+        }
+    }
+
+    /// Manager or worker.
+    pub fn role(&self) -> Role {
+        if self.manager { Role::Manager } else { Role::Worker }
+    }
 }
 
 /// `node update --availability`.

@@ -2,6 +2,7 @@
 //! Only requests that change or read replicated state are here; what concerns one node's containers
 //! and images (exec, logs, pull, …) is in the `api` crate.
 
+use crate::cluster::{ClusterRequest, ClusterView};
 use crate::diagnostic::Diagnostic;
 use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
@@ -72,8 +73,16 @@ pub enum Request {
         /// Labels to set, and (`None`) to remove.
         labels: BTreeMap<String, Option<String>>,
     },
-    /// `node rm`: forget a node that is down, with all that it had.
-    RemoveNode(NodeId),
+    /// `node rm`: forget a node that is down, with all that it had; from then on it is refused.
+    RemoveNode {
+        /// Which.
+        id: NodeId,
+        /// Also when it is up.
+        #[serde(default)]
+        force: bool,
+    },
+    /// About the cluster itself.
+    Group(Box<ClusterRequest>),
     /// Remove a service and its tasks (`rm` of a container, `service rm`).
     RemoveService {
         /// Which.
@@ -282,6 +291,8 @@ pub struct State {
     pub secrets: Vec<(String, Option<String>)>,
     /// Sources that are followed, without their credentials.
     pub sources: Vec<Source>,
+    /// The cluster that this machine is part of, if it is.
+    pub cluster: Option<ClusterView>,
     /// Why tasks that wait do so: task → sentence.
     pub waiting: std::collections::BTreeMap<TaskId, String>,
 }

@@ -168,6 +168,7 @@ fn node(number: u128) -> Node {
         generic: BTreeMap::new(),
         host_routes: vec!["192.168.0.0/16".to_owned()],
         incarnation: 1,
+        ..Node::new(NodeId(number), "")
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn apply(cluster: &mut Cluster, entry: &Entry) -> Outcome {
 
 fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), String> {
     match change {
+        Change::Cluster(info) => cluster.info = Some(info.clone()),
         Change::PutNode(node) => drop(cluster.nodes.insert(node.id, node.clone())),
         Change::DropNode(id) => drop(cluster.nodes.remove(id)),
         Change::VolumeHomes(name, nodes) if nodes.is_empty() => drop(cluster.homes.remove(name)),

@@ -2,8 +2,8 @@
 
 use crate::cluster::{Failures, Followed, RemovingStack};
 use model::{
-    ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service, ServiceId, Source,
-    TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service,
+    ServiceId, Source, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
+    /// What this cluster is, and whom it trusts.
+    Cluster(Arc<ClusterInfo>),
     /// A node is there, or what is known of it has changed.
     PutNode(Arc<Node>),
     /// A node is forgotten.

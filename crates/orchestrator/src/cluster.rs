@@ -7,8 +7,8 @@ pub(crate) use index::Index;
 pub(crate) use tasks::Tasks;
 
 use model::{
-    ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
-    ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, Time, VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId,
+    Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, Time, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) revision: u64,
     /// Time of the last entry.
     pub(crate) at: Time,
+    /// The cluster that this is, once it is one of several machines.
+    pub(crate) info: Option<Arc<ClusterInfo>>,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
     pub(crate) services: BTreeMap<ServiceId, Arc<Service>>,
     pub(crate) tasks: Tasks,

@@ -174,6 +174,9 @@ fn sources(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>) {
 
 /// Everything beside services and tasks.
 fn objects(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>, drops: &mut Vec<Change>) {
+    if old.info != new.info {
+        puts.extend(new.info.clone().map(Change::Cluster));
+    }
     each(&old.nodes, &new.nodes, same, |id, _, new| match new {
         Some(node) => puts.push(Change::PutNode(node.clone())),
         None => drops.push(Change::DropNode(*id)),

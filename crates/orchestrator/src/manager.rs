@@ -13,7 +13,9 @@ use crate::plan::liveness::Liveness;
 use crate::snapshot::Snapshot;
 use crate::{observe, plan, request};
 use flight::{Flight, Inbox};
-use model::{AgentReport, Assignment, Ids, Node, NodeId, Request, RequestId, Response, Source, State, TaskId, Time};
+use model::{
+    AgentReport, Assignment, ClusterInfo, Ids, Node, NodeId, Request, RequestId, Response, Source, State, TaskId, Time,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +148,11 @@ impl Manager {
     /// Sources with their credentials, for whoever fetches.
     pub fn sources(&self) -> Vec<Arc<Source>> {
         self.cluster.sources.values().cloned().collect()
+    }
+
+    /// What this cluster is, with its secrets; `None` on a machine of its own.
+    pub fn cluster_info(&self) -> Option<Arc<ClusterInfo>> {
+        self.cluster.info.clone()
     }
 
     /// Takes one input.

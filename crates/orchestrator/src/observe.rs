@@ -11,9 +11,28 @@ pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
     if known.as_deref().is_some_and(|known| is_told(known, told)) {
         return;
     }
+    let in_cluster = draft.cluster().info.is_some();
+    if in_cluster && known.as_ref().is_none_or(|known| known.left) {
+        // It was removed, or has left: only a token lets it in again.
+        return;
+    }
     let node = match &known {
         Some(known) => {
-            Node { labels: known.labels.clone(), availability: known.availability, ready: known.ready, ..told.clone() }
+            let mut node = Node {
+                labels: known.labels.clone(),
+                availability: known.availability,
+                ready: known.ready,
+                address: told.address.clone().or_else(|| known.address.clone()),
+                member: known.member,
+                key: known.key.clone(),
+                left: known.left,
+                ..told.clone()
+            };
+            // In a cluster it is the state that says who manages.
+            if in_cluster {
+                node.manager = known.manager;
+            }
+            node
         }
         None => told.clone(),
     };
@@ -24,7 +43,7 @@ pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
     }
 }
 
-/// Does the agent tell what is known?
+/// Does the agent tell what is known? What the cluster decides does not count.
 fn is_told(known: &Node, told: &Node) -> bool {
     let Node {
         id,
@@ -32,7 +51,7 @@ fn is_told(known: &Node, told: &Node) -> bool {
         platform,
         labels: _,
         engine_labels,
-        manager,
+        manager: _,
         availability: _,
         ready: _,
         nano_cpus,
@@ -40,17 +59,23 @@ fn is_told(known: &Node, told: &Node) -> bool {
         generic,
         host_routes,
         incarnation,
+        address,
+        member: _,
+        key: _,
+        trust,
+        left: _,
     } = told;
     known.id == *id
         && known.hostname == *hostname
         && known.platform == *platform
         && known.engine_labels == *engine_labels
-        && known.manager == *manager
         && known.nano_cpus == *nano_cpus
         && known.memory == *memory
         && known.generic == *generic
         && known.host_routes == *host_routes
         && known.incarnation == *incarnation
+        && (address.is_none() || known.address == *address)
+        && known.trust == *trust
 }
 
 /// When a daemon begins again, containers with `restart: always` that were stopped by hand are started;

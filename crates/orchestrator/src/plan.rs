@@ -25,6 +25,7 @@ use crate::draft::Draft;
 /// Decides. An empty plan stays empty until the draft's wake.
 pub(crate) fn plan(draft: &mut Draft<'_>, seen: &liveness::Liveness) {
     liveness::step(draft, seen);
+    crate::request::rotate(draft);
     sources::step(draft);
     let restless = survey::restless(draft.cluster());
     restart::step(draft, &restless);

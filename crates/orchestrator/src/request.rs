@@ -3,6 +3,7 @@
 mod content;
 mod deploy;
 mod fields;
+mod group;
 mod network;
 mod node;
 mod ports;
@@ -17,6 +18,7 @@ use crate::preview::basis;
 use model::diagnostic::Diagnostic;
 use model::{ObjectChange, RefusalKind, Request, Response, StackSpec, Wanted};
 
+pub(crate) use group::rotate;
 pub(crate) use service::GOES_ON;
 pub(crate) use source::{again, record};
 
@@ -135,7 +137,8 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         Request::UpdateService { id, spec, version, force } => service::update(draft, *id, spec, *version, *force),
         Request::RollbackService(id) => service::roll_back(draft, *id),
         Request::UpdateNode { id, availability, labels } => node::update(draft, *id, *availability, labels),
-        Request::RemoveNode(id) => node::remove(draft, *id),
+        Request::RemoveNode { id, force } => node::remove(draft, *id, *force),
+        Request::Group(request) => group::take(draft, request),
         Request::RemoveService { id, force, volumes } => service::remove(draft, *id, *force, *volumes),
         Request::Scale { id, replicas } => service::scale(draft, *id, *replicas),
         Request::Power { task, action } => power::power(draft, *task, action),

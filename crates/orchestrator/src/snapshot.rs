@@ -3,8 +3,9 @@
 
 use crate::cluster::{Cluster, Failures, Followed, RemovingStack};
 use model::{
-    ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId, Service,
-    ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, RequestId, Response,
+    SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time, UpdateStatus,
+    VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub struct Snapshot {
     revision: u64,
     at: Time,
+    #[serde(default)]
+    info: Option<Arc<ClusterInfo>>,
     specs: Vec<Arc<ServiceSpec>>,
     nodes: Vec<Arc<Node>>,
     services: Vec<ServiceRecord>,
@@ -117,6 +120,7 @@ impl From<&Cluster> for Snapshot {
             good,
             revision: cluster.revision,
             at: cluster.at,
+            info: cluster.info.clone(),
             specs: specs.list,
             nodes: cluster.nodes.values().cloned().collect(),
             services,
@@ -232,6 +236,7 @@ impl From<Snapshot> for Cluster {
         let mut cluster = Cluster {
             revision: snapshot.revision,
             at: snapshot.at,
+            info: snapshot.info,
             nodes: snapshot.nodes.into_iter().map(|node| (node.id, node)).collect(),
             networks: snapshot.networks.into_iter().map(|network| (network.id, network)).collect(),
             volumes: snapshot.volumes.into_iter().map(|volume| (volume.name.clone(), volume)).collect(),

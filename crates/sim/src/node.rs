@@ -66,6 +66,7 @@ impl SimNode {
             generic: BTreeMap::new(),
             host_routes: Vec::new(),
             incarnation: self.life,
+            ..Node::new(self.id, "")
         }
     }
 }

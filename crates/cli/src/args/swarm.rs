@@ -373,6 +373,9 @@ pub(crate) struct RemoveNodes {
     /// Which
     #[arg(required = true, value_name = "NODE")]
     pub(crate) names: Vec<String>,
+    /// Also a node that is up: it is cut off at once
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// `node ps`.

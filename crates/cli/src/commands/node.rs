@@ -101,9 +101,9 @@ pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {
 pub(super) async fn rm(context: &Context, args: RemoveNodes) -> Result<u8> {
     let own = own(context).await?;
     let state = context.state().await?;
-    let (own, state) = (&own, &state);
+    let (own, state, force) = (&own, &state, args.force);
     super::each(context, &args.names, |name| async move {
-        context.request(Request::RemoveNode(find(state, own, &name)?.id)).await?;
+        context.request(Request::RemoveNode { id: find(state, own, &name)?.id, force }).await?;
         Ok(Some(name))
     })
     .await

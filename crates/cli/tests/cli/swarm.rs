@@ -79,6 +79,7 @@ fn state() -> State {
         generic: Default::default(),
         host_routes: Vec::new(),
         incarnation: 0,
+        ..Node::new(NodeId(0xee << 120), "")
     };
     let tasks = tasks(&service).into_iter().map(Arc::new).collect();
     State { services: vec![service], tasks, nodes: vec![node], ..State::default() }
@@ -249,7 +250,7 @@ fn services_stacks_and_nodes_are_removed_or_changed() {
             Request::RemoveService { id: ServiceId(0xaa << 120), force: true, volumes: false },
             Request::RemoveStack { name: "shop".to_owned(), volumes: false },
             Request::UpdateNode { id, availability: Some(Availability::Drain), labels },
-            Request::RemoveNode(id),
+            Request::RemoveNode { id, force: false },
         ]
     );
 }

@@ -52,7 +52,8 @@ impl Stale {
             | Change::DropConfig(_)
             | Change::PutSecret(..)
             | Change::DropSecret(_) => self.all = true,
-            Change::PutNode(_)
+            Change::Cluster(_)
+            | Change::PutNode(_)
             | Change::DropNode(_)
             | Change::VolumeHomes(..)
             | Change::Failures(..)

@@ -24,6 +24,7 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
         configs: configs.collect(),
         secrets: secrets.collect(),
         sources: cluster.sources.values().map(|source| shown(source)).collect(),
+        cluster: cluster.info.as_ref().map(|info| info.view()),
         waiting: waits.iter().filter(known).map(|(id, wait)| (*id, wait.sentence(now))).collect(),
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, seen: &Liveness) {
         }
     }
     for id in seen.present.keys() {
-        if draft.cluster().nodes.get(id).is_some_and(|node| !node.ready)
+        if draft.cluster().nodes.get(id).is_some_and(|node| !node.ready && !node.left)
             && let Some(node) = draft.edit().nodes.get_mut(id)
         {
             Arc::make_mut(node).ready = true;

@@ -52,11 +52,16 @@ fn word(availability: Availability) -> &'static str {
 }
 
 /// Forgets a node that is down, with what it had.
-pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId) -> Result<Done, Refusal> {
+pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Done, Refusal> {
     let node = find(draft, id)?;
-    if node.ready {
+    if node.manager && draft.cluster().info.is_some() {
+        let refusal = Refusal::conflict(format!("node {} is a manager", node.hostname));
+        return Err(refusal.hint(format!("demote it first: `rswarm node demote {}`", node.hostname)));
+    }
+    if node.ready && !force {
         let refusal = Refusal::conflict(format!("node {} is up", node.hostname));
-        return Err(refusal.hint("stop its daemon, or let it leave the cluster, and try again"));
+        return Err(refusal
+            .hint("stop its daemon, or let it leave the cluster, and try again; --force removes it all the same"));
     }
     let lost: Vec<_> = draft
         .cluster()

@@ -185,7 +185,9 @@ fn step(world: &mut World, op: &Op) {
             let availability = availability[usize::from(look & 3)];
             world.ask(Request::UpdateNode { id: NodeId(u128::from(*which) + 1), availability, labels });
         }
-        Op::NodeRemove(which) => drop(world.ask(Request::RemoveNode(NodeId(u128::from(*which) + 1)))),
+        Op::NodeRemove(which) => {
+            drop(world.ask(Request::RemoveNode { id: NodeId(u128::from(*which) + 1), force: false }))
+        }
         Op::Update(which, look, force) => {
             let services = world.state().services;
             if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {

@@ -146,7 +146,10 @@ impl Script {
                 self.ask(Request::RollbackService(id));
             }
             "node-update" => self.node_update(rest),
-            "node-rm" => self.ask(Request::RemoveNode(NodeId(rest[0][1..].parse().expect("nNUMBER")))),
+            "node-rm" => self.ask(Request::RemoveNode {
+                id: NodeId(rest[0][1..].parse().expect("nNUMBER")),
+                force: rest.contains(&"force"),
+            }),
             "stop" => self.power(rest[0], PowerAction::Stop { timeout: None, signal: None }),
             "start" => self.power(rest[0], PowerAction::Start),
             "restart" => self.power(rest[0], PowerAction::Restart { timeout: None }),

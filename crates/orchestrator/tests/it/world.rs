@@ -39,6 +39,7 @@ pub(crate) fn node(number: u128) -> Node {
         generic: BTreeMap::new(),
         host_routes: vec!["10.0.0.0/24".to_owned()],
         incarnation: 1,
+        ..Node::new(NodeId(number), "")
     }
 }
 

@@ -77,6 +77,7 @@ mod tests {
             generic: [].into(),
             host_routes: Vec::new(),
             incarnation: 0,
+            ..Node::new(NodeId(7), "")
         };
         let yes = [
             "node.labels.disk==ssd",
