@@ -2,8 +2,9 @@
 
 use crate::failure;
 use api::ApiError;
-use model::{AgentReport, Node, Request, RequestId, Response, Source, State, TaskId};
+use model::{AgentReport, Assignment, ClusterInfo, Node, NodeId, Request, RequestId, Response, Source, State, TaskId};
 use orchestrator::Snapshot;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
@@ -20,12 +21,46 @@ pub(crate) enum Message {
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Sources with their credentials, and whether this member leads.
     Sources(oneshot::Sender<(bool, Vec<Arc<Source>>)>),
-    /// This node's agent is there.
-    SessionUp(Box<Node>),
-    /// It tells.
-    Report(AgentReport),
+    /// What the cluster is, with its secrets.
+    Info(oneshot::Sender<Option<Arc<ClusterInfo>>>),
+    /// The agent of a node is connected.
+    SessionUp {
+        /// As it describes its machine.
+        node: Box<Node>,
+        /// Tells the sessions of a node apart; rises.
+        session: u64,
+        /// Where its assignments go; the newest is all that counts.
+        assign: watch::Sender<Option<Arc<Assignment>>>,
+    },
+    /// What it tells of its machine has changed.
+    Described(Box<Node>),
+    /// The session is over.
+    SessionLost(NodeId, u64),
+    /// A node tells.
+    Report(NodeId, AgentReport),
     /// End.
     Stop(oneshot::Sender<()>),
+}
+
+/// Who leads the managers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Leader {
+    /// Nobody known.
+    #[default]
+    Unknown,
+    /// This member, which has seen all that was committed before.
+    Me,
+    /// The member of this number.
+    Member(u64),
+}
+
+/// The managers' group as this member sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Who leads it.
+    pub(crate) leader: Leader,
+    /// All members: voters, old and new, and learners.
+    pub(crate) members: BTreeSet<u64>,
 }
 
 /// Cheap to clone.
@@ -33,11 +68,31 @@ pub(crate) enum Message {
 pub(crate) struct Cluster {
     inbox: std_mpsc::Sender<Message>,
     changed: watch::Receiver<u64>,
+    group: watch::Receiver<Group>,
 }
 
 impl Cluster {
-    pub(crate) fn new(inbox: std_mpsc::Sender<Message>, changed: watch::Receiver<u64>) -> Self {
-        Cluster { inbox, changed }
+    pub(crate) fn new(
+        inbox: std_mpsc::Sender<Message>,
+        changed: watch::Receiver<u64>,
+        group: watch::Receiver<Group>,
+    ) -> Self {
+        Cluster { inbox, changed, group }
+    }
+
+    /// Who leads, and who belongs to it; turns when that changes.
+    pub(crate) fn group(&self) -> watch::Receiver<Group> {
+        self.group.clone()
+    }
+
+    /// What the cluster is, with its secrets; `None` on a machine of its own, and on workers.
+    ///
+    /// # Errors
+    /// The daemon is on its way out.
+    pub(crate) async fn info(&self) -> Result<Option<Arc<ClusterInfo>>, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Message::Info(sender));
+        receiver.await.map_err(|_| gone())
     }
 
     /// Tells the manager something that has no answer.

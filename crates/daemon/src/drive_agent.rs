@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How often the routes of the host are compared with what the cluster knows of them.
@@ -24,8 +24,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where an agent gets its inputs from.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    /// The newest is all that counts.
-    pub(crate) assignments: mpsc::UnboundedReceiver<Box<Assignment>>,
     pub(crate) runtime: mpsc::UnboundedReceiver<RuntimeEvent>,
 }
 
@@ -61,7 +59,8 @@ pub(crate) async fn drive(
     };
     let observed = driver.daemon.engine.list().await;
     driver.tell(AgentInput::Found { observed, ledger: remembered.map(Box::new) });
-    driver.daemon.cluster.tell(Message::SessionUp(Box::new(described.clone())));
+    let (assign, mut assignments) = watch::channel(None::<Arc<Assignment>>);
+    driver.daemon.cluster.tell(Message::SessionUp { node: Box::new(described.clone()), session: 1, assign });
     driver.tell(AgentInput::SessionUp);
     let stop = driver.daemon.stop.clone();
     let mut routes = tokio::time::interval(ROUTES);
@@ -73,17 +72,14 @@ pub(crate) async fn drive(
             () = stop.cancelled() => return Ok(()),
             Some(event) = sources.runtime.recv() => driver.event(event),
             Some(landed) = driver.landed.join_next(), if !driver.landed.is_empty() => driver.land(landed),
-            Some(assignment) = sources.assignments.recv() => {
-                let mut newest = assignment;
-                while let Ok(next) = sources.assignments.try_recv() {
-                    newest = next;
-                }
-                Some(AgentInput::Assignment(newest))
+            Ok(()) = assignments.changed() => {
+                let newest = assignments.borrow_and_update().clone();
+                newest.map(|newest| AgentInput::Assignment(Box::new((*newest).clone())))
             }
             () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
             _ = routes.tick() => {
                 if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
-                    driver.daemon.cluster.tell(Message::SessionUp(Box::new(changed.clone())));
+                    driver.daemon.cluster.tell(Message::Described(Box::new(changed.clone())));
                     described = changed;
                 }
                 None
@@ -125,7 +121,7 @@ impl Driver {
                 AgentOutput::Do(id, effect) => self.perform(id, *effect),
                 AgentOutput::Report(report) => {
                     self.health_events(&report);
-                    self.daemon.cluster.tell(Message::Report(report));
+                    self.daemon.cluster.tell(Message::Report(self.daemon.node, report));
                 }
                 AgentOutput::Remember(number, ledger) => self.unwritten = Some((number, ledger)),
             }

@@ -8,12 +8,11 @@ use crate::config;
 use anyhow::{Context as _, Result};
 use consensus::{Config, Member, Members, Raft, Stable};
 use core::Core;
-use model::{Assignment, NodeId};
 use orchestrator::Manager;
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use store::{NodeKey, Store};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// This member's number in its group of one.
@@ -38,15 +37,11 @@ impl Running {
     }
 }
 
-/// Reads the log. Assignments for this node's agent come out of the returned receiver.
+/// Reads the log.
 ///
 /// # Errors
 /// The log is damaged, of a newer format, or in use.
-pub(crate) fn open(
-    data_root: &Path,
-    node: NodeId,
-    key: &NodeKey,
-) -> Result<(Prepared, Cluster, mpsc::UnboundedReceiver<Box<Assignment>>)> {
+pub(crate) fn open(data_root: &Path, key: &NodeKey) -> Result<(Prepared, Cluster)> {
     let folder = data_root.join("raft");
     let (mut store, recovered) =
         Store::open(&folder, key).with_context(|| format!("read the log of the cluster in {}", folder.display()))?;
@@ -67,9 +62,9 @@ pub(crate) fn open(
     let raft = Raft::new(Config::new(SELF, seed), stable).context("start consensus")?;
     let (sender, inbox) = std_mpsc::channel();
     let (changed, changes) = watch::channel(0);
-    let (assign, assignments) = mpsc::unbounded_channel();
-    let core = Core::new(node, store, raft, manager, changed, assign);
-    Ok((Prepared { core, inbox }, Cluster::new(sender, changes), assignments))
+    let (group, groups) = watch::channel(core::group(raft.members()));
+    let core = Core::new(store, raft, manager, changed, group);
+    Ok((Prepared { core, inbox }, Cluster::new(sender, changes, groups)))
 }
 
 impl Prepared {

@@ -48,12 +48,28 @@ pub(crate) struct Identity {
     pub(crate) advertise: String,
     /// The managers, as far as it was told; whom to ask first.
     pub(crate) managers: Vec<Peer>,
+    /// What the next start has to clear away.
+    #[serde(default)]
+    pub(crate) past: Past,
+}
+
+/// What is on disk of a former life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Past {
+    /// Nothing.
+    #[default]
+    None,
+    /// It has just joined: what it did as a machine of its own is over.
+    Joined,
+    /// It has just left: it becomes a machine of its own with a new name.
+    Left,
 }
 
 impl Identity {
     /// The same with this version's format.
     pub(crate) fn new(cluster: ClusterId, node: NodeId, role: Role, listen: SocketAddr, advertise: String) -> Identity {
-        Identity { format: FORMAT, cluster, node, role, member: None, listen, advertise, managers: Vec::new() }
+        Identity { format: FORMAT, cluster, node, role, member: None, listen, advertise, managers: Vec::new(), past: Past::None }
     }
 
     /// Reads it; `None`: the machine is one of its own.
@@ -88,18 +104,70 @@ impl Identity {
         Ok(())
     }
 
-    /// Makes the machine one of its own again (which is so from the next start).
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub(crate) fn forget(data_root: &Path) -> Result<()> {
-        let path = path(data_root);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
+    /// Where the log of this member is. Each membership has a folder of its own, so that none begins with
+    /// what another one knew.
+    pub(crate) fn log_folder(data_root: &Path, identity: Option<&Identity>) -> PathBuf {
+        match identity.and_then(|identity| identity.member) {
+            None | Some(1) => data_root.join("raft"),
+            Some(member) => data_root.join(format!("raft-{member:016x}")),
         }
+    }
+}
+
+/// Where this node's certificate and key are.
+pub(crate) fn certificates(data_root: &Path) -> PathBuf {
+    data_root.join("certificates")
+}
+
+/// Clears away what is left of a former life, before anything is opened. May be cut short anywhere: the
+/// next start goes on.
+///
+/// # Errors
+/// The disk fails, or the file makes no sense.
+pub(crate) fn settle(data_root: &Path) -> Result<Option<Identity>> {
+    let Some(mut identity) = Identity::load(data_root)? else { return Ok(None) };
+    let log = (identity.role == Role::Manager && identity.past != Past::Left)
+        .then(|| Identity::log_folder(data_root, Some(&identity)));
+    for entry in std::fs::read_dir(data_root).with_context(|| format!("list {}", data_root.display()))? {
+        let entry = entry.with_context(|| format!("list {}", data_root.display()))?;
+        let name = entry.file_name();
+        let is_log = name == "raft" || name.to_str().is_some_and(|name| name.starts_with("raft-"));
+        if is_log && Some(entry.path()) != log {
+            remove(&entry.path())?;
+        }
+    }
+    if identity.past != Past::None {
+        // The generations of another cluster mean nothing here.
+        remove(&data_root.join("agent-ledger"))?;
+    }
+    match identity.past {
+        Past::None => {}
+        Past::Joined => {
+            identity.past = Past::None;
+            identity.save(data_root)?;
+        }
+        Past::Left => {
+            remove(&certificates(data_root))?;
+            remove(&data_root.join("node-id"))?;
+            remove(&path(data_root))?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(identity))
+}
+
+/// Removes a file or a folder, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -146,19 +214,58 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
+    fn identity(role: Role, member: Option<u64>, past: Past) -> Identity {
+        let listen = "0.0.0.0:2377".parse().unwrap();
+        let identity = Identity::new(ClusterId(1), NodeId(2), role, listen, "10.0.0.1:2377".to_owned());
+        Identity { member, past, ..identity }
+    }
+
     #[test]
-    fn is_read_as_it_was_written_and_forgotten() {
+    fn is_read_as_it_was_written() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(Identity::load(root.path()).unwrap(), None);
-        let listen = "0.0.0.0:2377".parse().unwrap();
-        let identity = Identity::new(ClusterId(1), NodeId(2), Role::Manager, listen, "10.0.0.1:2377".to_owned());
+        let identity = identity(Role::Manager, Some(1), Past::None);
         identity.save(root.path()).unwrap();
         assert_eq!(Identity::load(root.path()).unwrap().as_ref(), Some(&identity));
         let membership = Membership::new(root.path().to_owned(), identity);
         assert!(membership.change(|identity| identity.member = Some(7)).unwrap());
         assert!(!membership.change(|identity| identity.member = Some(7)).unwrap());
         assert_eq!(Identity::load(root.path()).unwrap().unwrap().member, Some(7));
-        Identity::forget(root.path()).unwrap();
-        assert_eq!(Identity::load(root.path()).unwrap(), None);
+        let newer = std::fs::read_to_string(path(root.path())).unwrap().replace("\"format\": 1", "\"format\": 2");
+        std::fs::write(path(root.path()), newer).unwrap();
+        assert!(Identity::load(root.path()).unwrap_err().to_string().contains("format 2"));
+    }
+
+    #[test]
+    fn each_life_begins_without_the_one_before() {
+        let there = |root: &Path, name: &str| root.join(name).exists();
+        for (identity, log, ledger, is_left) in [
+            (identity(Role::Manager, Some(1), Past::None), Some("raft"), true, false),
+            (identity(Role::Manager, Some(0xab), Past::None), Some("raft-00000000000000ab"), true, false),
+            (identity(Role::Manager, Some(0xab), Past::Joined), Some("raft-00000000000000ab"), false, false),
+            (identity(Role::Worker, None, Past::Joined), None, false, false),
+            (identity(Role::Worker, None, Past::None), None, true, false),
+            (identity(Role::Manager, Some(1), Past::Left), None, false, true),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let root = root.path();
+            for folder in ["raft", "raft-00000000000000ab", "raft-00000000000000cd", "certificates", "volumes"] {
+                std::fs::create_dir(root.join(folder)).unwrap();
+                std::fs::write(root.join(folder).join("file"), b"x").unwrap();
+            }
+            std::fs::write(root.join("agent-ledger"), b"x").unwrap();
+            std::fs::write(root.join("node-id"), b"x").unwrap();
+            identity.save(root).unwrap();
+            let settled = settle(root).unwrap();
+            assert_eq!(settled.is_none(), is_left);
+            assert!(settled.is_none_or(|settled| settled.past == Past::None));
+            for folder in ["raft", "raft-00000000000000ab", "raft-00000000000000cd"] {
+                assert_eq!(there(root, folder), log == Some(folder), "{folder} of {identity:?}");
+            }
+            assert_eq!(there(root, "agent-ledger"), ledger);
+            assert_eq!((there(root, "certificates"), there(root, "node-id")), (!is_left, !is_left));
+            assert!(there(root, "volumes/file"), "data stays");
+            assert_eq!(settle(root).unwrap().is_none(), is_left);
+        }
     }
 }

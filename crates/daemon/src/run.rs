@@ -6,12 +6,12 @@ use crate::drive_manager;
 use crate::effects::Hands;
 use crate::events::Events;
 use crate::gitops::{self, Gitops};
-use crate::identity::{Identity, Membership};
+use crate::identity::Membership;
 use crate::images::Images;
 use crate::network::Network;
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, config, node};
+use crate::{DaemonArgs, api_server, config, identity, node};
 use anyhow::{Context as _, Result};
 use runtime::Engine;
 use runtime::engine::EngineConfig;
@@ -42,11 +42,11 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let identity = identity::settle(&roots.data)?;
     let node_id = config::node_id(&roots.data)?;
     let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
-    let membership =
-        Identity::load(&roots.data)?.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
-    let (manager, cluster, assignments) = drive_manager::open(&roots.data, node_id, &key)?;
+    let membership = identity.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
+    let (manager, cluster) = drive_manager::open(&roots.data, &key)?;
     let (engine, runtime_events) = Engine::open(EngineConfig {
         data_root: roots.data.clone(),
         run_root: roots.run.clone(),
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let mut agent = tokio::spawn(drive_agent::drive(
         daemon.clone(),
         hands,
-        Sources { assignments, runtime: runtime_events },
+        Sources { runtime: runtime_events },
         store::Ledger::new(roots.data.join("agent-ledger"), key),
     ));
     let followers = tokio::spawn(gitops::run(daemon.clone()));

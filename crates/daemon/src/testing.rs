@@ -66,6 +66,7 @@ pub(crate) async fn daemon(
 ) -> (Arc<crate::shared::Daemon>, Put) {
     let (sender, inbox) = std::sync::mpsc::channel();
     let (changed, changes) = tokio::sync::watch::channel(0);
+    let (_, group) = tokio::sync::watch::channel(crate::cluster::Group::default());
     let state = Arc::new(Mutex::new(State::default()));
     let put = Put { state: state.clone(), changed: Arc::new(changed) };
     let script = put.clone();
@@ -92,7 +93,7 @@ pub(crate) async fn daemon(
         node: model::NodeId(1),
         info,
         run_root: root.join("run"),
-        cluster: crate::cluster::Cluster::new(sender, changes),
+        cluster: crate::cluster::Cluster::new(sender, changes, group),
         engine,
         images: crate::images::Images::open(&root.join("data"), &[]).await.unwrap(),
         events: crate::events::Events::new(),
@@ -142,7 +143,15 @@ fn manage(
             Message::Stop(done) => {
                 let _left = done.send(());
             }
-            Message::Snapshot(_) | Message::Sources(_) | Message::SessionUp(_) | Message::Report(_) => {}
+            Message::Info(client) => {
+                let _left = client.send(None);
+            }
+            Message::Snapshot(_)
+            | Message::Sources(_)
+            | Message::SessionUp { .. }
+            | Message::Described(_)
+            | Message::SessionLost(..)
+            | Message::Report(..) => {}
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The loop of the manager's thread.
 
 use crate::clock;
-use crate::cluster::Message;
+use crate::cluster::{Group, Leader, Message};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use consensus::{Input, Output, Persist, Raft, Role};
+use consensus::{Input, Members, Output, Persist, Raft, Role};
 use model::diagnostic::Diagnostic;
 use model::{Assignment, NodeId, RefusalKind, RequestId, Response, State, Time};
 use orchestrator::{Manager, ManagerInput, ManagerOutput};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// The log is cut after so many entries, or so many bytes of them, whichever comes first.
 const SNAPSHOT_ENTRIES: u64 = 4096;
@@ -28,12 +28,13 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Consensus, log and manager of one member.
 pub(super) struct Core {
-    node: NodeId,
     store: Store,
     raft: Raft,
     manager: Manager,
     changed: watch::Sender<u64>,
-    assign: mpsc::UnboundedSender<Box<Assignment>>,
+    group: watch::Sender<Group>,
+    /// Agents that are connected: session, and where their assignments go.
+    agents: BTreeMap<NodeId, (u64, watch::Sender<Option<Arc<Assignment>>>)>,
     clients: BTreeMap<RequestId, Vec<oneshot::Sender<Response>>>,
     /// Proposals that have their place in the log: index → (term, ticket).
     accepted: BTreeMap<u64, (u64, u64)>,
@@ -57,20 +58,19 @@ enum Next {
 
 impl Core {
     pub(super) fn new(
-        node: NodeId,
         store: Store,
         raft: Raft,
         manager: Manager,
         changed: watch::Sender<u64>,
-        assign: mpsc::UnboundedSender<Box<Assignment>>,
+        group: watch::Sender<Group>,
     ) -> Core {
         Core {
-            node,
             store,
             raft,
             manager,
             changed,
-            assign,
+            group,
+            agents: BTreeMap::new(),
             clients: BTreeMap::new(),
             accepted: BTreeMap::new(),
             unwritten: Vec::new(),
@@ -149,8 +149,26 @@ impl Core {
             Message::Sources(client) => {
                 let _left = client.send((self.manager.leads(), self.manager.sources()));
             }
-            Message::SessionUp(node) => self.tell(ManagerInput::SessionUp(node)),
-            Message::Report(report) => self.tell(ManagerInput::Report(self.node, Box::new(report))),
+            Message::Info(client) => {
+                let _left = client.send(self.manager.cluster_info());
+            }
+            Message::SessionUp { node, session, assign } => {
+                self.agents.insert(node.id, (session, assign));
+                self.tell(ManagerInput::SessionUp(node));
+            }
+            Message::Described(node) => {
+                if self.agents.contains_key(&node.id) {
+                    self.tell(ManagerInput::SessionUp(node));
+                }
+            }
+            Message::SessionLost(node, session) => {
+                // The next one may have begun before this one was seen to end.
+                if self.agents.get(&node).is_some_and(|(newest, _)| *newest == session) {
+                    self.agents.remove(&node);
+                    self.tell(ManagerInput::SessionLost(node));
+                }
+            }
+            Message::Report(node, report) => self.tell(ManagerInput::Report(node, Box::new(report))),
             Message::Stop(done) => return Next::Stop(done),
         }
         Next::Go
@@ -231,8 +249,8 @@ impl Core {
                 }
             }
             ManagerOutput::Assign(assignment) => {
-                if assignment.node == self.node {
-                    let _ending = self.assign.send(assignment);
+                if let Some((_, assign)) = self.agents.get(&assignment.node) {
+                    assign.send_replace(Some(Arc::new(*assignment)));
                 }
             }
             ManagerOutput::Changed { revision } => {
@@ -249,10 +267,19 @@ impl Core {
                 self.manager.restore(serde_json::from_slice(&snapshot.data).context("read a snapshot of the leader")?);
                 self.shown = None;
             }
-            Output::Role(Role::Leader { term }) => self.tell(ManagerInput::Leading { term }),
-            Output::Role(Role::Follower { .. }) => {
+            Output::Role(Role::Leader { term }) => {
+                self.tell(ManagerInput::Leading { term });
+                self.group.send_modify(|group| group.leader = Leader::Me);
+            }
+            Output::Role(Role::Follower { leader, .. }) => {
                 self.clients.clear();
                 self.tell(ManagerInput::Following);
+                let leader = leader.map_or(Leader::Unknown, |member| Leader::Member(member.0));
+                self.group.send_modify(|group| group.leader = leader);
+            }
+            Output::Members(members) => {
+                let members = group(&members).members;
+                self.group.send_modify(|group| group.members = members);
             }
             Output::Accepted { ticket, index, term } => {
                 if let Some((_, lost)) = self.accepted.insert(index, (term, ticket)) {
@@ -262,7 +289,6 @@ impl Core {
             Output::Refused { ticket, .. } => self.tell(ManagerInput::Lost(ticket)),
             // A group of one has nobody to send to, its members do not change, and it reads what it has.
             Output::Send { .. }
-            | Output::Members(_)
             | Output::SnapshotWanted
             | Output::Readable(_)
             | Output::Unreadable(_)
@@ -303,6 +329,13 @@ impl Core {
             tracing::warn!("cut the log: {error:#}");
         }
     }
+}
+
+/// The group of these members, with no leader yet.
+pub(super) fn group(members: &Members) -> Group {
+    let Members { voters, learners, voters_outgoing, learners_next, auto_leave: _ } = members;
+    let all = [voters, learners, voters_outgoing, learners_next].into_iter().flatten().copied();
+    Group { leader: Leader::Unknown, members: all.collect() }
 }
 
 fn full() -> Response {

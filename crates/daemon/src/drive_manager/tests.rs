@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::cluster::Message;
-use model::{AgentReport, Node, Request, RequestId, Response, VolumeSpec};
+use model::{AgentReport, Assignment, Node, NodeId, Request, RequestId, Response, VolumeSpec};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -11,10 +12,17 @@ fn node() -> Node {
     crate::node::describe(NodeId(1), Path::new("/nonexistent"))
 }
 
-fn begin(root: &Path) -> (Running, Cluster, mpsc::UnboundedReceiver<Box<Assignment>>) {
+fn begin(root: &Path) -> (Running, Cluster) {
     let key = NodeKey::load_or_create(&root.join("key")).unwrap();
-    let (prepared, cluster, assignments) = open(root, NodeId(1), &key).unwrap();
-    (prepared.start().unwrap(), cluster, assignments)
+    let (prepared, cluster) = open(root, &key).unwrap();
+    (prepared.start().unwrap(), cluster)
+}
+
+/// Connects an agent; its assignments come out.
+fn connect(cluster: &Cluster) -> watch::Receiver<Option<Arc<Assignment>>> {
+    let (assign, assignments) = watch::channel(None);
+    cluster.tell(Message::SessionUp { node: Box::new(node()), session: 1, assign });
+    assignments
 }
 
 async fn volume(cluster: &Cluster, id: u128, name: &str) -> Response {
@@ -25,16 +33,16 @@ async fn volume(cluster: &Cluster, id: u128, name: &str) -> Response {
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_restart_and_a_repeated_request_gets_its_answer_again() {
     let root = tempfile::tempdir().unwrap();
-    let (running, cluster, _assignments) = begin(root.path());
-    cluster.tell(Message::SessionUp(Box::new(node())));
+    let (running, cluster) = begin(root.path());
+    let _assignments = connect(&cluster);
     let first = volume(&cluster, 7, "data").await;
     assert!(matches!(first, Response::Done { .. }), "{first:?}");
     cluster.stop(LIMIT).await;
     tokio::time::timeout(LIMIT, running.ended()).await.unwrap();
     drop(cluster);
 
-    let (_running, cluster, _assignments) = begin(root.path());
-    cluster.tell(Message::SessionUp(Box::new(node())));
+    let (_running, cluster) = begin(root.path());
+    let _assignments = connect(&cluster);
     assert_eq!(volume(&cluster, 7, "data").await, first, "the same answer again");
     let state = cluster.state().await.unwrap();
     assert_eq!(state.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["data"]);
@@ -44,9 +52,9 @@ async fn what_was_answered_is_there_after_a_restart_and_a_repeated_request_gets_
 #[tokio::test]
 async fn an_agent_gets_its_assignment_and_those_who_watch_are_woken() {
     let root = tempfile::tempdir().unwrap();
-    let (_running, cluster, mut assignments) = begin(root.path());
+    let (_running, cluster) = begin(root.path());
     let mut changes = cluster.changes();
-    cluster.tell(Message::SessionUp(Box::new(node())));
+    let mut assignments = connect(&cluster);
     let spec = crate::testing::service("shop_web", "web", Some("shop"));
     let mut stack = model::StackSpec { name: "shop".to_owned(), ..model::StackSpec::default() };
     stack.services.insert("shop_web".to_owned(), spec);
@@ -55,8 +63,9 @@ async fn an_agent_gets_its_assignment_and_those_who_watch_are_woken() {
     assert!(matches!(answer, Response::Done { .. }), "{answer:?}");
     let assigned = async {
         loop {
-            let assignment = assignments.recv().await.unwrap();
-            if !assignment.tasks.is_empty() {
+            assignments.changed().await.unwrap();
+            let assignment = assignments.borrow_and_update().clone();
+            if let Some(assignment) = assignment.filter(|assignment| !assignment.tasks.is_empty()) {
                 return assignment;
             }
         }
@@ -65,7 +74,7 @@ async fn an_agent_gets_its_assignment_and_those_who_watch_are_woken() {
     assert_eq!(assignment.tasks.len(), 1);
     assert!(changes.has_changed().unwrap());
     changes.borrow_and_update();
-    cluster.tell(Message::Report(AgentReport::default()));
+    cluster.tell(Message::Report(NodeId(1), AgentReport::default()));
     cluster.stop(LIMIT).await;
 }
 
@@ -73,12 +82,12 @@ async fn an_agent_gets_its_assignment_and_those_who_watch_are_woken() {
 fn a_damaged_log_is_not_taken_for_an_empty_one() {
     let root = tempfile::tempdir().unwrap();
     let key = NodeKey::load_or_create(&root.path().join("key")).unwrap();
-    drop(open(root.path(), NodeId(1), &key).unwrap());
+    drop(open(root.path(), &key).unwrap());
     for file in std::fs::read_dir(root.path().join("raft")).unwrap().flatten() {
         if file.file_name() != "lock" {
             std::fs::write(file.path(), b"no log of ours, and longer than a header would be, to be sure").unwrap();
         }
     }
-    let error = open(root.path(), NodeId(1), &key).err().map(|error| format!("{error:#}"));
+    let error = open(root.path(), &key).err().map(|error| format!("{error:#}"));
     assert!(error.as_ref().is_some_and(|text| text.contains("raft")), "{error:?}");
 }
