@@ -69,7 +69,17 @@ pub(crate) enum Past {
 impl Identity {
     /// The same with this version's format.
     pub(crate) fn new(cluster: ClusterId, node: NodeId, role: Role, listen: SocketAddr, advertise: String) -> Identity {
-        Identity { format: FORMAT, cluster, node, role, member: None, listen, advertise, managers: Vec::new(), past: Past::None }
+        Identity {
+            format: FORMAT,
+            cluster,
+            node,
+            role,
+            member: None,
+            listen,
+            advertise,
+            managers: Vec::new(),
+            past: Past::None,
+        }
     }
 
     /// Reads it; `None`: the machine is one of its own.

@@ -1,0 +1,190 @@
+//! Who is let into the cluster, who manages, and how one goes.
+
+use crate::world::{World, node};
+use model::{
+    Admission, Authority, ClusterId, ClusterInfo, ClusterRequest, Node, NodeId, NodeTrust, RefusalKind, Request,
+    Response, Role, Root, Time,
+};
+
+fn authority(name: &str) -> Authority {
+    Authority { root: Root { certificate: format!("PEM {name}"), digest: name.to_owned() }, key: "KEY".to_owned() }
+}
+
+fn info() -> ClusterInfo {
+    ClusterInfo {
+        id: ClusterId(9),
+        created: Time(1),
+        authority: authority("old"),
+        next: None,
+        previous: None,
+        worker_secret: "let-me-work".to_owned(),
+        manager_secret: "let-me-manage".to_owned(),
+    }
+}
+
+fn group(world: &mut World, request: ClusterRequest) -> Response {
+    world.ask(Request::Group(Box::new(request)))
+}
+
+fn admit(world: &mut World, number: u128, key: &str, secret: &str) -> Response {
+    let mut told = Node { key: key.to_owned(), address: Some(format!("10.0.0.{number}:2377")), ..node(number) };
+    told.manager = true;
+    let response = group(world, ClusterRequest::Admit(Box::new(Admission { node: told, secret: secret.to_owned() })));
+    if matches!(response, Response::Done { .. }) {
+        world.join(node(number));
+    }
+    response
+}
+
+fn cluster() -> World {
+    let mut world = World::new(1);
+    world.join(node(1));
+    let init = ClusterRequest::Init {
+        info: Box::new(info()),
+        node: NodeId(1),
+        address: "10.0.0.1:2377".to_owned(),
+        key: "k1".to_owned(),
+    };
+    done(&group(&mut world, init));
+    world
+}
+
+fn done(response: &Response) {
+    assert!(matches!(response, Response::Done { .. }), "{response:?}");
+}
+
+fn refused(response: &Response, kind: RefusalKind, words: &str) {
+    match response {
+        Response::Refused { kind: found, diagnostics } => {
+            assert_eq!(*found, kind, "{diagnostics:?}");
+            assert!(diagnostics[0].message.contains(words), "{diagnostics:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn known(world: &World, number: u128) -> Option<Node> {
+    world.state().nodes.into_iter().find(|node| node.id == NodeId(number))
+}
+
+#[test]
+fn a_token_lets_in_and_says_as_what() {
+    let mut world = cluster();
+    refused(&admit(&mut world, 2, "k2", "guessed"), RefusalKind::Invalid, "not valid");
+    assert!(known(&world, 2).is_none());
+    done(&admit(&mut world, 2, "k2", "let-me-work"));
+    done(&admit(&mut world, 3, "k3", "let-me-manage"));
+    let (two, three) = (known(&world, 2).unwrap(), known(&world, 3).unwrap());
+    assert_eq!((two.role(), two.member, two.ready), (Role::Worker, None, true), "whatever it says of itself");
+    assert_eq!(three.role(), Role::Manager);
+    assert!(three.member.is_some_and(|member| member > 1));
+    assert_eq!(three.address.as_deref(), Some("10.0.0.3:2377"));
+    // Its answer was lost: the same again. Somebody else by its name is not it.
+    let member = three.member;
+    done(&admit(&mut world, 3, "k3", "let-me-manage"));
+    assert_eq!(known(&world, 3).unwrap().member, member);
+    refused(&admit(&mut world, 3, "stolen", "let-me-manage"), RefusalKind::Conflict, "already");
+    refused(&admit(&mut world, 3, "k3", "let-me-work"), RefusalKind::Conflict, "already");
+    let rotate = ClusterRequest::RotateToken { role: Role::Worker, secret: "new".to_owned() };
+    done(&group(&mut world, rotate));
+    refused(&admit(&mut world, 4, "k4", "let-me-work"), RefusalKind::Invalid, "not valid");
+    done(&admit(&mut world, 4, "k4", "new"));
+}
+
+#[test]
+fn who_was_not_let_in_or_was_removed_is_nobody() {
+    let mut world = cluster();
+    world.join(node(7));
+    assert!(known(&world, 7).is_none());
+    done(&admit(&mut world, 2, "k2", "let-me-work"));
+    refused(&world.ask(Request::RemoveNode { id: NodeId(2), force: false }), RefusalKind::Conflict, "is up");
+    refused(&world.ask(Request::RemoveNode { id: NodeId(1), force: true }), RefusalKind::Conflict, "is a manager");
+    done(&world.ask(Request::RemoveNode { id: NodeId(2), force: true }));
+    world.join(node(2));
+    assert!(known(&world, 2).is_none());
+}
+
+#[test]
+fn managers_are_made_and_unmade_as_far_as_a_majority_stays() {
+    let mut world = cluster();
+    let set = |id, role, force| ClusterRequest::SetRole { id: NodeId(id), role, force };
+    refused(&group(&mut world, set(1, Role::Worker, true)), RefusalKind::Conflict, "last manager");
+    done(&admit(&mut world, 2, "k2", "let-me-work"));
+    done(&group(&mut world, set(2, Role::Manager, false)));
+    let first = known(&world, 2).unwrap().member;
+    done(&group(&mut world, set(2, Role::Worker, false)));
+    assert_eq!(known(&world, 2).unwrap().member, None);
+    done(&group(&mut world, set(2, Role::Manager, false)));
+    assert_ne!(known(&world, 2).unwrap().member, first, "it comes back with an empty log: it is a new member");
+    done(&admit(&mut world, 3, "k3", "let-me-manage"));
+    world.cut(NodeId(3));
+    world.run(std::time::Duration::from_secs(20));
+    refused(&group(&mut world, set(2, Role::Worker, false)), RefusalKind::Conflict, "only 1 of the 2");
+    done(&group(&mut world, set(3, Role::Worker, false)));
+    refused(&group(&mut world, set(3, Role::Manager, false)), RefusalKind::Conflict, "is down");
+    for number in 10..15 {
+        done(&admit(&mut world, number, "k", "let-me-manage"));
+    }
+    refused(&admit(&mut world, 15, "k", "let-me-manage"), RefusalKind::Conflict, "which is the most");
+}
+
+#[test]
+fn who_leaves_is_down_and_needs_a_token_to_come_back() {
+    let mut world = cluster();
+    done(&admit(&mut world, 2, "k2", "let-me-work"));
+    done(&admit(&mut world, 3, "k3", "let-me-manage"));
+    let leave = |id, force| ClusterRequest::Leave { id: NodeId(id), force };
+    refused(&group(&mut world, leave(3, false)), RefusalKind::Conflict, "is a manager");
+    done(&group(&mut world, leave(2, false)));
+    world.join(node(2));
+    let two = known(&world, 2).unwrap();
+    assert!(two.left && !two.ready);
+    done(&world.ask(Request::RemoveNode { id: NodeId(2), force: false }));
+    done(&admit(&mut world, 2, "k2b", "let-me-work"));
+    assert!(known(&world, 2).unwrap().ready);
+}
+
+#[test]
+fn the_authority_is_replaced_when_all_are_ready_for_it() {
+    let mut world = cluster();
+    done(&admit(&mut world, 2, "k2", "let-me-work"));
+    done(&group(&mut world, ClusterRequest::RotateAuthority(authority("new"))));
+    refused(
+        &group(&mut world, ClusterRequest::RotateAuthority(authority("newer"))),
+        RefusalKind::Conflict,
+        "replaced already",
+    );
+    let roots = |world: &World| {
+        let view = world.state().cluster.unwrap();
+        view.roots.iter().map(|root| root.digest.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let tell = |world: &mut World, number, roots: &[&str], issuer: &str| {
+        let roots = roots.iter().map(|root| (*root).to_owned()).collect();
+        let trust = NodeTrust { roots, issuer: issuer.to_owned(), expires: Time(5) };
+        world.join(Node { trust, ..node(number) });
+    };
+    assert_eq!(roots(&world), "old new");
+    tell(&mut world, 1, &["old", "new"], "old");
+    assert_eq!(roots(&world), "old new", "the other one does not trust it yet");
+    tell(&mut world, 2, &["old", "new"], "old");
+    assert_eq!(roots(&world), "new old");
+    tell(&mut world, 1, &["old", "new"], "new");
+    assert_eq!(roots(&world), "new old");
+    tell(&mut world, 2, &["old", "new"], "new");
+    assert_eq!(roots(&world), "new");
+    assert!(!world.state().cluster.unwrap().rotating);
+}
+
+#[test]
+fn a_survivor_goes_on_alone() {
+    let mut world = cluster();
+    done(&admit(&mut world, 2, "k2", "let-me-manage"));
+    done(&admit(&mut world, 3, "k3", "let-me-manage"));
+    let forget = ClusterRequest::Forget { survivor: NodeId(1), address: "10.0.9.1:2377".to_owned() };
+    done(&group(&mut world, forget));
+    let own = known(&world, 1).unwrap();
+    assert_eq!((own.manager, own.member, own.address.as_deref()), (true, Some(1), Some("10.0.9.1:2377")));
+    let other = known(&world, 2).unwrap();
+    assert!(other.left && !other.manager && other.member.is_none());
+    assert!(!format!("{:?}", info()).contains("let-me"), "secrets are in no log");
+}
