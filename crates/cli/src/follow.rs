@@ -9,6 +9,11 @@ use std::time::Duration;
 
 /// A replica that has failed before must run so long to count as running.
 const STEADY: Duration = Duration::from_secs(3);
+/// A replica without a health check must run so long to count: what ends as soon as it has begun is not up.
+/// Long enough for a wrong option, a missing library or file; whoever wants more writes a health check.
+const HOLD: Duration = Duration::from_millis(30);
+/// The end of a replica is known here within this time, if it ended before it was seen to run.
+const TOLD_WITHIN: Duration = Duration::from_millis(10);
 /// A replica that has ended gets its replacement within this time, if at all.
 const REPLACED_WITHIN: Duration = Duration::from_millis(1500);
 /// Others get so long to show their own failure, once one has failed for good.
@@ -79,6 +84,10 @@ type Slot = (ServiceId, u32, Option<NodeId>);
 struct Past {
     failed: BTreeSet<TaskId>,
     rejected: BTreeSet<TaskId>,
+    /// The runtime refused to start one: the next will fare no better.
+    refused: bool,
+    /// The run that serves: when it started by the clock of its node, and when it was first seen here.
+    serving: Option<(Time, Time)>,
     restarts: BTreeMap<TaskId, u32>,
     /// A health check failed so often that it counted; what it wrote last.
     unhealthy: Option<String>,
@@ -172,6 +181,7 @@ impl Board {
                     }
                     TaskState::Rejected => {
                         past.rejected.insert(task.id);
+                        past.refused |= task.status.container.as_ref().is_some_and(|it| it.exit_code.is_some());
                     }
                     _ => {}
                 }
@@ -189,19 +199,37 @@ impl Board {
 
     /// Lets time pass: some judgements depend on how long something lasts.
     pub(crate) fn look(&mut self, now: Time) {
-        let newest: Vec<(Slot, bool)> = self
+        let newest: Vec<(Slot, bool, Option<Time>)> = self
             .state
             .services
             .iter()
             .flat_map(|service| newest(&self.state, service))
-            .map(|task| (slot(task), has_ended_badly(task)))
+            .map(|task| (slot(task), has_ended_badly(task), serving_since(task)))
             .collect();
-        for (slot, ended) in newest {
+        for (slot, ended, started) in newest {
             let past = self.slots.entry(slot).or_default();
             past.ended_since = if ended { past.ended_since.or(Some(now)) } else { None };
+            let same = past.serving.filter(|(before, _)| Some(*before) == started);
+            past.serving = same.or(started.map(|started| (started, now)));
         }
         let any = self.state.services.iter().any(|service| self.standing(service, now).0 == Standing::Failed);
         self.failed_since = if any { self.failed_since.or(Some(now)) } else { None };
+    }
+
+    /// When to look again, if nothing happens before.
+    pub(crate) fn wake(&self, now: Time) -> Option<Time> {
+        let tasks = self.state.services.iter().flat_map(|service| newest(&self.state, service));
+        tasks.filter_map(|task| self.proven_at(task)).filter(|at| *at > now).min()
+    }
+
+    /// When a replica that serves will have run long enough. The clock of its node may be wrong.
+    fn proven_at(&self, task: &Task) -> Option<Time> {
+        let (started, seen) = self.slots.get(&slot(task))?.serving?;
+        let is_checked = task.status.container.as_ref().is_some_and(|container| container.health.is_some());
+        let proven = started.after(HOLD).clamp(seen.after(TOLD_WITHIN), seen.after(HOLD));
+        // What ran before anybody looked would have been told of if it had ended.
+        let ran_before = self.began.is_some_and(|began| started.after(HOLD) <= began);
+        (!is_checked && !ran_before).then_some(proven)
     }
 
     /// Is there anything left to wait for?
@@ -310,16 +338,24 @@ impl Board {
         }
         let given_up = past.and_then(|past| past.ended_since).is_some_and(|since| now.since(since) >= REPLACED_WITHIN);
         let unhealthy = past.is_some_and(|past| past.unhealthy.is_some()) && !task.is_serving();
-        if given_up || unhealthy || restarts >= RESTARTS || failures >= FAILURES || rejections >= REJECTIONS {
+        let refused = past.is_some_and(|past| past.refused) && !task.is_serving();
+        let too_often = restarts >= RESTARTS || failures >= FAILURES || rejections >= REJECTIONS;
+        if given_up || unhealthy || refused || too_often {
             return Replica::Failed;
         }
         if task.is_serving() {
             let started = task.status.container.as_ref().and_then(|container| container.started_at);
             let steady = started.is_none_or(|started| now.since(started) >= STEADY);
-            if steady || (restarts == 0 && failures == 0 && rejections == 0) {
+            if steady {
                 return Replica::Ready;
             }
-            return Replica::Working("started again".to_owned());
+            if restarts > 0 || failures > 0 || rejections > 0 {
+                return Replica::Working("started again".to_owned());
+            }
+            if self.proven_at(task).is_some_and(|at| at > now) {
+                return Replica::Working("starting".to_owned());
+            }
+            return Replica::Ready;
         }
         if let Some(why) = self.state.waiting.get(&task.id) {
             return Replica::Blocked(why.clone());
@@ -429,6 +465,11 @@ pub(crate) fn phase(task: &Task) -> String {
         TaskState::Orphaned => "lost with its node",
     };
     word.to_owned()
+}
+
+/// When the run that serves began.
+fn serving_since(task: &Task) -> Option<Time> {
+    task.status.container.as_ref().filter(|_| task.is_serving()).and_then(|container| container.started_at)
 }
 
 fn runs(task: &Task) -> bool {

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 
 /// Where the items of a stream go; a closed one means that the client has left.
 pub(crate) type Sender = mpsc::Sender<StreamItem>;
@@ -101,7 +102,7 @@ async fn follow_events(
         }
     }
     let left = |until: u64| Duration::from_millis(until.saturating_sub(crate::clock::now().0));
-    let deadline = until.map(|until| tokio::time::Instant::now() + left(until));
+    let deadline = until.map(|until| Instant::now() + left(until));
     loop {
         let ended = async {
             match deadline {
@@ -157,6 +158,7 @@ async fn watch(daemon: &Daemon, stack: &str, sender: &Sender) -> Result<(), ApiE
     let mut changes = daemon.cluster.changes();
     let mut last: Option<State> = None;
     loop {
+        let pause = Instant::now() + WATCH_PAUSE;
         changes.borrow_and_update();
         let state = of_stack(&*daemon.cluster.state().await?, stack);
         if state.services.is_empty() && state.tasks.is_empty() && state.networks.is_empty() {
@@ -176,7 +178,8 @@ async fn watch(daemon: &Daemon, stack: &str, sender: &Sender) -> Result<(), ApiE
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
             () = sender.closed() => return Ok(()),
         }
-        tokio::time::sleep(WATCH_PAUSE).await;
+        // The first change after a while is told at once.
+        tokio::time::sleep_until(pause).await;
     }
 }
 

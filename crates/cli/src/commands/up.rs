@@ -203,6 +203,8 @@ pub(super) async fn follow(
     let mut items = watch(context, stack).await?;
     let mut ticks = tokio::time::interval(TICK);
     let outcome = loop {
+        let at = Time(now());
+        let wake = board.wake(at).map_or(TICK, |wake| wake.since(at));
         tokio::select! {
             item = items.next() => match item {
                 Ok(Some(StreamItem::Watch(state))) => board.observe(*state, Time(now())),
@@ -219,6 +221,7 @@ pub(super) async fn follow(
                 Err(error) => return Err(error.into()),
             },
             _ = ticks.tick() => board.look(Time(now())),
+            () = tokio::time::sleep(wake) => board.look(Time(now())),
             _ = &mut interrupted => {
                 context.printer.say(&format!("detached: {stack} goes on coming up; `rswarm ps -p {stack}` shows it"));
                 return Ok(130);

@@ -52,18 +52,24 @@ fn service(id: u128, spec: ServiceSpec) -> Service {
     }
 }
 
-fn task(id: u128, service: &Service, slot: u32, state: TaskState) -> Task {
-    let container = ContainerStatus {
-        state: if state == TaskState::Running { ContainerState::Running } else { ContainerState::Exited },
+fn ended() -> ContainerStatus {
+    ContainerStatus {
+        state: ContainerState::Exited,
         pid: 1,
         exit_code: None,
         oom_killed: false,
         restart_count: 0,
-        started_at: Some(Time(0)),
+        started_at: None,
         finished_at: None,
         health: None,
         ports: BTreeMap::new(),
-    };
+    }
+}
+
+/// If it runs, it has done so for longer than anybody knows.
+fn task(id: u128, service: &Service, slot: u32, state: TaskState) -> Task {
+    let state_of_it = if state == TaskState::Running { ContainerState::Running } else { ContainerState::Exited };
+    let container = ContainerStatus { state: state_of_it, ..ended() };
     Task {
         id: TaskId(id),
         service: service.id,
@@ -117,6 +123,64 @@ fn all_replicas_must_serve() {
     board.observe(state(&[&web], tasks), Time(20));
     assert_eq!(board.outcome(Time(20)), Outcome::Settled);
     assert!(board.troubles(Time(20)).is_empty());
+}
+
+/// A replica without a health check that started at this time.
+fn started(id: u128, service: &Service, slot: u32, at: u64) -> Task {
+    let mut task = task(id, service, slot, TaskState::Running);
+    task.status.container.as_mut().unwrap().started_at = Some(Time(at));
+    task
+}
+
+#[test]
+fn what_has_just_begun_has_to_run_for_a_moment() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut board = board();
+    board.observe(state(&[&web], vec![]), Time(1000));
+    board.observe(state(&[&web], vec![started(1, &web, 1, 1005)]), Time(1010));
+    assert_eq!((board.outcome(Time(1010)), board.wake(Time(1010))), (Outcome::Pending, Some(Time(1035))));
+    assert_eq!(board.lines(Time(1010))[0].phase, "starting");
+    let mut steady = board.clone();
+    steady.look(Time(1035));
+    assert_eq!((steady.outcome(Time(1035)), steady.wake(Time(1035))), (Outcome::Settled, None));
+    // One that ends within that moment never counted.
+    board.observe(state(&[&web], vec![task(1, &web, 1, TaskState::Failed)]), Time(1020));
+    board.look(Time(1035));
+    assert_eq!(board.outcome(Time(1035)), Outcome::Pending);
+    board.look(Time(4000));
+    board.look(Time(5000));
+    assert_eq!(board.outcome(Time(5000)), Outcome::Failed);
+}
+
+#[test]
+fn a_wrong_clock_of_the_node_makes_the_moment_neither_long_nor_nothing() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    for (at, wake) in [(500_000, 1040), (1001, 1031), (1012, 1040)] {
+        let mut board = board();
+        board.observe(state(&[&web], vec![]), Time(1000));
+        board.observe(state(&[&web], vec![started(1, &web, 1, at)]), Time(1010));
+        assert_eq!(board.wake(Time(1010)), Some(Time(wake)), "started at {at}");
+    }
+    // Told late: its end would be told by now too.
+    let mut late = board();
+    late.observe(state(&[&web], vec![]), Time(1000));
+    late.observe(state(&[&web], vec![started(1, &web, 1, 1001)]), Time(1500));
+    assert_eq!(late.wake(Time(1500)), Some(Time(1510)));
+}
+
+#[test]
+fn what_the_runtime_refuses_is_told_at_once() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut refused = task(1, &web, 1, TaskState::Rejected);
+    refused.status.message = "bind source path does not exist: /nowhere".to_owned();
+    let container = ContainerStatus { state: ContainerState::Created, exit_code: Some(125), ..ended() };
+    refused.status.container = Some(container);
+    let next = task(2, &web, 1, TaskState::Ready);
+    let mut board = board();
+    board.observe(state(&[&web], vec![refused, next]), Time(0));
+    board.look(Time(800));
+    assert_eq!(board.outcome(Time(800)), Outcome::Failed);
+    assert_eq!(board.troubles(Time(800))[0].what, "bind source path does not exist: /nowhere");
 }
 
 #[test]
@@ -228,8 +292,8 @@ fn a_crash_loop_in_place_is_seen_by_its_restarts() {
     assert_eq!(crashing.outcome(Time(2100)), Outcome::Failed);
     // What happened before `up` is not its business.
     let mut unchanged = Board::of(["shop_web".to_owned()].into(), ["shop_web".to_owned()].into());
-    unchanged.observe(with(7), Time(1000));
-    assert_eq!(unchanged.outcome(Time(1000)), Outcome::Settled);
+    unchanged.observe(with(7), Time(1100));
+    assert_eq!(unchanged.outcome(Time(1100)), Outcome::Settled);
 }
 
 #[test]

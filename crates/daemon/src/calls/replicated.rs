@@ -4,7 +4,7 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{Request, RequestId, Response};
+use model::{ObjectChange, Request, RequestId, Response, State};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
 
@@ -41,31 +41,63 @@ pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Re
 /// # Errors
 /// A daemon on its way out.
 pub(crate) async fn propose(daemon: &Daemon, id: RequestId, request: Request) -> Result<Response, ApiError> {
-    let names: Vec<(String, String)> = match &request {
-        Request::Read => Vec::new(),
-        Request::RemoveNetwork(_) | Request::RemoveService { .. } | Request::RemoveStack { .. } => {
-            let state = daemon.cluster.state().await?;
-            let networks = state.networks.iter().map(|network| (network.spec.name.clone(), network.id.to_string()));
-            let services = state.services.iter().map(|service| (service.spec.name.clone(), service.id.to_string()));
-            networks.chain(services).collect()
-        }
-        _ => Vec::new(),
-    };
+    // What is going to be gone is asked for its id while it is there.
+    let removes = matches!(
+        request,
+        Request::Deploy { .. }
+            | Request::Apply { .. }
+            | Request::RemoveNetwork(_)
+            | Request::RemoveService { .. }
+            | Request::RemoveStack { .. }
+    );
+    let before = if removes { Some(daemon.cluster.state().await?) } else { None };
     let response = daemon.cluster.request(id, request).await?;
-    if let Response::Done { changes, id, .. } = &response {
-        let single = changes.len() == 1;
-        for change in changes {
-            let action = match (change.kind.as_str(), change.action.as_str()) {
-                (_, "created") => "create",
-                (_, "updated") => "update",
-                ("service" | "config" | "secret", "removed") => "remove",
-                (_, "removed") => "destroy",
-                _ => continue,
-            };
-            let known = names.iter().find(|(name, _)| *name == change.name).map(|(_, id)| id.clone());
-            let id = known.or_else(|| id.clone().filter(|_| single)).unwrap_or_else(|| change.name.clone());
-            daemon.events.emit(&change.kind, action, id, &[("name", &change.name)]);
+    if let Response::Done { changes, .. } = &response {
+        let told: Vec<(&ObjectChange, &str)> = changes.iter().filter_map(|it| Some((it, action(it)?))).collect();
+        if !told.is_empty() {
+            let after = daemon.cluster.state().await?;
+            for (change, action) in told {
+                tell(daemon, change, action, before.as_deref(), &after);
+            }
         }
     }
     Ok(response)
+}
+
+/// Docker's word for a change.
+fn action(change: &ObjectChange) -> Option<&'static str> {
+    match (change.kind.as_str(), change.action.as_str()) {
+        (_, "created") => Some("create"),
+        (_, "updated") => Some("update"),
+        ("service" | "config" | "secret", "removed") => Some("remove"),
+        (_, "removed") => Some("destroy"),
+        _ => None,
+    }
+}
+
+/// One event. Of a container that a person runs its own events tell: that it is kept as a service is ours
+/// to know.
+fn tell(daemon: &Daemon, change: &ObjectChange, action: &str, before: Option<&State>, after: &State) {
+    let name = &change.name;
+    // What was removed may be there again under its name.
+    let states = match change.action.as_str() {
+        "removed" => [before, Some(after)],
+        _ => [Some(after), before],
+    };
+    let states = || states.into_iter().flatten();
+    let id = match change.kind.as_str() {
+        "network" => {
+            let mut networks = states().flat_map(|state| &state.networks);
+            networks.find(|network| network.spec.name == *name).map(|network| network.id.to_string())
+        }
+        "service" => {
+            let service = states().flat_map(|state| &state.services).find(|service| service.spec.name == *name);
+            if service.is_some_and(|service| service.spec.standalone) {
+                return;
+            }
+            service.map(|service| service.id.to_string())
+        }
+        _ => None,
+    };
+    daemon.events.emit(&change.kind, action, id.unwrap_or_else(|| name.clone()), &[("name", name)]);
 }
