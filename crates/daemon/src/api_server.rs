@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio_util::task::TaskTracker;
 
 /// The body of every answer.
@@ -71,7 +71,11 @@ pub(crate) async fn serve(daemon: Arc<Daemon>, listener: UnixListener) {
     }
 }
 
-async fn connection(daemon: Arc<Daemon>, stream: UnixStream) {
+/// Serves one client, on whatever it is connected by.
+pub(crate) async fn connection(
+    daemon: Arc<Daemon>,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+) {
     let stop = daemon.stop.clone();
     let service = service_fn(move |request| {
         let daemon = daemon.clone();

@@ -1,19 +1,19 @@
 //! The agent's driver: inputs in, outputs out. Effects run at the same time as each other; the agent
 //! itself sees to it that one task has one in flight.
 
-use crate::cluster::Message;
+use crate::agents::{AgentEnd, Said};
 use crate::effects::Hands;
 use crate::shared::Daemon;
 use crate::{clock, config, network, node};
 use anyhow::Context as _;
-use model::{AgentReport, Assignment, PowerAction, Request, TaskId, Verdict};
+use model::{AgentReport, PowerAction, Request, TaskId, Verdict};
 use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Machine, Outcome};
 use runtime::engine::RuntimeEvent;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// How often the routes of the host are compared with what the cluster knows of them.
@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where an agent gets its inputs from.
 #[derive(Debug)]
 pub(crate) struct Sources {
+    pub(crate) session: AgentEnd,
     pub(crate) runtime: mpsc::UnboundedReceiver<RuntimeEvent>,
 }
 
@@ -41,9 +42,10 @@ enum Landed {
 pub(crate) async fn drive(
     daemon: Arc<Daemon>,
     hands: Hands,
-    mut sources: Sources,
+    sources: Sources,
     ledger: store::Ledger,
 ) -> anyhow::Result<()> {
+    let Sources { session: AgentEnd { mut session, mut assignment, said }, mut runtime } = sources;
     let remembered = read(&ledger).context("read what the agent of this node remembers")?;
     let mut described = node::describe(daemon.node, &daemon.run_root);
     let machine = Machine { hostname: described.hostname.clone(), platform: described.platform.clone() };
@@ -55,13 +57,12 @@ pub(crate) async fn drive(
         writing: false,
         unwritten: None,
         verdicts: BTreeMap::new(),
+        said,
         daemon,
     };
     let observed = driver.daemon.engine.list().await;
     driver.tell(AgentInput::Found { observed, ledger: remembered.map(Box::new) });
-    let (assign, mut assignments) = watch::channel(None::<Arc<Assignment>>);
-    driver.daemon.cluster.tell(Message::SessionUp { node: Box::new(described.clone()), session: 1, assign });
-    driver.tell(AgentInput::SessionUp);
+    driver.say(Said::Describe(Box::new(described.clone())));
     let stop = driver.daemon.stop.clone();
     let mut routes = tokio::time::interval(ROUTES);
     routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -70,16 +71,20 @@ pub(crate) async fn drive(
         let input = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            Some(event) = sources.runtime.recv() => driver.event(event),
+            Some(event) = runtime.recv() => driver.event(event),
             Some(landed) = driver.landed.join_next(), if !driver.landed.is_empty() => driver.land(landed),
-            Ok(()) = assignments.changed() => {
-                let newest = assignments.borrow_and_update().clone();
+            Ok(()) = session.changed() => Some(match *session.borrow_and_update() {
+                Some(_) => AgentInput::SessionUp,
+                None => AgentInput::SessionLost,
+            }),
+            Ok(()) = assignment.changed() => {
+                let newest = assignment.borrow_and_update().clone();
                 newest.map(|newest| AgentInput::Assignment(Box::new((*newest).clone())))
             }
             () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
             _ = routes.tick() => {
                 if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
-                    driver.daemon.cluster.tell(Message::Described(Box::new(changed.clone())));
+                    driver.say(Said::Describe(Box::new(changed.clone())));
                     described = changed;
                 }
                 None
@@ -103,9 +108,16 @@ struct Driver {
     unwritten: Option<(u64, Box<Ledger>)>,
     /// Health that was told last, for events.
     verdicts: BTreeMap<TaskId, Verdict>,
+    /// To the managers.
+    said: mpsc::UnboundedSender<Said>,
 }
 
 impl Driver {
+    fn say(&self, said: Said) {
+        // Whoever carries it ends with the daemon.
+        let _ending = self.said.send(said);
+    }
+
     /// Hands an input to the agent. A panic in there is our bug: it is told, and the node goes on.
     fn tell(&mut self, input: AgentInput) {
         let agent = &mut self.agent;
@@ -121,7 +133,7 @@ impl Driver {
                 AgentOutput::Do(id, effect) => self.perform(id, *effect),
                 AgentOutput::Report(report) => {
                     self.health_events(&report);
-                    self.daemon.cluster.tell(Message::Report(self.daemon.node, report));
+                    self.say(Said::Report(report));
                 }
                 AgentOutput::Remember(number, ledger) => self.unwritten = Some((number, ledger)),
             }

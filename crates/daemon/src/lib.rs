@@ -3,6 +3,7 @@
 //! The daemon: it drives the pure machines (consensus, manager, agent), performs what they ask for
 //! through the crates that touch the host, and serves the API. All background tasks live here.
 
+mod agents;
 mod api_server;
 mod archives;
 mod calls;
@@ -22,6 +23,7 @@ mod names;
 mod network;
 mod node;
 mod pin;
+mod reach;
 mod rendezvous;
 mod run;
 mod sessions;

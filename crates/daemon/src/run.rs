@@ -1,5 +1,6 @@
 //! A daemon's life: configuration → build → bind → spawn → wait → drain.
 
+use crate::agents::{self, Switchboard};
 use crate::config::Roots;
 use crate::drive_agent::{self, Sources};
 use crate::drive_manager;
@@ -70,16 +71,20 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         stop: CancellationToken::new(),
         data_root: roots.data.clone(),
         membership: membership.clone(),
+        agents: Switchboard::default(),
         again: CancellationToken::new(),
     });
     let manager = manager.start()?;
     let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
     let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
     let hands = Hands::new(daemon.clone(), network);
+    let (agent_end, session_end) = agents::pair();
+    let sessions = tokio::spawn(agents::run(daemon.clone(), session_end));
+    let places = membership.is_some().then(|| tokio::spawn(agents::place::watch(daemon.clone())));
     let mut agent = tokio::spawn(drive_agent::drive(
         daemon.clone(),
         hands,
-        Sources { runtime: runtime_events },
+        Sources { session: agent_end, runtime: runtime_events },
         store::Ledger::new(roots.data.join("agent-ledger"), key),
     ));
     let followers = tokio::spawn(gitops::run(daemon.clone()));
@@ -116,6 +121,10 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         let _agent = agent.await;
         let _guard = guard.await;
         let _followers = followers.await;
+        let _sessions = sessions.await;
+        if let Some(places) = places {
+            let _places = places.await;
+        }
         if let Some(hooks) = hooks {
             let _hooks = hooks.await;
         }

@@ -1,5 +1,6 @@
 //! What every part of the daemon can reach.
 
+use crate::agents::Switchboard;
 use crate::cluster::Cluster;
 use crate::events::Events;
 use crate::gitops::Gitops;
@@ -30,6 +31,8 @@ pub(crate) struct Daemon {
     pub(crate) data_root: std::path::PathBuf,
     /// Its place in a cluster, if it has one.
     pub(crate) membership: Option<std::sync::Arc<Membership>>,
+    /// Who is connected to this daemon.
+    pub(crate) agents: Switchboard,
     /// Cancelled by whoever has changed what this daemon is: it stops in order and begins anew.
     pub(crate) again: CancellationToken,
 }

@@ -71,6 +71,15 @@ pub(crate) async fn daemon(
     let put = Put { state: state.clone(), changed: Arc::new(changed) };
     let script = put.clone();
     std::thread::spawn(move || manage(&inbox, &script, answer));
+    (daemon_of(root, model::NodeId(1), crate::cluster::Cluster::new(sender, changes, group)).await, put)
+}
+
+/// A daemon with this manager, or what stands in for one.
+pub(crate) async fn daemon_of(
+    root: &std::path::Path,
+    node: model::NodeId,
+    cluster: crate::cluster::Cluster,
+) -> Arc<crate::shared::Daemon> {
     let (engine, _events) = runtime::Engine::open(runtime::engine::EngineConfig {
         data_root: root.join("data"),
         run_root: root.join("run"),
@@ -90,10 +99,10 @@ pub(crate) async fn daemon(
         node: String::new(),
     };
     let daemon = crate::shared::Daemon {
-        node: model::NodeId(1),
+        node,
         info,
         run_root: root.join("run"),
-        cluster: crate::cluster::Cluster::new(sender, changes, group),
+        cluster,
         engine,
         images: crate::images::Images::open(&root.join("data"), &[]).await.unwrap(),
         events: crate::events::Events::new(),
@@ -102,10 +111,11 @@ pub(crate) async fn daemon(
         gitops: crate::gitops::Gitops::new(root.join("data"), root.join("run")),
         data_root: root.join("data"),
         membership: None,
+        agents: crate::agents::Switchboard::default(),
         again: tokio_util::sync::CancellationToken::new(),
         stop: tokio_util::sync::CancellationToken::new(),
     };
-    (Arc::new(daemon), put)
+    Arc::new(daemon)
 }
 
 /// Changes the state that a scripted manager shows.

@@ -1,0 +1,335 @@
+//! The agent's side of a session: with the manager in this process when that leads, else with whoever does.
+
+use super::frames::{self, Reader, ToAgent, ToManager};
+use super::link::{Said, SessionEnd};
+use super::place::Places;
+use super::{ALIVE, SILENCE};
+use crate::cluster::{Leader, Message};
+use crate::identity::Peer;
+use crate::reach;
+use crate::shared::Daemon;
+use model::{Node, NodeId, RequestId, Response, Role};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Before the first manager is dialled again; doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The same for a node that the cluster does not know.
+const REMOVED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Keeps a session until the daemon stops, or the agent's driver is gone.
+pub(crate) async fn run(daemon: Arc<Daemon>, mut end: SessionEnd) {
+    let node = loop {
+        match end.said.recv().await {
+            Some(Said::Describe(node)) => break node,
+            Some(Said::Report(_) | Said::Ask(..)) => {}
+            None => return,
+        }
+    };
+    let stop = daemon.stop.clone();
+    let mut carrier = Carrier::new(daemon, end, node);
+    tokio::select! {
+        () = carrier.run() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Nobody tells any more.
+    Gone,
+    /// That one leads, if anybody.
+    Redirect(Option<String>),
+    /// The cluster does not know this node.
+    Removed,
+}
+
+/// Where to have the next session.
+enum Way {
+    Here,
+    There(String, Option<NodeId>),
+    Nowhere,
+}
+
+pub(super) struct Carrier {
+    daemon: Arc<Daemon>,
+    end: SessionEnd,
+    node: Box<Node>,
+    pause: Duration,
+    redirect: Option<String>,
+    /// Whose turn it is, of the managers that are known.
+    turn: usize,
+}
+
+impl Carrier {
+    pub(super) fn new(daemon: Arc<Daemon>, end: SessionEnd, node: Box<Node>) -> Carrier {
+        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, turn: 0 }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            let before = tokio::time::Instant::now();
+            match self.way() {
+                Way::Here => {
+                    if self.here().await {
+                        return;
+                    }
+                }
+                Way::There(address, node) => match self.there(&address, node).await {
+                    Ok(Ended::Gone) => return,
+                    Ok(Ended::Redirect(to)) => self.redirect = to.filter(|to| *to != address),
+                    Ok(Ended::Removed) => {
+                        tracing::warn!(
+                            "the cluster does not know this node (any more): `rswarm leave --force` makes it a machine of its own"
+                        );
+                        self.pause = REMOVED_PAUSE;
+                    }
+                    Err(error) => tracing::info!(manager = address, "no session: {error:#}"),
+                },
+                Way::Nowhere => {}
+            }
+            self.end.session.send_if_modified(|session| session.take().is_some());
+            if before.elapsed() > SILENCE {
+                self.pause = FIRST_PAUSE;
+            }
+            if self.rest().await {
+                return;
+            }
+        }
+    }
+
+    fn way(&mut self) -> Way {
+        let Some(membership) = &self.daemon.membership else {
+            return match self.daemon.cluster.group().borrow().leader {
+                Leader::Me => Way::Here,
+                Leader::Member(_) | Leader::Unknown => Way::Nowhere,
+            };
+        };
+        let identity = membership.identity();
+        if identity.role == Role::Manager {
+            let leader = self.daemon.cluster.group().borrow().leader;
+            match leader {
+                Leader::Me => return Way::Here,
+                Leader::Member(member) => {
+                    let places = self.daemon.agents.places.borrow().clone();
+                    if let Some(Peer { node, address, .. }) = places.manager(member) {
+                        return Way::There(address.clone(), Some(*node));
+                    }
+                }
+                Leader::Unknown => {}
+            }
+        }
+        let expected = |address: &str| identity.managers.iter().find(|peer| peer.address == address);
+        if let Some(address) = self.redirect.take() {
+            let node = expected(&address).map(|peer| peer.node);
+            return Way::There(address, node);
+        }
+        let mut others = identity.managers.iter().filter(|peer| peer.node != self.daemon.node).cycle();
+        self.turn = self.turn.wrapping_add(1);
+        let count = identity.managers.len().max(1);
+        match others.nth(self.turn % count) {
+            Some(peer) => Way::There(peer.address.clone(), Some(peer.node)),
+            None => Way::Nowhere,
+        }
+    }
+
+    /// Waits a moment, shorter when the leader changes. `true`: nobody tells any more.
+    async fn rest(&mut self) -> bool {
+        let jitter = crate::config::random::<1>().map_or(0, |[byte]| u32::from(byte));
+        let pause = if self.redirect.is_some() { Duration::ZERO } else { self.pause + self.pause * jitter / 255 };
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let mut group = self.daemon.cluster.group();
+        let leader = group.borrow_and_update().leader;
+        let mut rested = std::pin::pin!(tokio::time::sleep(pause));
+        loop {
+            tokio::select! {
+                biased;
+                said = self.end.said.recv() => match said {
+                    Some(Said::Describe(node)) => self.node = node,
+                    Some(Said::Report(_) | Said::Ask(..)) => {}
+                    None => return true,
+                },
+                () = &mut rested => return false,
+                Ok(group) = group.wait_for(|group| group.leader != leader), if leader != Leader::Me => {
+                    drop(group);
+                    self.pause = FIRST_PAUSE;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// A session with the manager in this process; over when that does not lead any more. `true`: nobody
+    /// tells any more.
+    async fn here(&mut self) -> bool {
+        let (daemon, id) = (self.daemon.clone(), self.daemon.node);
+        let number = daemon.agents.number();
+        let (assign, mut assigned) = watch::channel(None);
+        let mut group = daemon.cluster.group();
+        let mut places = daemon.agents.places.subscribe();
+        daemon.cluster.tell(Message::SessionUp { node: self.node.clone(), session: number, assign });
+        self.end.session.send_replace(Some(number));
+        let member = daemon.membership.as_ref().and_then(|membership| membership.identity().member);
+        let gone = loop {
+            place(&daemon, &places.borrow_and_update(), member);
+            tokio::select! {
+                biased;
+                said = self.end.said.recv() => match said {
+                    Some(Said::Report(report)) => daemon.cluster.tell(Message::Report(id, report)),
+                    Some(Said::Describe(node)) => {
+                        self.node = node;
+                        daemon.cluster.tell(Message::Described(self.node.clone()));
+                    }
+                    Some(Said::Ask(request, asked, answer)) => {
+                        let cluster = daemon.cluster.clone();
+                        tokio::spawn(async move {
+                            if let Ok(response) = cluster.request(request, *asked).await {
+                                let _left = answer.send(response);
+                            }
+                        });
+                    }
+                    None => break true,
+                },
+                Ok(()) = assigned.changed() => {
+                    let newest = assigned.borrow_and_update().clone();
+                    self.end.assignment.send_replace(newest);
+                }
+                Ok(()) = places.changed() => {}
+                over = group.wait_for(|group| group.leader != Leader::Me) => {
+                    drop(over);
+                    break false;
+                }
+            }
+        };
+        daemon.cluster.tell(Message::SessionLost(id, number));
+        gone
+    }
+
+    /// A session with a manager elsewhere.
+    async fn there(&mut self, address: &str, node: Option<NodeId>) -> anyhow::Result<Ended> {
+        let stream = reach::upgrade(&self.daemon, address, node, "/cluster/v1/agent").await?;
+        Ok(self.talk(stream, address, node).await?)
+    }
+
+    /// The same, once it is connected.
+    ///
+    /// # Errors
+    /// The connection broke, or the manager says nothing any more.
+    pub(super) async fn talk(
+        &mut self,
+        stream: impl AsyncRead + AsyncWrite,
+        address: &str,
+        manager: Option<NodeId>,
+    ) -> io::Result<Ended> {
+        let (from, mut to) = tokio::io::split(stream);
+        let member = self.daemon.membership.as_ref().and_then(|membership| membership.identity().member);
+        frames::write(&mut to, &ToManager::Hello { node: self.node.clone(), member }).await?;
+        let asked = Asked::default();
+        let heard = Heard { daemon: &self.daemon, session: &self.end.session, address, manager, asked: &asked };
+        let mut reader = Reader::new(from, frames::FROM_MANAGER);
+        tokio::select! {
+            ended = heard.listen(&mut reader, &self.end.assignment) => ended,
+            ended = tell(&mut to, &mut self.end.said, &mut self.node, &asked) => ended,
+        }
+    }
+}
+
+/// What the node's place is, by the state of this process.
+fn place(daemon: &Daemon, places: &Places, member: Option<u64>) {
+    let in_group = member.is_some_and(|member| daemon.cluster.group().borrow().members.contains(&member));
+    if let Some(place) = places.place(daemon.node, member, in_group) {
+        daemon.agents.placed(place);
+    }
+}
+
+/// Who waits for an answer.
+type Asked = Mutex<BTreeMap<RequestId, oneshot::Sender<Response>>>;
+
+struct Heard<'c> {
+    daemon: &'c Arc<Daemon>,
+    session: &'c watch::Sender<Option<u64>>,
+    address: &'c str,
+    manager: Option<NodeId>,
+    asked: &'c Asked,
+}
+
+impl Heard<'_> {
+    async fn listen(
+        &self,
+        reader: &mut Reader<impl AsyncRead + Unpin>,
+        assignment: &watch::Sender<Option<Arc<model::Assignment>>>,
+    ) -> io::Result<Ended> {
+        let mut up = false;
+        while let Some(frame) = reader.next(SILENCE).await? {
+            match frame {
+                ToAgent::Redirect(to) => return Ok(Ended::Redirect(to)),
+                ToAgent::Removed => return Ok(Ended::Removed),
+                ToAgent::Alive => {}
+                ToAgent::Place(place) => self.daemon.agents.placed(place),
+                ToAgent::Assignment(newest) => {
+                    assignment.send_replace(Some(newest));
+                }
+                ToAgent::Dial(word) => self.dial(word),
+                ToAgent::Answer { id, response } => {
+                    if let Some(waiting) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+                        let _left = waiting.send(*response);
+                    }
+                }
+            }
+            if !up {
+                up = true;
+                tracing::info!(manager = self.address, "in session");
+                self.session.send_replace(Some(self.daemon.agents.number()));
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Serves the API of this node on a connection that it makes.
+    fn dial(&self, word: String) {
+        let (daemon, address, manager) = (self.daemon.clone(), self.address.to_owned(), self.manager);
+        tokio::spawn(async move {
+            let path = format!("/cluster/v1/back/{word}");
+            match reach::upgrade(&daemon, &address, manager, &path).await {
+                Ok(stream) => crate::api_server::connection(daemon, stream).await,
+                Err(error) => tracing::warn!(manager = address, "serve the API of this node: {error:#}"),
+            }
+        });
+    }
+}
+
+/// Passes on what the agent says, and gives signs of life.
+async fn tell(
+    to: &mut (impl AsyncWrite + Unpin),
+    said: &mut mpsc::UnboundedReceiver<Said>,
+    node: &mut Box<Node>,
+    asked: &Asked,
+) -> io::Result<Ended> {
+    let mut alive = tokio::time::interval(ALIVE);
+    alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let frame = tokio::select! {
+            biased;
+            _ = alive.tick() => ToManager::Alive,
+            said = said.recv() => match said {
+                Some(Said::Report(report)) => ToManager::Report(report),
+                Some(Said::Describe(changed)) => {
+                    node.clone_from(&changed);
+                    ToManager::Describe(changed)
+                }
+                Some(Said::Ask(id, request, answer)) => {
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+                    ToManager::Ask { id, request }
+                }
+                None => return Ok(Ended::Gone),
+            },
+        };
+        frames::write(to, &frame).await?;
+    }
+}
