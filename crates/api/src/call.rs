@@ -1,5 +1,6 @@
 //! Calls with one answer.
 
+use crate::cluster::{InitCluster, JoinCluster, JoinToken, Joined};
 use crate::container::{ContainerRow, Stats, TopTable};
 use crate::image::{HistoryRow, ImageRow, PruneReport};
 use model::{Request, RequestId, Response};
@@ -136,6 +137,24 @@ pub enum Call {
         /// What to run; images are pinned by the daemon.
         spec: Box<model::ServiceSpec>,
     },
+    /// `init`: makes a cluster of this machine.
+    Init(InitCluster),
+    /// `join`: makes this machine part of a cluster.
+    Join(JoinCluster),
+    /// `leave`.
+    Leave {
+        /// Also as a manager, and when no manager answers.
+        force: bool,
+    },
+    /// `join-token`.
+    JoinToken {
+        /// Whose.
+        role: model::Role,
+        /// Make a new one first; the old one is worth nothing from then on.
+        rotate: bool,
+    },
+    /// `ca --rotate`: begins to replace the authority.
+    RotateAuthority,
 }
 
 /// The answer to a [`Call`].
@@ -174,6 +193,10 @@ pub enum Reply {
     Usage(Vec<(String, u64)>),
     /// To `Volumes`, by name.
     Volumes(Vec<VolumeRow>),
+    /// To `Init` and `Join`.
+    Joined(Joined),
+    /// To `JoinToken`.
+    JoinToken(JoinToken),
     /// To `Run`.
     Started {
         /// Id of the container.

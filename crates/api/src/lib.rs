@@ -12,12 +12,14 @@
 
 pub mod call;
 pub mod client;
+pub mod cluster;
 pub mod container;
 pub mod frame;
 pub mod image;
 pub mod stream;
 
 pub use call::*;
+pub use cluster::*;
 pub use container::*;
 pub use image::*;
 pub use stream::*;

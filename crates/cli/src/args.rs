@@ -6,6 +6,7 @@
     reason = "the comments here are help texts, in which brackets mean what may be left out"
 )]
 
+pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod gitops;
 pub(crate) mod image;
@@ -171,6 +172,16 @@ pub(crate) enum Command {
     /// Follow stacks from folders and git repositories
     #[command(subcommand)]
     Gitops(gitops::Gitops),
+    /// Make a cluster of this machine
+    Init(cluster::Init),
+    /// Make this machine part of a cluster
+    Join(cluster::Join),
+    /// Show or replace what lets machines join
+    JoinToken(cluster::JoinToken),
+    /// Take this machine out of its cluster
+    Leave(cluster::Leave),
+    /// Show or replace the cluster's certificate authority
+    Ca(cluster::Ca),
     /// Manage nodes
     #[command(subcommand)]
     Node(swarm::Node),

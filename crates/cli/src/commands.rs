@@ -1,6 +1,7 @@
 //! One module a verb: words → calls of the daemon → data → text.
 
 mod attach;
+mod cluster;
 mod config;
 mod cp;
 pub(crate) mod daemon;
@@ -90,6 +91,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Service(command) => service(context, command).await,
         Command::Stack(command) => stack(context, command).await,
         Command::Gitops(command) => gitops::run(context, command).await,
+        Command::Init(args) => cluster::init(context, args).await,
+        Command::Join(args) => cluster::join(context, args).await,
+        Command::JoinToken(args) => cluster::join_token(context, args).await,
+        Command::Leave(args) => cluster::leave(context, args).await,
+        Command::Ca(args) => cluster::ca(context, args).await,
         Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
         Command::Version(args) => version::run(context, args).await,
@@ -187,6 +193,8 @@ async fn node(context: &Context, command: Node) -> Result<u8> {
         Node::Ps(args) => node::ps(context, args).await,
         Node::Inspect(args) => node::inspect(context, args).await,
         Node::Update(args) => node::update(context, args).await,
+        Node::Promote(args) => cluster::change_role(context, args, model::Role::Manager).await,
+        Node::Demote(args) => cluster::change_role(context, args, model::Role::Worker).await,
         Node::Rm(args) => node::rm(context, args).await,
     }
 }

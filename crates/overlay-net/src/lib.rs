@@ -26,4 +26,4 @@ pub use dns::resolv::resolv_conf;
 pub use kernel::cleanup;
 pub use names::netns_path;
 pub use report::Applied;
-pub use routes::host_routes;
+pub use routes::{host_addresses, host_routes};

@@ -26,3 +26,14 @@ pub fn host_routes(run_root: &Path) -> io::Result<Vec<String>> {
     }
     Ok(blocks.iter().map(Subnet::to_string).collect())
 }
+
+/// The addresses of the host's links, as (link, address), loopback and the asking daemon's own bridges left
+/// out: where the host may be reached.
+pub fn host_addresses(run_root: &Path) -> io::Result<Vec<(String, std::net::IpAddr)>> {
+    let socket = Socket::route()?;
+    let owner = names::owner(run_root);
+    let links = link::links(&socket)?;
+    let of = |index| links.iter().find(|link| link.index == index && link.group != owner && link.up);
+    let addresses = link::addresses(&socket)?.into_iter().filter(|(_, address, _)| !address.is_loopback());
+    Ok(addresses.filter_map(|(index, address, _)| Some((of(index)?.name.clone(), address))).collect())
+}

@@ -335,6 +335,10 @@ pub(crate) enum Node {
     Inspect(InspectOne),
     /// Change a node
     Update(UpdateNode),
+    /// Make managers of nodes
+    Promote(super::cluster::ChangeRole),
+    /// Make workers of managers
+    Demote(super::cluster::ChangeRole),
     /// Forget nodes that are down
     #[command(visible_alias = "remove")]
     Rm(RemoveNodes),

@@ -109,7 +109,7 @@ pub(super) async fn rm(context: &Context, args: RemoveNodes) -> Result<u8> {
     .await
 }
 
-async fn own(context: &Context) -> Result<DaemonInfo> {
+pub(super) async fn own(context: &Context) -> Result<DaemonInfo> {
     match context.call(Call::Ping).await? {
         Reply::Pong(info) => Ok(info),
         other => Err(unexpected(&other)),
@@ -117,7 +117,7 @@ async fn own(context: &Context) -> Result<DaemonInfo> {
 }
 
 /// By host name, id, unique prefix of an id, or `self`.
-fn find<'a>(state: &'a State, own: &DaemonInfo, wanted: &str) -> Result<&'a Node> {
+pub(super) fn find<'a>(state: &'a State, own: &DaemonInfo, wanted: &str) -> Result<&'a Node> {
     let wanted = if wanted == "self" { own.node.as_str() } else { wanted };
     let nodes = || state.nodes.iter();
     let exact = nodes().filter(|node| node.id.to_string() == wanted || node.hostname == wanted);

@@ -1,0 +1,96 @@
+//! Words about the cluster: `init`, `join`, `join-token`, `leave`, `ca`.
+
+use super::swarm::Availability;
+use clap::{Args, ValueEnum};
+
+/// Where a node is found, and what it may do.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Where other nodes reach this one; without it the address that it reaches them from
+    #[arg(long, value_name = "ADDRESS|INTERFACE[:PORT]")]
+    pub(crate) advertise_addr: Option<String>,
+    /// Where its cluster port listens [default: 0.0.0.0:2377]
+    #[arg(long, value_name = "ADDRESS|INTERFACE[:PORT]")]
+    pub(crate) listen_addr: Option<String>,
+    /// May it take tasks? [default: active]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) availability: Option<Availability>,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Go on alone with what this manager knows, when most managers are lost for good
+    #[arg(long)]
+    pub(crate) force_new_cluster: bool,
+}
+
+/// `join`.
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// What lets it in; `rswarm join-token` on a manager shows it
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Managers; one is enough
+    #[arg(required = true, value_name = "HOST[:PORT]")]
+    pub(crate) managers: Vec<String>,
+}
+
+/// `join-token`.
+#[derive(Debug, Args)]
+pub(crate) struct JoinToken {
+    /// As what a machine joins
+    pub(crate) role: Role,
+    /// Print the token only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Make a new one; the old one lets nobody in any more
+    #[arg(long)]
+    pub(crate) rotate: bool,
+}
+
+/// What a machine is in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// It runs tasks
+    Worker,
+    /// It also keeps the state of the cluster
+    Manager,
+}
+
+/// `leave`.
+#[derive(Debug, Args)]
+pub(crate) struct Leave {
+    /// Also as a manager, and when no manager answers
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// `ca`.
+#[derive(Debug, Args)]
+pub(crate) struct Ca {
+    /// Replace it: all nodes get new certificates, and nothing stops meanwhile
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    /// Do not wait until all nodes have theirs
+    #[arg(short, long, requires = "rotate")]
+    pub(crate) detach: bool,
+    /// Print nothing while it waits
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `node promote`, `node demote`.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeRole {
+    /// Which
+    #[arg(required = true, value_name = "NODE")]
+    pub(crate) names: Vec<String>,
+    /// Also when the managers that are up would be no majority any more: the cluster stops until they are
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
