@@ -90,6 +90,55 @@ fn failing_replicas_are_told_with_their_last_words() {
 }
 
 #[test]
+fn a_service_that_ends_as_soon_as_it_has_begun_did_not_come_up() {
+    let Some(host) = Host::new() else { return };
+    let text =
+        format!("services:\n  web: {{image: {BUSYBOX}, restart: 'no', command: sh -c 'echo wrong option; exit 64'}}\n");
+    for _ in 0..3 {
+        let out = host.up("brief", &text).exits(1);
+        assert!(out.stderr.contains("exit code 64") && out.stderr.contains("wrong option"), "{out}");
+        host.down("brief").ok();
+    }
+}
+
+#[test]
+fn a_refused_start_is_told_at_once_and_counts_as_an_attempt() {
+    let Some(host) = Host::new() else { return };
+    let why = "bind source path does not exist: /no/such/folder";
+    let policy = "{condition: any, delay: 200ms, max_attempts: 2}";
+    let mount = "{type: bind, source: /no/such/folder, target: /x}";
+    let text = format!(
+        "services:\n  web: {}\n",
+        service(&format!(", volumes: [{mount}], deploy: {{restart_policy: {policy}}}"))
+    );
+    let out = host.up("bad", &text).exits(1).complains(why);
+    assert!(out.took < Duration::from_secs(3), "{out}");
+    // the first and two more, and then no more
+    let tries = || host.sh("ps -a -p bad --format {{.Status}}").ok().lines();
+    eventually("three starts", Duration::from_secs(5), || tries().len() == 3);
+    std::thread::sleep(Duration::from_millis(600));
+    let tries = tries();
+    assert!(tries.len() == 3 && tries.iter().all(|status| status.contains(why)), "{tries:?}");
+    host.sh("service ps --no-trunc bad_web").ok().says(why);
+}
+
+#[test]
+fn events_of_networks_and_services_carry_their_ids() {
+    let Some(host) = Host::new() else { return };
+    host.up("a", &format!("services:\n  web: {}\n", service(""))).ok();
+    let network = host.inspect("a_default", "{{.Id}}");
+    let service = host.rswarm(["service", "inspect", "-f", "{{.ID}}", "a_web"]).ok().text();
+    host.down("a").ok();
+    host.rswarm(["run", "--rm", BUSYBOX, "true"]).ok();
+    let words = ["events", "--since", "1h", "--until", "0s", "--format", "{{.Type}} {{.Action}} {{.Actor.ID}}"];
+    let events = host.rswarm(words).ok().lines();
+    let told = |kind: &str| -> Vec<&String> { events.iter().filter(|line| line.starts_with(kind)).collect() };
+    assert_eq!(told("service"), [&format!("service create {service}"), &format!("service remove {service}")]);
+    let ours: Vec<_> = told("network").into_iter().filter(|line| line.ends_with(&network)).collect();
+    assert_eq!(ours, [&format!("network create {network}"), &format!("network destroy {network}")], "{events:?}");
+}
+
+#[test]
 fn a_timeout_is_a_failure_and_no_wait_is_none() {
     let Some(host) = Host::new() else { return };
     let never = "{test: 'false', interval: 100ms, start_period: 1h, start_interval: 100ms}";

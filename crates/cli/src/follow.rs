@@ -9,11 +9,10 @@ use std::time::Duration;
 
 /// A replica that has failed before must run so long to count as running.
 const STEADY: Duration = Duration::from_secs(3);
-/// A replica without a health check must run so long to count: what ends as soon as it has begun is not up.
-/// Long enough for a wrong option, a missing library or file; whoever wants more writes a health check.
-const HOLD: Duration = Duration::from_millis(30);
-/// The end of a replica is known here within this time, if it ended before it was seen to run.
-const TOLD_WITHIN: Duration = Duration::from_millis(10);
+/// A replica without a health check must be seen to run for as long as its start took to count, but at least
+/// and at most so long: what ends as soon as it has begun is not up. Enough for a wrong option, a missing
+/// library or file, also on a machine that is slow; whoever wants more writes a health check.
+const HOLD: [Duration; 2] = [Duration::from_millis(30), Duration::from_secs(1)];
 /// A replica that has ended gets its replacement within this time, if at all.
 const REPLACED_WITHIN: Duration = Duration::from_millis(1500);
 /// Others get so long to show their own failure, once one has failed for good.
@@ -222,14 +221,14 @@ impl Board {
         tasks.filter_map(|task| self.proven_at(task)).filter(|at| *at > now).min()
     }
 
-    /// When a replica that serves will have run long enough. The clock of its node may be wrong.
+    /// When a replica that serves will have run long enough. By our clock: that of its node may be wrong.
     fn proven_at(&self, task: &Task) -> Option<Time> {
         let (started, seen) = self.slots.get(&slot(task))?.serving?;
         let is_checked = task.status.container.as_ref().is_some_and(|container| container.health.is_some());
-        let proven = started.after(HOLD).clamp(seen.after(TOLD_WITHIN), seen.after(HOLD));
+        let [least, most] = HOLD;
         // What ran before anybody looked would have been told of if it had ended.
-        let ran_before = self.began.is_some_and(|began| started.after(HOLD) <= began);
-        (!is_checked && !ran_before).then_some(proven)
+        let ran_before = self.began.is_some_and(|began| started.after(most) <= began);
+        (!is_checked && !ran_before).then(|| seen.after(seen.since(started).clamp(least, most)))
     }
 
     /// Is there anything left to wait for?
