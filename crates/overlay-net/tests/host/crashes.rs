@@ -122,11 +122,24 @@ fn what_others_break_is_healed() {
             ("flushed redirection", &|daemon| daemon.inside(a, || drop(nft("flush ruleset")))),
         ];
         for (what, breakage) in breakages {
+            // What is believed since an apply that had nothing to do must not be believed by a look, and one
+            // that comes in between, and notices nothing, must not make it blind.
+            daemon.apply_clean();
             breakage(&daemon);
+            daemon.apply_clean();
             let applied = daemon.verify();
             assert!(applied.is_clean(), "{what}: {applied:?}");
             works(&daemon, what);
         }
+        // A change in between mends what it touches and leaves the rest to the next look.
+        let c = daemon.container(4, &[net]);
+        drop(nft(&format!("delete table inet {table}")));
+        rtnetlink(17, &[0, 0], &veth);
+        daemon.apply();
+        let applied = daemon.verify();
+        assert!(applied.is_clean(), "a change while all is broken: {applied:?}");
+        works(&daemon, "after a change while all was broken");
+        assert_eq!(daemon.inside(c, || call((ip_b, 80))), Ok("b 10.242.1.4".to_owned()));
         // Nothing broken: nothing touched, so connections stay.
         let stream = daemon.inside(a, || TcpStream::connect((ip_b, 80)).unwrap());
         let rules = nft(&format!("-a list table inet {table}"));
