@@ -16,8 +16,23 @@ need() {
     fi
     echo "installing: ${missing[*]}" >&2
     as_root apt-get -qq update < /dev/null
+    # a program is wanted, not the service that its package would start
+    local policy=/usr/sbin/policy-rc.d ours= status=0
+    if [[ ! -e $policy ]]; then
+        ours=1
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null
+        as_root chmod 755 "$policy"
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" \
-        < /dev/null > /dev/null
+        < /dev/null > /dev/null || status=$?
+    [[ -z $ours ]] || as_root rm -f "$policy"
+    for package in docker-registry openssh-server; do
+        # nor at the next boot
+        if [[ " ${missing[*]} " == *" $package "* && -d /run/systemd/system ]]; then
+            as_root systemctl disable --quiet "${package/openssh-server/ssh}" || true
+        fi
+    done
+    return "$status"
 }
 
 # Runs a command as root, through sudo where we are not.
@@ -38,8 +53,10 @@ need_cargo() {
 build_packages=(gcc=gcc libc6-dev=/usr/include/stdio.h)
 # What a host that runs containers needs.
 host_packages=(nftables=nft)
-# What the tests use: independent tools that make images, a registry, peers of our runtime, a client of ports.
+# What the tests use: independent tools that make images, a registry, peers of our runtime, a client of ports, git and
+# a server that it reaches through ssh.
 test_packages=(
     busybox-static=busybox docker-registry=docker-registry skopeo=skopeo umoci=umoci crun=crun runc=runc jq=jq
-    curl=curl python3=python3 iproute2=ip attr=setfattr procps=ps util-linux=nsenter
+    curl=curl python3=python3 iproute2=ip attr=setfattr procps=ps util-linux=nsenter git=git
+    openssh-client=ssh-keygen openssh-server=/usr/sbin/sshd
 )
