@@ -4,16 +4,16 @@
 use crate::agents::{AgentEnd, Said};
 use crate::effects::Hands;
 use crate::shared::Daemon;
-use crate::{clock, config, network, node};
+use crate::{clock, config, network, node, worker};
 use anyhow::Context as _;
-use model::{AgentReport, PowerAction, Request, TaskId, Verdict};
+use model::{AgentReport, PowerAction, Request, State, TaskId, Verdict};
 use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Machine, Outcome};
 use runtime::engine::RuntimeEvent;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// How often the routes of the host are compared with what the cluster knows of them.
@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) session: AgentEnd,
+    /// On a worker: those who look at what it does.
+    pub(crate) desk: Option<worker::Desk>,
     pub(crate) runtime: mpsc::UnboundedReceiver<RuntimeEvent>,
 }
 
@@ -45,7 +47,7 @@ pub(crate) async fn drive(
     sources: Sources,
     ledger: store::Ledger,
 ) -> anyhow::Result<()> {
-    let Sources { session: AgentEnd { mut session, mut assignment, said }, mut runtime } = sources;
+    let Sources { session: AgentEnd { mut session, mut assignment, said }, mut desk, mut runtime } = sources;
     let remembered = read(&ledger).context("read what the agent of this node remembers")?;
     let mut described = node::describe(daemon.node, &daemon.run_root);
     let machine = Machine { hostname: described.hostname.clone(), platform: described.platform.clone() };
@@ -66,8 +68,12 @@ pub(crate) async fn drive(
     let stop = driver.daemon.stop.clone();
     let mut routes = tokio::time::interval(ROUTES);
     routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut revision, mut changed) = (0, true);
     loop {
         driver.settle();
+        if let Some(desk) = desk.as_ref().filter(|_| std::mem::take(&mut changed)) {
+            desk.changed();
+        }
         let input = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
@@ -81,6 +87,11 @@ pub(crate) async fn drive(
                 let newest = assignment.borrow_and_update().clone();
                 newest.map(|newest| AgentInput::Assignment(Box::new((*newest).clone())))
             }
+            Some(client) = look(&mut desk) => {
+                revision += 1;
+                let _left = client.send(Arc::new(worker::state(&driver.agent, &described, revision)));
+                None
+            }
             () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
             _ = routes.tick() => {
                 if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
@@ -92,6 +103,7 @@ pub(crate) async fn drive(
         };
         if let Some(input) = input {
             driver.tell(input);
+            changed = true;
         }
     }
 }
@@ -249,6 +261,13 @@ fn read(ledger: &store::Ledger) -> anyhow::Result<Option<Ledger>> {
     match ledger.read()? {
         Some(bytes) => Ok(Some(serde_json::from_slice(&bytes).context("it was written by a newer version, perhaps")?)),
         None => Ok(None),
+    }
+}
+
+async fn look(desk: &mut Option<worker::Desk>) -> Option<oneshot::Sender<Arc<State>>> {
+    match desk {
+        Some(desk) => desk.look().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -32,6 +32,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod views;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,8 +12,9 @@ use crate::images::Images;
 use crate::network::Network;
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, config, identity, node};
+use crate::{DaemonArgs, api_server, config, identity, node, worker};
 use anyhow::{Context as _, Result};
+use model::Role;
 use runtime::Engine;
 use runtime::engine::EngineConfig;
 use std::os::unix::fs::PermissionsExt as _;
@@ -47,7 +48,18 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let node_id = config::node_id(&roots.data)?;
     let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
     let membership = identity.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
-    let (manager, cluster) = drive_manager::open(&roots.data, &key)?;
+    let (agent_end, session_end) = agents::pair();
+    let worker = membership.clone().filter(|membership| membership.identity().role == Role::Worker);
+    let (manager, cluster, desk) = match worker {
+        Some(membership) => {
+            let (cluster, desk) = worker::start(membership, agent_end.said.clone())?;
+            (None, cluster, Some(desk))
+        }
+        None => {
+            let (manager, cluster) = drive_manager::open(&roots.data, &key)?;
+            (Some(manager), cluster, None)
+        }
+    };
     let (engine, runtime_events) = Engine::open(EngineConfig {
         data_root: roots.data.clone(),
         run_root: roots.run.clone(),
@@ -74,17 +86,17 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         agents: Switchboard::default(),
         again: CancellationToken::new(),
     });
-    let manager = manager.start()?;
+    let manager = manager.map(drive_manager::Prepared::start).transpose()?;
     let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
     let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
     let hands = Hands::new(daemon.clone(), network);
-    let (agent_end, session_end) = agents::pair();
     let sessions = tokio::spawn(agents::run(daemon.clone(), session_end));
-    let places = membership.is_some().then(|| tokio::spawn(agents::place::watch(daemon.clone())));
+    let places =
+        (membership.is_some() && manager.is_some()).then(|| tokio::spawn(agents::place::watch(daemon.clone())));
     let mut agent = tokio::spawn(drive_agent::drive(
         daemon.clone(),
         hands,
-        Sources { session: agent_end, runtime: runtime_events },
+        Sources { session: agent_end, desk, runtime: runtime_events },
         store::Ledger::new(roots.data.join("agent-ledger"), key),
     ));
     let followers = tokio::spawn(gitops::run(daemon.clone()));
@@ -110,7 +122,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
                 ended.context("drive the agent of this node")??;
                 anyhow::bail!("the agent of this node ended: restart the daemon");
             }
-            () = manager.ended() => anyhow::bail!("the manager ended: see the log above; restart the daemon"),
+            () = ended(manager.as_ref()) => anyhow::bail!("the manager ended: see the log above; restart the daemon"),
         }
     }
     tracing::info!("stopping; containers go on running");
@@ -134,6 +146,14 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     }
     daemon.cluster.stop(GRACE).await;
     Ok(if daemon.again.is_cancelled() { Ended::Again } else { Ended::Stopped })
+}
+
+/// Returns when the manager's thread has ended; on a worker there is none.
+async fn ended(manager: Option<&drive_manager::Running>) {
+    match manager {
+        Some(manager) => manager.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The external OCI runtime that was asked for, by path, or by name in `PATH`.

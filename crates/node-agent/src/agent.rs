@@ -8,7 +8,7 @@ use crate::report::Reporter;
 use crate::task::{Goal, Local};
 use crate::template::Machine;
 use crate::volumes::Volumes;
-use model::{AgentReport, Assignment, Exit, NodeId, Observed, TaskId, Time};
+use model::{AgentReport, Assignment, Exit, NodeId, Observed, TaskId, TaskStatus, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -133,6 +133,16 @@ impl Agent {
     /// Whose agent this is.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The newest assignment, be it one that was remembered.
+    pub fn assignment(&self) -> Option<&Assignment> {
+        self.assignment.as_deref()
+    }
+
+    /// How its tasks are at this moment, whoever was told.
+    pub fn statuses(&self) -> impl Iterator<Item = (TaskId, TaskStatus)> {
+        self.tasks.iter().filter(|(_, local)| !local.removed).map(|(id, local)| (*id, local.status()))
     }
 
     /// Takes one input.
