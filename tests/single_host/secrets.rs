@@ -80,3 +80,29 @@ fn a_missing_file_is_told_before_anything_changes() {
     host.up("app", &text).fails().complains("not-there");
     host.sh("ps -a -q").ok().prints("");
 }
+
+#[test]
+fn contents_of_no_stack_are_used_as_external_ones() {
+    let Some(host) = Host::new() else { return };
+    let secret = host.rswarm_with_input(["secret", "create", "-l", "team=a", "token", "-"], b"s3cr3t").ok().text();
+    host.write("conf", "a = 1");
+    let file = host.work().join("conf").display().to_string();
+    host.rswarm(["config", "create", "conf", &file]).ok();
+    host.rswarm(["config", "create", "conf", &file]).fails().complains("config conf is there already");
+    host.rswarm_with_input(["secret", "create", "bad name", "-"], b"x").fails().complains("is no name of a secret");
+    host.sh("secret ls --format {{.Name}}/{{.Labels}}").ok().prints("token/team=a");
+    host.sh("secret ls -q --no-trunc").ok().prints(secret.trim());
+    host.sh("secret inspect token").ok().never_says("s3cr3t").says("\"Name\": \"token\"");
+    let data = host.sh("config inspect conf").ok().json();
+    assert_eq!(data[0]["Spec"]["Data"], "YSA9IDE=");
+    let text = format!(
+        "services:\n  app: {{image: {BUSYBOX}, command: sh -c 'cat /run/secrets/token /conf; exec sleep 10000', stop_grace_period: 0s, secrets: [token], configs: [conf]}}\nsecrets: {{token: {{external: true}}}}\nconfigs: {{conf: {{external: true}}}}\n"
+    );
+    host.up("app", &text).ok();
+    host.sh("logs -p app --no-log-prefix app").ok().prints("s3cr3ta = 1");
+    host.sh("secret rm token").fails().complains("secret token is in use by app_app");
+    host.down("app").ok();
+    host.sh("secret rm token nothing").fails().says("token").complains("no such secret: nothing");
+    host.sh("config rm conf").ok();
+    host.sh("config ls -q").ok().prints("");
+}

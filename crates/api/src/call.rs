@@ -137,6 +137,8 @@ pub enum Call {
         /// What to run; images are pinned by the daemon.
         spec: Box<model::ServiceSpec>,
     },
+    /// What is in a config, by its full name.
+    ConfigData(String),
     /// `init`: makes a cluster of this machine.
     Init(InitCluster),
     /// `join`: makes this machine part of a cluster.
@@ -193,6 +195,8 @@ pub enum Reply {
     Usage(Vec<(String, u64)>),
     /// To `Volumes`, by name.
     Volumes(Vec<VolumeRow>),
+    /// To `ConfigData`: base64.
+    ConfigData(String),
     /// To `Init` and `Join`.
     Joined(Joined),
     /// To `JoinToken`.

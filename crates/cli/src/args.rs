@@ -8,6 +8,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod container;
+pub(crate) mod content;
 pub(crate) mod gitops;
 pub(crate) mod image;
 pub(crate) mod object;
@@ -51,6 +52,23 @@ enum QuickCommand {
     Config(stack::Config),
 }
 
+/// `config` with a verb: the objects of that name, as Docker has them beside Compose's `config`.
+#[derive(Debug, Parser)]
+#[command(name = "rswarm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+struct Configs {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: ConfigsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigsCommand {
+    /// Manage configs
+    #[command(subcommand)]
+    Config(content::Content),
+}
+
 /// Reads the words. `config` asks nobody and is over in a few milliseconds, of which making the
 /// definitions of all other verbs first would be a third.
 ///
@@ -59,6 +77,11 @@ enum QuickCommand {
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     if words.get(1).is_none_or(|word| word != "config") {
         return Cli::try_parse_from(words);
+    }
+    const OBJECTS: [&str; 6] = ["ls", "list", "create", "inspect", "rm", "remove"];
+    if words.get(2).and_then(|word| word.to_str()).is_some_and(|word| OBJECTS.contains(&word)) {
+        let Configs { global, command: ConfigsCommand::Config(content) } = Configs::try_parse_from(words)?;
+        return Ok(Cli { global, version: None, command: Command::Configs(content) });
     }
     let Quick { global, command: QuickCommand::Config(config) } = Quick::try_parse_from(words)?;
     Ok(Cli { global, version: None, command: Command::Config(config) })
@@ -166,6 +189,12 @@ pub(crate) enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(swarm::Service),
+    /// Manage secrets
+    #[command(subcommand)]
+    Secret(content::Content),
+    /// Manage configs: `config ls`, `create`, `inspect`, `rm`
+    #[command(subcommand)]
+    Configs(content::Content),
     /// Manage stacks
     #[command(subcommand)]
     Stack(swarm::Stack),

@@ -3,6 +3,7 @@
 mod attach;
 mod cluster;
 mod config;
+mod content;
 mod cp;
 pub(crate) mod daemon;
 mod down;
@@ -89,6 +90,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Volume(command) => volume(context, command).await,
         Command::Network(command) => network(context, command).await,
         Command::Service(command) => service(context, command).await,
+        Command::Secret(command) => content::run(context, model::ContentKind::Secret, command).await,
+        Command::Configs(command) => content::run(context, model::ContentKind::Config, command).await,
         Command::Stack(command) => stack(context, command).await,
         Command::Gitops(command) => gitops::run(context, command).await,
         Command::Init(args) => cluster::init(context, args).await,

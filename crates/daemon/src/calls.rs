@@ -57,6 +57,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
         Call::RemoveVolume(name) => done(objects::remove_volume(daemon, &name).await)?,
         Call::ContainerUsage(containers) => Reply::Usage(looks::usage(daemon, containers).await?),
         Call::Volumes => Reply::Volumes(objects::volume_rows(daemon).await?),
+        Call::ConfigData(name) => Reply::ConfigData(objects::config_data(daemon, &name).await?),
         Call::Init(_) | Call::Join(_) | Call::Leave { .. } | Call::JoinToken { .. } | Call::RotateAuthority => {
             return Err(failure::failed("this daemon is of no cluster"));
         }

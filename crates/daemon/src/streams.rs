@@ -196,8 +196,9 @@ pub(crate) fn of_stack(state: &State, stack: &str) -> State {
         networks: state.networks.iter().filter(|network| of(&network.spec.stack)).cloned().collect(),
         volumes: state.volumes.iter().filter(|volume| of(&volume.stack)).cloned().collect(),
         nodes: state.nodes.clone(),
-        configs: state.configs.iter().filter(|(_, owner)| of(owner)).cloned().collect(),
-        secrets: state.secrets.iter().filter(|(_, owner)| of(owner)).cloned().collect(),
+        configs: state.configs.iter().filter(|content| of(&content.stack)).cloned().collect(),
+        secrets: state.secrets.iter().filter(|content| of(&content.stack)).cloned().collect(),
+        leader: state.leader,
         waiting: state.waiting.iter().filter(|(id, _)| ids.contains(id)).map(|(id, why)| (*id, why.clone())).collect(),
         tasks,
     }

@@ -10,7 +10,7 @@ use crate::node::{Availability, Node};
 use crate::plan::Wanted;
 use crate::source::{Source, SourceRequest};
 use crate::spec::{Mode, ServiceSpec};
-use crate::stack::{NetworkSpec, StackSpec, VolumeSpec};
+use crate::stack::{ContentKind, ContentSpec, ContentView, NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -114,6 +114,20 @@ pub enum Request {
     CreateVolume(Box<VolumeSpec>),
     /// `volume rm`.
     RemoveVolume(String),
+    /// `config create`, `secret create`: the name must be free.
+    CreateContent {
+        /// Which kind.
+        kind: ContentKind,
+        /// What.
+        content: Box<ContentSpec>,
+    },
+    /// `config rm`, `secret rm`.
+    RemoveContent {
+        /// Which kind.
+        kind: ContentKind,
+        /// Full name.
+        name: String,
+    },
     /// About sources that are followed.
     Source(Box<SourceRequest>),
     /// Read the whole state, up to date.
@@ -285,10 +299,12 @@ pub struct State {
     pub volumes: Vec<VolumeSpec>,
     /// Nodes.
     pub nodes: Vec<Node>,
-    /// Names of configs with their stack.
-    pub configs: Vec<(String, Option<String>)>,
-    /// Names of secrets with their stack.
-    pub secrets: Vec<(String, Option<String>)>,
+    /// Configs, as far as their names mean one.
+    pub configs: Vec<ContentView>,
+    /// Secrets, as far as their names mean one.
+    pub secrets: Vec<ContentView>,
+    /// The node that leads the managers, as far as this one knows.
+    pub leader: Option<NodeId>,
     /// Sources that are followed, without their credentials.
     pub sources: Vec<Source>,
     /// The cluster that this machine is part of, if it is.

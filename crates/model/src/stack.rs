@@ -1,6 +1,7 @@
 //! A stack: what one Compose project asks for; and the objects beside services.
 
 use crate::spec::ServiceSpec;
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,6 +101,46 @@ pub struct ContentSpec {
     pub data: Vec<u8>,
     /// Expand `{{…}}` placeholders.
     pub template: bool,
+    /// When its name was first given a content; zero in what is asked for.
+    pub created: Time,
+    /// When this content was.
+    pub updated: Time,
+}
+
+/// Which of the two kinds of content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentKind {
+    /// Anybody may read it.
+    Config,
+    /// Nobody may but those who run with it.
+    Secret,
+}
+
+impl fmt::Display for ContentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ContentKind::Config => "config",
+            ContentKind::Secret => "secret",
+        })
+    }
+}
+
+/// A config or secret as clients see it: all but the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentView {
+    /// Id of the content that the name means now.
+    pub id: String,
+    /// Full name.
+    pub name: String,
+    /// Owning stack.
+    pub stack: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When its name was first given a content.
+    pub created: Time,
+    /// When this content was.
+    pub updated: Time,
 }
 
 impl fmt::Debug for ContentSpec {

@@ -146,6 +146,8 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         Request::RemoveNetwork(id) => network::remove(draft, *id),
         Request::CreateVolume(spec) => volume::create(draft, spec),
         Request::RemoveVolume(name) => volume::remove(draft, name),
+        Request::CreateContent { kind, content } => content::create(draft, *kind, content),
+        Request::RemoveContent { kind, name } => content::remove(draft, *kind, name),
         Request::Source(request) => source::take(draft, request),
         Request::Read => Ok(Done::default()),
     };

@@ -107,6 +107,13 @@ impl Specs {
     }
 }
 
+impl Snapshot {
+    /// A config by its name, with its content.
+    pub fn config(&self, name: &str) -> Option<&ContentSpec> {
+        self.configs.get(self.config_names.get(name)?).map(AsRef::as_ref)
+    }
+}
+
 impl From<&Cluster> for Snapshot {
     fn from(cluster: &Cluster) -> Snapshot {
         let mut specs = Specs::default();

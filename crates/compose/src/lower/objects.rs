@@ -119,6 +119,7 @@ impl<'a> Lower<'a> {
                     labels: self.labels(node, kind, &key),
                     data,
                     template: node.get_text("template_driver") == Some("golang"),
+                    ..ContentSpec::default()
                 };
                 let contents = if kind == "config" { &mut stack.configs } else { &mut stack.secrets };
                 contents.insert(name, spec);

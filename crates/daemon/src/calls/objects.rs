@@ -105,3 +105,14 @@ pub(crate) async fn volumes<T: Send + 'static>(
     let result = tokio::task::spawn_blocking(move || work(engine.volumes())).await.map_err(failure::joined)?;
     result.map_err(|error| failure::engine(&error.into()))
 }
+
+/// What is in a config, as base64.
+///
+/// # Errors
+/// There is none of that name.
+pub(super) async fn config_data(daemon: &Daemon, name: &str) -> Result<String, ApiError> {
+    use base64::Engine as _;
+    let snapshot = daemon.cluster.snapshot().await?;
+    let content = snapshot.config(name).ok_or_else(|| failure::not_found(format!("no such config: {name}")))?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(&content.data))
+}

@@ -2,17 +2,17 @@
 
 use crate::cluster::Cluster;
 use crate::explain::Wait;
-use model::{Credentials, Source, State, TaskId, Time};
+use model::{ContentSpec, ContentView, Credentials, Source, State, TaskId, Time};
 use std::collections::BTreeMap;
 
 /// In place of what is shown to nobody.
 const HIDDEN: &str = "***";
 
 pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time) -> State {
-    let configs = cluster.config_names.iter();
-    let configs = configs.filter_map(|(name, id)| Some((name.clone(), cluster.configs.get(id)?.stack.clone())));
-    let secrets = cluster.secret_names.iter();
-    let secrets = secrets.filter_map(|(name, id)| Some((name.clone(), cluster.secrets.get(id)?.stack.clone())));
+    let configs = cluster.config_names.values();
+    let configs = configs.filter_map(|id| Some(content(id.to_string(), cluster.configs.get(id)?)));
+    let secrets = cluster.secret_names.values();
+    let secrets = secrets.filter_map(|id| Some(content(id.to_string(), cluster.secrets.get(id)?)));
     let known = |(id, _): &(&TaskId, &Wait)| cluster.tasks.contains_key(id);
     State {
         revision: cluster.revision,
@@ -24,8 +24,20 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
         configs: configs.collect(),
         secrets: secrets.collect(),
         sources: cluster.sources.values().map(|source| shown(source)).collect(),
+        leader: None,
         cluster: cluster.info.as_ref().map(|info| info.view()),
         waiting: waits.iter().filter(known).map(|(id, wait)| (*id, wait.sentence(now))).collect(),
+    }
+}
+
+fn content(id: String, content: &ContentSpec) -> ContentView {
+    ContentView {
+        id,
+        name: content.name.clone(),
+        stack: content.stack.clone(),
+        labels: content.labels.clone(),
+        created: content.created,
+        updated: content.updated,
     }
 }
 

@@ -81,7 +81,7 @@ fn update_status(update: &UpdateStatus) -> Value {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(finished).collect()
 }
 
-fn time(time: Time) -> String {
+pub(in crate::commands) fn time(time: Time) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map(|stamp| stamp.to_string()).unwrap_or_default()
 }
