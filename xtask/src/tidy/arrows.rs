@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("overlay-net", &["model"]),
     ("runtime", &["model"]),
     ("gitops", &["model", "compose"]),
+    ("pki", &["model"]),
     (
         "daemon",
         &[
@@ -33,10 +34,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "image",
             "runtime",
             "gitops",
+            "pki",
         ],
     ),
     // the command line plans locally, and is the one binary: daemon, shim, OCI runtime and netd are entry points of it
-    ("cli", &["model", "api", "compose", "orchestrator", "gitops", "image", "daemon", "runtime", "overlay-net"]),
+    ("cli", &["model", "api", "compose", "orchestrator", "gitops", "image", "daemon", "runtime", "overlay-net", "pki"]),
     // tests and chores see the product from outside only
     ("e2e", &[]),
     ("bench", &["e2e"]),
