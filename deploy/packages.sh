@@ -17,7 +17,7 @@ need() {
     echo "installing: ${missing[*]}" >&2
     as_root apt-get -qq update < /dev/null
     # a program is wanted, not the service that its package would start
-    local policy=/usr/sbin/policy-rc.d ours= status=0
+    local policy=/usr/sbin/policy-rc.d ours='' status=0
     if [[ ! -e $policy ]]; then
         ours=1
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null

@@ -57,4 +57,5 @@ cat >&2 <<TEXT
     ${rswarm[*]} ps
     ${rswarm[*]} logs --help
     ${rswarm[*]} down -f examples/compose/hello.yaml
+The daemon goes on by itself (\`${rswarm[*]} info\` shows its PID; \`kill\` that to end it).
 TEXT

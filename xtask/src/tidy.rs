@@ -3,6 +3,7 @@
 //! `cargo test -p xtask` runs them over the real tree, so a change that breaks one cannot be merged by accident.
 
 mod arrows;
+mod codes;
 mod examples;
 mod layers;
 mod map;
@@ -36,6 +37,7 @@ fn problems(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut problems = arrows::check(&ours);
     problems.extend(layers::check(&tree, root));
     problems.extend(map::check(&tree, &ours));
+    problems.extend(codes::check(&tree));
     problems.extend(examples::check(&tree));
     problems.extend(sizes::check(&tree));
     problems.extend(style::check(&tree));

@@ -227,8 +227,9 @@ impl Board {
         let is_checked = task.status.container.as_ref().is_some_and(|container| container.health.is_some());
         let [least, most] = HOLD;
         // What ran before anybody looked would have been told of if it had ended.
+        let settled = self.unchanged.contains(&task.spec.name) && self.began == Some(seen);
         let ran_before = self.began.is_some_and(|began| started.after(most) <= began);
-        (!is_checked && !ran_before).then(|| seen.after(seen.since(started).clamp(least, most)))
+        (!is_checked && !ran_before && !settled).then(|| seen.after(seen.since(started).clamp(least, most)))
     }
 
     /// Is there anything left to wait for?

@@ -5,6 +5,7 @@
 //! ([`render`]).
 
 mod args;
+mod codes;
 mod commands;
 mod context;
 mod failure;

@@ -23,7 +23,7 @@ pub enum Error {
     #[error("{0}")]
     Conflict(String),
     /// An archive that a careful unpacker does not unpack.
-    #[error("refused to unpack {entry:?}: {why}")]
+    #[error("refused to unpack {}: {why}", named(entry))]
     Hostile {
         /// Name of the entry in the archive.
         entry: String,
@@ -122,6 +122,11 @@ pub enum Error {
     /// Whoever wanted it has gone.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What was refused: before the first entry it is the archive itself.
+fn named(entry: &str) -> String {
+    if entry.is_empty() { "the archive".to_owned() } else { format!("{entry:?}") }
 }
 
 /// Why there is no trust in a registry.

@@ -1,18 +1,19 @@
 //! `explain`: what an error code means.
 
 use crate::args::stack::Explain;
+use crate::codes;
 use crate::context::Context;
 use crate::failure::advised;
 use anyhow::Result;
 
 pub(super) fn run(context: &Context, args: Explain) -> Result<u8> {
     let Some(wanted) = args.code else {
-        for code in compose::codes::ALL {
+        for code in codes::all() {
             context.line(&format!("{}  {}", code.code, code.title))?;
         }
         return Ok(0);
     };
-    match compose::codes::find(&wanted) {
+    match codes::find(&wanted) {
         Some(code) => {
             context.line(&format!("{}: {}\n\n{}", code.code, code.title, code.explanation))?;
             Ok(0)

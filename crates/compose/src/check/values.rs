@@ -383,7 +383,8 @@ fn ports(context: &mut Context, text: &str, node: &Node) -> Result<(), String> {
     /// About what a port takes in memory, in bytes.
     const SIZE: usize = 700;
     let count = short::port_count(text)?;
-    if count > 1 && !context.spend(count * SIZE) {
+    let told = context.is_spent();
+    if count > 1 && !context.spend(count * SIZE) && !told {
         context.error_on("RS0103", node, "the port ranges of this project stand for too many ports", None);
     }
     Ok(())
