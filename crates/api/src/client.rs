@@ -107,7 +107,7 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached, or refuses at once.
     pub async fn stream(&self, call: &StreamCall) -> Result<Items, ClientError> {
-        Ok(Items::new(self.send("/v1/stream", None, false, full(json(call)?)).await?.into_body()))
+        Ok(Items::of(self.send("/v1/stream", None, false, full(json(call)?)).await?.into_body()))
     }
 
     /// Sends an archive.
@@ -120,7 +120,7 @@ impl Client {
     {
         use futures_util::TryStreamExt as _;
         let body = BodyExt::boxed(StreamBody::new(archive.map_ok(BodyFrame::data)));
-        Ok(Items::new(self.send("/v1/upload", Some(json(call)?), false, body).await?.into_body()))
+        Ok(Items::of(self.send("/v1/upload", Some(json(call)?), false, body).await?.into_body()))
     }
 
     /// Receives an archive; `each` gets its pieces in order.
@@ -163,7 +163,8 @@ pub struct Items {
 }
 
 impl Items {
-    fn new(body: Incoming) -> Self {
+    /// Those of an answer to a stream call.
+    pub fn of(body: Incoming) -> Self {
         Items { body, buffer: BytesMut::new() }
     }
 

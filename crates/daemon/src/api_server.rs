@@ -1,7 +1,7 @@
 //! The API on the socket: HTTP/1.1 with JSON, as the `api` crate describes it.
 
 use crate::shared::Daemon;
-use crate::{archives, calls, failure, sessions, streams};
+use crate::{archives, calls, failure, relay, sessions, streams};
 use anyhow::{Context as _, Result};
 use api::{ApiError, CALL_HEADER, ErrorKind};
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use model::{NodeId, Task};
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,6 +26,31 @@ pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Longest body of a call: a stack with all its configs and secrets (1 MiB each, as JSON numbers).
 const MAX_CALL: usize = 256 << 20;
+
+/// For whom a daemon answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// For the whole cluster: what concerns other nodes is asked of them.
+    Cluster,
+    /// For its own node: another one asks.
+    Node,
+}
+
+impl Scope {
+    /// The node that has a task, if it is to be asked instead.
+    pub(crate) fn other(self, daemon: &Daemon, task: &Task) -> Option<NodeId> {
+        let asks = self == Scope::Cluster && daemon.membership.is_some();
+        task.node.filter(|node| asks && *node != daemon.node)
+    }
+
+    /// The node that has the container of a call, if it is to be asked instead.
+    async fn elsewhere(self, daemon: &Daemon, container: Option<&mut String>) -> Result<Option<NodeId>, ApiError> {
+        match self {
+            Scope::Cluster => relay::elsewhere(daemon, container).await,
+            Scope::Node => Ok(None),
+        }
+    }
+}
 
 /// Opens the socket. It appears under its name complete with its permissions, in place of a stale
 /// one; the lock on the run root has shown that nobody serves that.
@@ -97,37 +123,56 @@ pub(crate) async fn connection(
 }
 
 async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> Response<Body> {
-    let result = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/call") => call(daemon, request).await,
-        (&Method::POST, "/v1/stream") => match body(request).await {
-            Ok(call) => streams::open(daemon, call).await.map(lines),
-            Err(error) => Err(error),
-        },
-        (&Method::POST, "/v1/session") => match header(&request) {
-            Ok(call) => sessions::open(daemon, call, request).await,
-            Err(error) => Err(error),
-        },
-        (&Method::POST, "/v1/upload") => match header(&request) {
-            Ok(call) => archives::upload(daemon, call, request.into_body()).await.map(lines),
-            Err(error) => Err(error),
-        },
-        (&Method::POST, "/v1/download") => match body(request).await {
-            Ok(call) => archives::download(daemon, call).await.map(Response::new),
-            Err(error) => Err(error),
-        },
-        (method, path) => {
-            Err(failure::not_found(format!("{method} {path} is not in version {} of this API", api::VERSION)))
-        }
+    let result = match relay::named(request.headers()) {
+        Err(error) => Err(error),
+        Ok(Some(node)) if node != daemon.node => relay::whole(&daemon, node, request).await,
+        Ok(Some(_)) => dispatch(daemon, request, Scope::Node).await,
+        Ok(None) => dispatch(daemon, request, Scope::Cluster).await,
     };
     let mut response = result.unwrap_or_else(|error| refusal(&error));
     response.headers_mut().insert("x-rswarm-version", api::VERSION.into());
     response
 }
 
-async fn call(daemon: Arc<Daemon>, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-    let call = body(request).await?;
+async fn dispatch(daemon: Arc<Daemon>, request: Request<Incoming>, scope: Scope) -> Result<Response<Body>, ApiError> {
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/v1/call") => call(daemon, request, scope).await,
+        (&Method::POST, "/v1/stream") => streams::open(daemon, body(request).await?, scope).await.map(lines),
+        (&Method::POST, "/v1/session") => {
+            let mut call = header(&request)?;
+            match scope.elsewhere(&daemon, relay::of_session(&mut call)).await? {
+                Some(node) => relay::header(&daemon, node, &call, request).await,
+                None => sessions::open(daemon, call, request).await,
+            }
+        }
+        (&Method::POST, "/v1/upload") => {
+            let mut call = header(&request)?;
+            match scope.elsewhere(&daemon, relay::of_upload(&mut call)).await? {
+                Some(node) => relay::header(&daemon, node, &call, request).await,
+                None => archives::upload(daemon, call, request.into_body()).await.map(lines),
+            }
+        }
+        (&Method::POST, "/v1/download") => {
+            let mut call = body(request).await?;
+            match scope.elsewhere(&daemon, relay::of_download(&mut call)).await? {
+                Some(node) => relay::body(&daemon, node, "/v1/download", &call).await,
+                None => archives::download(daemon, call).await.map(Response::new),
+            }
+        }
+        (method, path) => {
+            Err(failure::not_found(format!("{method} {path} is not in version {} of this API", api::VERSION)))
+        }
+    }
+}
+
+async fn call(daemon: Arc<Daemon>, request: Request<Incoming>, scope: Scope) -> Result<Response<Body>, ApiError> {
+    let mut call = body(request).await?;
+    if let Some(node) = scope.elsewhere(&daemon, relay::of_call(&mut call)).await? {
+        return relay::body(&daemon, node, "/v1/call", &call).await;
+    }
     // A client that goes away must not leave half of a change behind.
-    let reply = tokio::spawn(async move { calls::answer(&daemon, call).await }).await.map_err(failure::joined)??;
+    let reply =
+        tokio::spawn(async move { calls::answer(&daemon, call, scope).await }).await.map_err(failure::joined)??;
     let bytes = serde_json::to_vec(&reply).map_err(|error| failure::failed(format!("write the answer: {error}")))?;
     Ok(json(StatusCode::OK, bytes))
 }

@@ -9,6 +9,7 @@ mod replicated;
 
 pub(crate) use replicated::propose;
 
+use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::{failure, images};
 use api::{ApiError, Call, Reply};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// What the client is told instead.
-pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, ApiError> {
+pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Result<Reply, ApiError> {
     Ok(match call {
         Call::Ping => Reply::Pong(daemon.info.clone()),
         Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),
@@ -26,7 +27,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
         Call::SyncSource { name, again } => done(crate::gitops::sync(daemon, &name, again).await)?,
         Call::DiffSource(name) => Reply::Diff(Box::new(crate::gitops::diff(daemon, &name).await?)),
         Call::Containers { all, stack } => Reply::Containers(looks::rows(daemon, all, stack.as_deref()).await?),
-        Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name).await?),
+        Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name, scope).await?),
         Call::InspectNetwork(name) => Reply::Inspect(objects::inspect_network(daemon, &name).await?),
         Call::InspectVolume(name) => Reply::Inspect(objects::inspect_volume(daemon, &name).await?),
         Call::InspectImage(name) => Reply::Inspect(images::inspect(daemon, &name).await?),
@@ -39,7 +40,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
             done(lifecycle::remove(daemon, &container, force, volumes).await)?
         }
         Call::Top(container) => Reply::Top(looks::top(daemon, &container).await?),
-        Call::Stats(containers) => Reply::Stats(looks::stats(daemon, &containers).await?),
+        Call::Stats(containers) => Reply::Stats(looks::stats(daemon, &containers, scope).await?),
         Call::Resize { container, size: (rows, columns) } => {
             let task = looks::task(daemon, &container).await?;
             daemon.engine.resize(task.id, rows, columns).await.map_err(|error| failure::engine(&error))?;
@@ -55,7 +56,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Result<Reply, Ap
         Call::PruneContainers => Reply::Pruned(prune::containers(daemon).await?),
         Call::VolumeUsage => Reply::Usage(objects::volume_usage(daemon).await?),
         Call::RemoveVolume(name) => done(objects::remove_volume(daemon, &name).await)?,
-        Call::ContainerUsage(containers) => Reply::Usage(looks::usage(daemon, containers).await?),
+        Call::ContainerUsage(containers) => Reply::Usage(looks::usage(daemon, containers, scope).await?),
         Call::Volumes => Reply::Volumes(objects::volume_rows(daemon).await?),
         Call::ConfigData(name) => Reply::ConfigData(objects::config_data(daemon, &name).await?),
         Call::Init(_) | Call::Join(_) | Call::Leave { .. } | Call::JoinToken { .. } | Call::RotateAuthority => {

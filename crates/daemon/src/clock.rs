@@ -28,6 +28,12 @@ pub(crate) fn rfc3339_ns(nanoseconds: u64) -> String {
     }
 }
 
+/// Nanoseconds since the epoch of what [`rfc3339_ns`] wrote; zero of anything else.
+pub(crate) fn nanoseconds(text: &str) -> u64 {
+    let time = text.parse::<jiff::Timestamp>().ok();
+    time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or(0)
+}
+
 /// What Docker writes where nothing has happened yet.
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -48,5 +54,6 @@ mod tests {
         assert_eq!(rfc3339(None), "0001-01-01T00:00:00Z");
         assert_eq!(rfc3339(Some(Time(1_500))), "1970-01-01T00:00:01.500000000Z");
         assert_eq!(rfc3339_ns(1_000_000_001), "1970-01-01T00:00:01.000000001Z");
+        assert_eq!(nanoseconds("1970-01-01T00:00:01.000000001Z"), 1_000_000_001);
     }
 }

@@ -1,15 +1,23 @@
 //! What happened, for `events`: a bounded memory and whoever listens.
 
-use crate::clock;
-use api::Event;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use crate::shared::Daemon;
+use crate::streams::Sender;
+use crate::{clock, relay};
+use api::{Event, StreamCall, StreamItem};
+use model::{NodeId, Role};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 
 /// Events kept for `events --since`: as many as dockerd keeps.
 const KEPT: usize = 256;
 /// How far a listener may fall behind before it loses events (and is told).
 const BEHIND: usize = 1024;
+
+/// Before a node whose events broke off is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The events of one daemon.
 #[derive(Debug)]
@@ -73,6 +81,70 @@ impl Events {
 /// When it happened, in milliseconds.
 pub(crate) fn millis(event: &Event) -> u64 {
     u64::try_from(event.time_nano / 1_000_000).unwrap_or(0)
+}
+
+/// Passes on the events of all other nodes, also of those that come later; on a manager only.
+pub(crate) async fn of_others(daemon: Arc<Daemon>, since: Option<u64>, until: Option<u64>, sender: Sender) {
+    let manages = daemon.membership.as_ref().is_some_and(|membership| membership.identity().role == Role::Manager);
+    if !manages {
+        return;
+    }
+    let mut changes = daemon.cluster.changes();
+    let mut readings = JoinSet::new();
+    let mut begun: BTreeMap<NodeId, Option<u64>> = BTreeMap::new();
+    let mut reading = BTreeSet::new();
+    loop {
+        changes.borrow_and_update();
+        let Ok(state) = daemon.cluster.state().await else { return };
+        for node in state.nodes.iter().filter(|node| node.ready && node.id != daemon.node) {
+            if reading.insert(node.id) {
+                let since = begun.get(&node.id).copied().unwrap_or(since);
+                readings.spawn(of_node(daemon.clone(), node.id, since, until, sender.clone()));
+            }
+        }
+        if readings.is_empty() && until.is_some_and(|until| until <= clock::now().0) {
+            return;
+        }
+        tokio::select! {
+            Some(ended) = readings.join_next() => {
+                let Ok((node, last)) = ended else { continue };
+                if until.is_none_or(|until| until > clock::now().0) {
+                    begun.insert(node, Some(last));
+                    reading.remove(&node);
+                    // One that breaks off at once is not asked again at once.
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// Those of one node, until it goes away; then the moment from which on it has to be asked again.
+async fn of_node(
+    daemon: Arc<Daemon>,
+    node: NodeId,
+    since: Option<u64>,
+    until: Option<u64>,
+    sender: Sender,
+) -> (NodeId, u64) {
+    let mut last = clock::now().0;
+    let call = StreamCall::Events { since, until };
+    match relay::stream(&daemon, node, &call).await {
+        Ok(mut items) => {
+            while let Ok(Some(item)) = items.next().await {
+                if let StreamItem::Event(event) = &item {
+                    last = millis(event).saturating_add(1);
+                }
+                if sender.send(item).await.is_err() {
+                    break;
+                }
+            }
+        }
+        Err(error) => tracing::debug!(node = %node.short(), "listen to its events: {error}"),
+    }
+    (node, last)
 }
 
 #[cfg(test)]

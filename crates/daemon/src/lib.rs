@@ -24,6 +24,7 @@ mod network;
 mod node;
 mod pin;
 mod reach;
+mod relay;
 mod rendezvous;
 mod run;
 mod sessions;

@@ -1,9 +1,11 @@
 //! `logs`: of one container or several, also of those of a stack that come later.
 
+use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::streams::Sender;
-use crate::{clock, failure, names};
-use api::{ApiError, LogLine, StreamItem};
+use crate::{clock, failure, names, relay};
+use api::client::Items;
+use api::{ApiError, ErrorKind, LogLine, StreamCall, StreamItem};
 use model::{ContainerState, State, Task, TaskId};
 use runtime::logs::{LogQuery, LogRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ pub(crate) async fn open(
     stack: Option<String>,
     services: Vec<String>,
     query: LogQuery,
+    scope: Scope,
     sender: Sender,
 ) -> Result<(), ApiError> {
     let state = daemon.cluster.state().await?;
@@ -38,19 +41,24 @@ pub(crate) async fn open(
         }
         tasks.extend(of_stack(&state, stack, &services));
     }
+    let begun = tasks.into_iter().map(async |task| {
+        let lines = begin(&daemon, &task, &query, scope).await;
+        (task, lines)
+    });
     let mut sources = Vec::new();
-    for task in tasks {
-        match daemon.engine.logs(task.id, query.clone()).await {
+    for (task, lines) in futures_util::future::join_all(begun).await {
+        match lines {
             Ok(lines) => sources.push((task, lines)),
             // No container yet, or no more: of a stack that is no news.
-            Err(runtime::engine::Error::NotFound(_)) if stack.is_some() || task.status.container.is_none() => {}
-            Err(error) if stack.is_none() => return Err(failure::engine(&error)),
+            Err(error) if error.kind == ErrorKind::NotFound && (stack.is_some() || task.status.container.is_none()) => {
+            }
+            Err(error) if stack.is_none() => return Err(error),
             Err(error) => tracing::debug!(task = %task.id, "read the log: {error}"),
         }
     }
     tokio::spawn(async move {
         if query.follow {
-            follow(&daemon, sources, stack, &services, &query, &sender).await;
+            follow(&daemon, sources, stack, &services, &query, scope, &sender).await;
         } else {
             merge(sources, &sender).await;
         }
@@ -65,21 +73,67 @@ fn of_stack(state: &State, stack: &str, services: &[String]) -> Vec<Arc<Task>> {
     tasks.cloned().collect()
 }
 
-type Source = (Arc<Task>, mpsc::Receiver<LogRecord>);
+/// Where the lines of one container come from.
+enum Lines {
+    Here(mpsc::Receiver<LogRecord>),
+    There(Box<Items>),
+}
+
+type Source = (Arc<Task>, Lines);
+
+impl Lines {
+    /// The next one, with its time in nanoseconds since the epoch.
+    async fn next(&mut self, task: &Task) -> Option<(u64, LogLine)> {
+        match self {
+            Lines::Here(records) => records.recv().await.map(|record| (record.time_ns, line(task, record))),
+            Lines::There(items) => loop {
+                match items.next().await {
+                    Ok(Some(StreamItem::Log(line))) => return Some((clock::nanoseconds(&line.time), line)),
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(error) => {
+                        tracing::warn!(task = %task.id, "read the log on its node: {}", failure::chain(&error));
+                        return None;
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// Begins to read the log of a container, wherever that is.
+async fn begin(daemon: &Arc<Daemon>, task: &Task, query: &LogQuery, scope: Scope) -> Result<Lines, ApiError> {
+    let Some(node) = scope.other(daemon, task) else {
+        let lines = daemon.engine.logs(task.id, query.clone()).await.map_err(|error| failure::engine(&error))?;
+        return Ok(Lines::Here(lines));
+    };
+    // Rounded up: the line of that very moment was seen.
+    let since = query.since_ns.map(|since| since.div_ceil(1_000_000));
+    let call = StreamCall::Logs {
+        containers: vec![task.id.to_string()],
+        stack: None,
+        services: Vec::new(),
+        follow: query.follow,
+        tail: query.tail,
+        since,
+        until: query.until_ns.map(|until| until / 1_000_000),
+    };
+    Ok(Lines::There(Box::new(relay::stream(daemon, node, &call).await?)))
+}
 
 /// Lines of all, in order of their time.
 async fn merge(mut sources: Vec<Source>, sender: &Sender) {
-    let mut heads: Vec<Option<LogRecord>> = Vec::new();
-    for (_, lines) in &mut sources {
-        heads.push(lines.recv().await);
+    let mut heads: Vec<Option<(u64, LogLine)>> = Vec::new();
+    for (task, lines) in &mut sources {
+        heads.push(lines.next(task).await);
     }
     loop {
-        let next = heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.time_ns, index))).min();
+        let next = heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.0, index))).min();
         let Some((_, index)) = next else { return };
         let (Some((task, lines)), Some(head)) = (sources.get_mut(index), heads.get_mut(index)) else { return };
-        let record = std::mem::replace(head, lines.recv().await);
-        if let Some(record) = record
-            && sender.send(StreamItem::Log(line(task, record))).await.is_err()
+        let first = std::mem::replace(head, lines.next(task).await);
+        if let Some((_, line)) = first
+            && sender.send(StreamItem::Log(line)).await.is_err()
         {
             return;
         }
@@ -94,6 +148,7 @@ async fn follow(
     stack: Option<String>,
     services: &[String],
     query: &LogQuery,
+    scope: Scope,
     sender: &Sender,
 ) {
     let mut read: BTreeSet<TaskId> = BTreeSet::new();
@@ -130,7 +185,7 @@ async fn follow(
                 continue;
             };
             let query = LogQuery { tail: None, since_ns, ..query.clone() };
-            if let Ok(lines) = daemon.engine.logs(task.id, query).await {
+            if let Ok(lines) = begin(daemon, &task, &query, scope).await {
                 read.insert(task.id);
                 ended.remove(&task.id);
                 pumps.spawn(pump(task, lines, sender.clone()));
@@ -148,11 +203,11 @@ async fn follow(
 }
 
 /// Passes lines on; returns when the last one was written.
-async fn pump(task: Arc<Task>, mut lines: mpsc::Receiver<LogRecord>, sender: Sender) -> (TaskId, u64) {
+async fn pump(task: Arc<Task>, mut lines: Lines, sender: Sender) -> (TaskId, u64) {
     let mut last = 0;
-    while let Some(record) = lines.recv().await {
-        last = record.time_ns;
-        if sender.send(StreamItem::Log(line(&task, record))).await.is_err() {
+    while let Some((time, line)) = lines.next(&task).await {
+        last = time;
+        if sender.send(StreamItem::Log(line)).await.is_err() {
             break;
         }
     }
@@ -190,7 +245,7 @@ mod tests {
             for time in times {
                 let _room = sender.try_send(record(time));
             }
-            sources.push((Arc::new(testing::task(id, &spec, 1)), receiver));
+            sources.push((Arc::new(testing::task(id, &spec, 1)), Lines::Here(receiver)));
         }
         let (sender, mut receiver) = mpsc::channel(8);
         merge(sources, &sender).await;

@@ -1,7 +1,17 @@
 //! Other nodes as this one reaches them.
+//!
+//! A node is reached over a connection that it makes itself, when the leader asks it to over its session: it
+//! may be where nobody can dial it. Managers that do not lead go through the leader.
 
 use crate::agents::Io;
+use crate::api_server::Body;
+use crate::cluster::Leader;
+use crate::failure;
 use crate::shared::Daemon;
+use api::ApiError;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use model::NodeId;
 use std::sync::Arc;
 
@@ -17,4 +27,44 @@ pub(crate) async fn upgrade(
 ) -> anyhow::Result<Io> {
     let _ = (daemon, node, path);
     anyhow::bail!("dial {address}: this machine is part of no cluster")
+}
+
+/// Sends a request to the API of a node.
+///
+/// # Errors
+/// It cannot be reached.
+pub(crate) async fn send(
+    daemon: &Arc<Daemon>,
+    node: NodeId,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, ApiError> {
+    let broken =
+        |error: hyper::Error| failure::failed(format!("ask node {}: {}", node.short(), failure::chain(&error)));
+    let stream = connect(daemon, node).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await.map_err(broken)
+}
+
+/// A connection on which the API of a node is served, be it through the leader.
+async fn connect(daemon: &Arc<Daemon>, node: NodeId) -> Result<Io, ApiError> {
+    let leader = daemon.cluster.group().borrow().leader;
+    let member = match leader {
+        Leader::Me => return daemon.agents.dial(node).await,
+        Leader::Member(member) => member,
+        Leader::Unknown => {
+            let error =
+                failure::failed(format!("node {} cannot be reached: no manager leads at this moment", node.short()));
+            return Err(failure::hint(error, "try again in a moment"));
+        }
+    };
+    let manager = daemon.agents.places.borrow().manager(member).cloned();
+    let manager = manager.ok_or_else(|| failure::failed("where the leader is reached is not known yet"))?;
+    dial(daemon, &manager.address, manager.node).await
+}
+
+/// A connection to the API on the cluster port of a manager.
+async fn dial(daemon: &Arc<Daemon>, address: &str, node: NodeId) -> Result<Io, ApiError> {
+    let _ = (daemon, node);
+    Err(failure::failed(format!("dial {address}: this machine is part of no cluster")))
 }

@@ -228,6 +228,10 @@ async fn launch(
     if !spec.standalone {
         return Err(failure::invalid("run: this is no standalone container"));
     }
+    if daemon.membership.is_some() {
+        // It is run where it was asked for: its client waits for it there.
+        spec.placement.constraints.push(format!("node.id=={}", daemon.node));
+    }
     let _until_committed = pin::service(daemon, &mut spec).await?;
     let what = Awaited::Name(spec.name.clone());
     let Some(receiver) = daemon.rendezvous.wait_for(what.clone(), size) else {

@@ -1,6 +1,6 @@
 //! Calls with many answers: events, stats, pull, watch; logs are in [`crate::logs`].
 
-use crate::api_server::Body;
+use crate::api_server::{Body, Scope};
 use crate::shared::Daemon;
 use crate::{calls, events, failure, logs};
 use api::{ApiError, StreamCall, StreamItem};
@@ -21,7 +21,7 @@ pub(crate) type Sender = mpsc::Sender<StreamItem>;
 ///
 /// # Errors
 /// The call makes no sense.
-pub(crate) async fn open(daemon: Arc<Daemon>, call: StreamCall) -> Result<Body, ApiError> {
+pub(crate) async fn open(daemon: Arc<Daemon>, call: StreamCall, scope: Scope) -> Result<Body, ApiError> {
     let (sender, body) = channel(&daemon);
     match call {
         StreamCall::Logs { containers, stack, services, follow, tail, since, until } => {
@@ -31,16 +31,19 @@ pub(crate) async fn open(daemon: Arc<Daemon>, call: StreamCall) -> Result<Body, 
                 since_ns: since.map(|millis| millis.saturating_mul(1_000_000)),
                 until_ns: until.map(|millis| millis.saturating_mul(1_000_000)),
             };
-            logs::open(daemon, containers, stack, services, query, sender).await?;
+            logs::open(daemon, containers, stack, services, query, scope, sender).await?;
         }
         StreamCall::Events { since, until } => {
             // Listened to from this moment on: what happens after the answer's head is in.
             let (past, receiver) = daemon.events.listen(since);
+            if scope == Scope::Cluster {
+                tokio::spawn(events::of_others(daemon, since, until, sender.clone()));
+            }
             tokio::spawn(follow_events(past, receiver, until, sender));
         }
         StreamCall::Stats(containers) => {
             calls::looks::chosen(&daemon, &containers).await?;
-            tokio::spawn(follow_stats(daemon, containers, sender));
+            tokio::spawn(follow_stats(daemon, containers, scope, sender));
         }
         StreamCall::Pull { reference } => {
             tokio::spawn(async move {
@@ -132,7 +135,7 @@ async fn follow_events(
     }
 }
 
-async fn follow_stats(daemon: Arc<Daemon>, containers: Vec<String>, sender: Sender) {
+async fn follow_stats(daemon: Arc<Daemon>, containers: Vec<String>, scope: Scope, sender: Sender) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -140,7 +143,7 @@ async fn follow_stats(daemon: Arc<Daemon>, containers: Vec<String>, sender: Send
             _ = ticks.tick() => {}
             () = sender.closed() => return,
         }
-        let item = match calls::looks::stats(&daemon, &containers).await {
+        let item = match calls::looks::stats(&daemon, &containers, scope).await {
             Ok(stats) => StreamItem::Stats(stats),
             Err(error) => StreamItem::Error(error),
         };

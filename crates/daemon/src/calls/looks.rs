@@ -1,10 +1,11 @@
 //! Looking at containers: `ps`, `inspect`, `top`, `stats`.
 
+use crate::api_server::Scope;
 use crate::shared::Daemon;
-use crate::{clock, failure, names, node, views};
-use api::{ApiError, ContainerRow, Stats, TopTable};
-use model::Task;
-use std::collections::BTreeSet;
+use crate::{clock, failure, names, node, relay, views};
+use api::{ApiError, Call, ContainerRow, Reply, Stats, TopTable};
+use model::{NodeId, Task};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,9 +40,16 @@ pub(crate) async fn rows(daemon: &Daemon, all: bool, stack: Option<&str>) -> Res
 ///
 /// # Errors
 /// No such container.
-pub(crate) async fn inspect(daemon: &Daemon, name: &str) -> Result<serde_json::Value, ApiError> {
+pub(crate) async fn inspect(daemon: &Arc<Daemon>, name: &str, scope: Scope) -> Result<serde_json::Value, ApiError> {
     let state = daemon.cluster.state().await?;
     let task = names::container(&state, name)?;
+    // Of a node that cannot be asked the state has to do.
+    if let Some(node) = scope.other(daemon, task)
+        && let Some(Reply::Inspect(seen)) =
+            relay::ask_soon(daemon, node, &Call::InspectContainer(task.id.to_string())).await
+    {
+        return Ok(seen);
+    }
     let inspect = daemon.engine.inspect(task.id).await.ok();
     Ok(views::inspect::container(task, &state, inspect.as_ref()))
 }
@@ -62,9 +70,22 @@ pub(crate) async fn chosen(daemon: &Daemon, containers: &[String]) -> Result<Vec
 ///
 /// # Errors
 /// One of the names means nothing.
-pub(crate) async fn stats(daemon: &Daemon, containers: &[String]) -> Result<Vec<Stats>, ApiError> {
+pub(crate) async fn stats(daemon: &Arc<Daemon>, containers: &[String], scope: Scope) -> Result<Vec<Stats>, ApiError> {
+    let (own, others) = by_node(daemon, chosen(daemon, containers).await?, scope);
+    let asked =
+        others.into_iter().map(async |(node, ids)| match relay::ask_soon(daemon, node, &Call::Stats(ids)).await {
+            Some(Reply::Stats(stats)) => stats,
+            _ => Vec::new(),
+        });
+    let asked = futures_util::future::join_all(asked);
+    let (mut all, others) = tokio::join!(own_stats(daemon, &own), asked);
+    all.extend(others.into_iter().flatten());
+    Ok(all)
+}
+
+async fn own_stats(daemon: &Daemon, tasks: &[Arc<Task>]) -> Vec<Stats> {
     let mut all = Vec::new();
-    for task in chosen(daemon, containers).await? {
+    for task in tasks {
         let read = daemon.engine.stats(task.id).await.unwrap_or_default();
         all.push(Stats {
             id: task.id.to_string(),
@@ -81,19 +102,50 @@ pub(crate) async fn stats(daemon: &Daemon, containers: &[String]) -> Result<Vec<
             pids: read.pids,
         });
     }
-    Ok(all)
+    all
+}
+
+/// Those of this node, and the ids of those of others.
+fn by_node(daemon: &Daemon, tasks: Vec<Arc<Task>>, scope: Scope) -> (Vec<Arc<Task>>, BTreeMap<NodeId, Vec<String>>) {
+    let (mut own, mut others) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+    for task in tasks {
+        match scope.other(daemon, &task) {
+            Some(node) => others.entry(node).or_default().push(task.id.to_string()),
+            None => own.push(task),
+        }
+    }
+    (own, others)
 }
 
 /// Bytes in the writable layers of the named containers, or of all, by id.
 ///
 /// # Errors
 /// One of the names means nothing.
-pub(crate) async fn usage(daemon: &Daemon, containers: Vec<String>) -> Result<Vec<(String, u64)>, ApiError> {
+pub(crate) async fn usage(
+    daemon: &Arc<Daemon>,
+    containers: Vec<String>,
+    scope: Scope,
+) -> Result<Vec<(String, u64)>, ApiError> {
     let state = daemon.cluster.state().await?;
-    let tasks: Vec<&Arc<Task>> = match containers.is_empty() {
-        true => state.tasks.iter().collect(),
-        false => containers.iter().map(|name| names::container(&state, name)).collect::<Result<_, _>>()?,
+    let tasks = match containers.is_empty() {
+        true => state.tasks.clone(),
+        false => containers.iter().map(|name| names::container(&state, name).cloned()).collect::<Result<_, _>>()?,
     };
+    let (own, others) = by_node(daemon, tasks, scope);
+    let asked = others.into_iter().map(async |(node, ids)| {
+        match relay::ask_soon(daemon, node, &Call::ContainerUsage(ids)).await {
+            Some(Reply::Usage(usage)) => usage,
+            _ => Vec::new(),
+        }
+    });
+    let asked = futures_util::future::join_all(asked);
+    let (all, others) = tokio::join!(own_usage(daemon, &own), asked);
+    let mut all = all?;
+    all.extend(others.into_iter().flatten());
+    Ok(all)
+}
+
+async fn own_usage(daemon: &Daemon, tasks: &[Arc<Task>]) -> Result<Vec<(String, u64)>, ApiError> {
     let mut layers = Vec::new();
     for task in tasks {
         if let Ok(inspect) = daemon.engine.inspect(task.id).await {
