@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Of nobody; made once, so that a failing case can be lived again.
+    /// An example that many documents print; always the same, so that a failing case can be lived again.
     const KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2
 OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r
