@@ -34,8 +34,15 @@ pub(crate) enum Message {
     },
     /// What it tells of its machine has changed.
     Described(Box<Node>),
-    /// The session is over.
-    SessionLost(NodeId, u64),
+    /// The session is over; `silent`: because nothing was heard for longer than a node may say nothing.
+    SessionLost {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        session: u64,
+        /// It may be gone: nobody waits for it any longer.
+        silent: bool,
+    },
     /// A node tells.
     Report(NodeId, AgentReport),
     /// End.

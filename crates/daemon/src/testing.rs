@@ -160,7 +160,7 @@ fn manage(
             | Message::Sources(_)
             | Message::SessionUp { .. }
             | Message::Described(_)
-            | Message::SessionLost(..)
+            | Message::SessionLost { .. }
             | Message::Report(..) => {}
         }
     }

@@ -40,6 +40,8 @@ pub enum ManagerInput {
     SessionUp(Box<Node>),
     /// Its connection is gone.
     SessionLost(NodeId),
+    /// Nothing was heard of it for so long that its session was given up.
+    SessionSilent(NodeId),
     /// It tells.
     Report(NodeId, Box<AgentReport>),
     /// The time of [`Manager::next_wake`] has come.
@@ -172,8 +174,11 @@ impl Manager {
             }
             ManagerInput::SessionLost(node) => {
                 self.liveness.down(node, self.now);
-                self.sessions.remove(&node);
-                self.desk.forget(node);
+                self.session_over(node);
+            }
+            ManagerInput::SessionSilent(node) => {
+                self.liveness.silent(node, self.now);
+                self.session_over(node);
             }
             ManagerInput::Report(node, report) => self.inbox.report(node, *report),
             ManagerInput::Tick => {}
@@ -218,6 +223,11 @@ impl Manager {
         self.inbox.requests.clear();
         self.waits.clear();
         self.desk.clear();
+    }
+
+    fn session_over(&mut self, node: NodeId) {
+        self.sessions.remove(&node);
+        self.desk.forget(node);
     }
 
     fn request(&mut self, id: RequestId, request: Box<Request>) {

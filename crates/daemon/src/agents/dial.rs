@@ -207,7 +207,7 @@ impl Carrier {
                 }
             }
         };
-        daemon.cluster.tell(Message::SessionLost(id, number));
+        daemon.cluster.tell(Message::SessionLost { node: id, session: number, silent: false });
         gone
     }
 

@@ -48,7 +48,8 @@ async fn session(daemon: &Arc<Daemon>, peer: NodeId, stream: impl AsyncRead + As
         told = desk.tell(&mut to, assigned, orders, answers) => told,
     };
     daemon.agents.disconnect(peer, number);
-    daemon.cluster.tell(Message::SessionLost(peer, number));
+    let silent = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    daemon.cluster.tell(Message::SessionLost { node: peer, session: number, silent });
     result
 }
 

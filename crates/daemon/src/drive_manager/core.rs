@@ -161,11 +161,14 @@ impl Core {
                     self.tell(ManagerInput::SessionUp(node));
                 }
             }
-            Message::SessionLost(node, session) => {
+            Message::SessionLost { node, session, silent } => {
                 // The next one may have begun before this one was seen to end.
                 if self.agents.get(&node).is_some_and(|(newest, _)| *newest == session) {
                     self.agents.remove(&node);
-                    self.tell(ManagerInput::SessionLost(node));
+                    self.tell(match silent {
+                        true => ManagerInput::SessionSilent(node),
+                        false => ManagerInput::SessionLost(node),
+                    });
                 }
             }
             Message::Report(node, report) => self.tell(ManagerInput::Report(node, Box::new(report))),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a node may be silent after its session broke. Agents dial again within a second.
+/// How long a node may be away after its session broke. Agents dial again within a second.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long a leader that has just begun waits for agents that have not found it yet.
@@ -39,6 +39,13 @@ impl Liveness {
     pub(crate) fn down(&mut self, node: NodeId, now: Time) {
         if self.present.remove(&node).is_some() {
             self.lost_at.insert(node, now.after(SILENCE));
+        }
+    }
+
+    /// It said nothing for longer than it may.
+    pub(crate) fn silent(&mut self, node: NodeId, now: Time) {
+        if self.present.remove(&node).is_some() {
+            self.lost_at.insert(node, now);
         }
     }
 }
@@ -88,5 +95,24 @@ fn orphan(draft: &mut Draft<'_>) {
             task.status.message = "its node is down".to_owned();
             task.status.container = None;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_session_is_waited_for_and_a_silent_one_is_not() {
+        let mut seen = Liveness::default();
+        seen.up(NodeId(1));
+        seen.up(NodeId(2));
+        seen.down(NodeId(1), Time(1_000));
+        seen.silent(NodeId(2), Time(1_000));
+        assert_eq!(seen.lost_at, [(NodeId(1), Time(1_000).after(SILENCE)), (NodeId(2), Time(1_000))].into());
+        seen.silent(NodeId(1), Time(2_000));
+        assert_eq!(seen.lost_at.get(&NodeId(1)), Some(&Time(1_000).after(SILENCE)), "it has no session");
+        seen.up(NodeId(1));
+        assert!(!seen.lost_at.contains_key(&NodeId(1)));
     }
 }
