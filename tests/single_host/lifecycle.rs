@@ -61,7 +61,7 @@ fn pause_stops_time() {
     host.sh("pause box").ok();
     assert_eq!(host.inspect("box", "{{.State.Status}}"), "paused");
     host.sh("ps").ok().says("Paused");
-    host.sh("exec box true").fails();
+    host.sh("exec box true").exits(1).complains("paused");
     host.sh("unpause box").ok();
     let count = || host.sh("exec box cat /n").text().parse::<u64>().unwrap_or_default();
     let before = count();

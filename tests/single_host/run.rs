@@ -19,6 +19,17 @@ fn what_cannot_start_has_dockers_exit_codes() {
     host.rswarm(["run", "--rm", BUSYBOX, "/etc/passwd"]).exits(126).complains("/etc/passwd");
     host.rswarm(["run", "--rm", "--pull", "never", "no/such:image", "true"]).exits(125).complains("no/such:image");
     host.rswarm(["run", "--rm", "--memory", "a lot", BUSYBOX, "true"]).fails().complains("a lot");
+    host.rswarm(["run", "--rm", "--memory", "1k", BUSYBOX, "true"]).exits(125).complains("the least is 6 MiB");
+    host.rswarm(["run", "--rm", "-v", "/etc/passwd:/etc", BUSYBOX, "true"]).exits(125).complains("is a folder");
+    // what never ran is gone when the command says so
+    let no_source = "type=bind,source=/no/such/folder,target=/x";
+    host.rswarm(["run", "--rm", "--mount", no_source, BUSYBOX, "true"]).exits(125).complains("/no/such/folder");
+    host.sh("ps -a -q").prints("");
+    // without --rm it stays, and says why it does not run
+    host.rswarm(["run", "--name", "stuck", "--restart", "always", "--mount", no_source, BUSYBOX, "true"]).exits(125);
+    host.sh("ps -a --format {{.Status}}").prints("Created (bind source path does not exist: /no/such/folder)");
+    host.sh("start stuck").exits(1).complains("/no/such/folder");
+    host.sh("rm stuck").ok();
     host.sh("ps -a -q").prints("");
 }
 

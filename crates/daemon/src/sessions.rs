@@ -134,6 +134,11 @@ async fn exec(daemon: &Daemon, container: &str, process: ExecProcess) -> Result<
             }
             Ok(Talk::Session(Opened::new(session, stdin)))
         }
+        // The container can't have it (it is paused, say): that is an error of the command and not of what it
+        // was to run.
+        Err(runtime::engine::Error::Rejected { exit_code: 125, message }) => {
+            Err(ApiError::new(ErrorKind::Failed, message))
+        }
         Err(runtime::engine::Error::Rejected { exit_code, message }) => Ok(Talk::NotStarted { exit_code, message }),
         Err(error) => Err(failure::engine(&error)),
     }
@@ -174,19 +179,26 @@ async fn run(
 ) -> Result<Talk, ApiError> {
     let auto_remove = spec.container.auto_remove;
     let Launched { receiver, what, service } = launch(daemon, id, spec, size).await?;
-    let talk = meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await?;
-    Ok(match talk {
-        Talk::Session(opened) if auto_remove => {
-            let daemon = daemon.clone();
-            let gone = async move {
-                let is_ours = |it: &model::Service| Some(it.id.to_string()) == service;
-                let gone = daemon.cluster.until(|state| (!state.services.iter().any(is_ours)).then_some(()));
-                let _took_too_long = tokio::time::timeout(REMOVAL, gone).await;
-            };
-            Talk::Session(Opened { gone: Some(Box::pin(gone)), ..opened })
+    let talk = meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await;
+    if !auto_remove {
+        return talk;
+    }
+    let gone = gone(daemon.clone(), service);
+    match talk {
+        Ok(Talk::Session(opened)) => Ok(Talk::Session(Opened { gone: Some(Box::pin(gone)), ..opened })),
+        // What never ran is removed as well.
+        other => {
+            gone.await;
+            other
         }
-        other => other,
-    })
+    }
+}
+
+/// Waits until a standalone service is removed, within reason.
+async fn gone(daemon: Arc<Daemon>, service: Option<String>) {
+    let is_ours = |it: &model::Service| Some(it.id.to_string()) == service;
+    let gone = daemon.cluster.until(|state| (!state.services.iter().any(is_ours)).then_some(()));
+    let _took_too_long = tokio::time::timeout(REMOVAL, gone).await;
 }
 
 /// `run -d`: answers when the container has been started, or could not be.

@@ -30,6 +30,7 @@ mod view;
 pub use error::{Error, Result, TlsProblem};
 pub use limits::Limits;
 pub use load::Loaded;
+pub use platform::architecture;
 pub use pulls::{Progress, Pull, Pulled};
 pub use remove::{Removed, Use, Uses};
 pub use resolve::Registries;

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::schema::{Descriptor, Platform};
 
 /// This machine's architecture in Go's words, as registries use them.
-pub(crate) fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",

@@ -11,7 +11,7 @@ use serde_json::json;
 pub(super) async fn run(context: &Context, args: Version) -> Result<u8> {
     let client = json!({
         "Version": env!("CARGO_PKG_VERSION"), "ApiVersion": api::VERSION.to_string(),
-        "Os": std::env::consts::OS, "Arch": std::env::consts::ARCH,
+        "Os": std::env::consts::OS, "Arch": image::architecture(),
     });
     let (server, failure) = match context.call(Call::Ping).await {
         Ok(Reply::Pong(info)) => (Some(json!({ "Version": info.version, "Pid": info.pid, "Node": info.node })), None),

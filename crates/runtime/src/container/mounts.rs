@@ -43,7 +43,9 @@ pub(crate) fn mount(root: impl AsFd, mount: &PreparedMount) -> Result<(), Error>
     let failed = |error: Errno| Error::io(what(), error);
     let (target, existed) = open_target(&root, mount).map_err(|error| Error::new(&what(), error))?;
     match &mount.tree {
-        Tree::Bind { tree, .. } => attach(tree, &target).map_err(failed),
+        Tree::Bind { tree, folder, .. } => {
+            attach(tree, &target).map_err(|error| unlike(&target, *folder, &what()).unwrap_or_else(|| failed(error)))
+        }
         Tree::CgroupV2(tree) => {
             prepare::apply_attributes(tree, &mount.options).and_then(|()| attach(tree, &target)).map_err(failed)
         }
@@ -60,6 +62,16 @@ pub(crate) fn mount(root: impl AsFd, mount: &PreparedMount) -> Result<(), Error>
                 None => Ok(()),
             }
         }
+    }
+}
+
+/// What the kernel calls an invalid argument: a file over a folder, or a folder over a file.
+fn unlike(target: &OwnedFd, folder: bool, what: &str) -> Option<Error> {
+    let kind = FileType::from_raw_mode(fs::fstat(target).ok()?.st_mode);
+    match (folder, kind == FileType::Directory) {
+        (true, false) => Some(Error::text(format!("{what}: the source is a folder, and there is a file"))),
+        (false, true) => Some(Error::text(format!("{what}: the source is a file, and there is a folder"))),
+        _ => None,
     }
 }
 

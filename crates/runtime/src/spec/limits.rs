@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Microseconds over which a CPU limit is kept (Docker).
 const CPU_PERIOD: u64 = 100_000;
 
+/// Least memory that a container may be limited to, in bytes: with less nothing starts (Docker).
+const MEMORY: u64 = 6 << 20;
+
 /// Nodes that every container may use: null, zero, full, random, urandom, tty, ptmx, terminals.
 const USUAL_DEVICES: [(u32, Option<u32>); 8] =
     [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)];
@@ -18,7 +21,10 @@ pub(super) fn resources(inputs: &Inputs<'_>) -> Result<Value, String> {
     let container = &inputs.create.spec.container;
     let mut all = json!({"devices": devices(inputs)?});
     let mut memory = serde_json::Map::new();
-    if let Some(limit) = wanted.limit_memory {
+    if let Some(limit) = wanted.limit_memory.filter(|limit| *limit > 0) {
+        if limit < MEMORY {
+            return Err(format!("a memory limit of {limit} bytes is too little: the least is 6 MiB"));
+        }
         memory.insert("limit".to_owned(), json!(limit));
         // Docker: as much swap again as memory.
         let swap = match wanted.limit_memory_swap.filter(|swap| *swap != 0) {

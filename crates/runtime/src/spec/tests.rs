@@ -227,8 +227,10 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(refused(ulimit("nofiles", 1, 1), Resources::default()), "ulimit `nofiles` is not known");
     assert!(refused(ulimit("nofile", 9, 1), Resources::default()).contains("over the hard one"));
     assert!(refused(ulimit("nofile", -1, 1), Resources::default()).contains("over the hard one"));
-    let swap = Resources { limit_memory: Some(100), limit_memory_swap: Some(50), ..Resources::default() };
+    let memory = |limit, swap| Resources { limit_memory: limit, limit_memory_swap: swap, ..Resources::default() };
+    let swap = memory(Some(100 << 20), Some(50 << 20));
     assert!(refused(ContainerSpec::default(), swap).contains("less than memory alone"));
+    assert!(refused(ContainerSpec::default(), memory(Some(1024), None)).contains("the least is 6 MiB"));
     let rule = ContainerSpec { device_cgroup_rules: words(&["c 1:3"]), ..ContainerSpec::default() };
     assert!(refused(rule, Resources::default()).contains("device_cgroup_rules"));
     let seccomp = ContainerSpec { seccomp: Seccomp::Profile("{".to_owned()), ..ContainerSpec::default() };
