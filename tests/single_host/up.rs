@@ -123,6 +123,32 @@ fn a_refused_start_is_told_at_once_and_counts_as_an_attempt() {
 }
 
 #[test]
+fn a_service_of_no_stack_is_created_followed_and_removed() {
+    let Some(host) = Host::new() else { return };
+    let create = |extra: &str, command: &[&str]| {
+        let words = format!("service create --name lone {extra} {BUSYBOX}");
+        host.rswarm(words.split_whitespace().chain(command.iter().copied()))
+    };
+    let flags = "--replicas 2 -e A=b -l team=x --container-label c=d --mount type=volume,source=v1,target=/data \
+                 --limit-memory 32m --restart-condition none --stop-grace-period 0s";
+    create(flags, &["sh", "-c", "echo $A; sleep 1000"]).ok().prints("lone");
+    host.sh("service ls --format {{.Name}},{{.Mode}},{{.Replicas}}").ok().prints("lone,replicated,2/2");
+    let inspected = host.sh("service inspect lone").ok();
+    inspected.says("\"team\": \"x\"");
+    host.sh("service logs --raw lone").ok().prints("b\nb");
+    create("", &["true"]).exits(1).complains("lone");
+    host.sh("service rm lone").ok();
+    eventually("its tasks are gone", Duration::from_secs(10), || host.sh("ps -a -q").ok().text().is_empty());
+    let failed =
+        create("--restart-condition none --stop-grace-period 0s", &["sh", "-c", "echo oh no; exit 3"]).exits(1);
+    for part in ["service lone did not come up", "oh no", "rswarm service ps lone"] {
+        assert!(failed.stderr.contains(part), "should say `{part}`: {failed}");
+    }
+    host.sh("service rm lone").ok();
+    create("--mode global --replicas 2", &["true"]).exits(1).complains("--replicas");
+}
+
+#[test]
 fn events_of_networks_and_services_carry_their_ids() {
     let Some(host) = Host::new() else { return };
     host.up("a", &format!("services:\n  web: {}\n", service(""))).ok();

@@ -169,6 +169,7 @@ async fn network(context: &Context, command: Network) -> Result<u8> {
 
 async fn service(context: &Context, command: Service) -> Result<u8> {
     match command {
+        Service::Create(args) => service::create::run(context, *args).await,
         Service::Ls(args) => service::ls::run(context, args, None).await,
         Service::Ps(args) => service::ps(context, args).await,
         Service::Inspect(args) => service::inspect::run(context, args).await,

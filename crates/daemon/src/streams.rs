@@ -186,16 +186,17 @@ async fn watch(daemon: &Daemon, stack: &str, sender: &Sender) -> Result<(), ApiE
     }
 }
 
-/// The part of the state that is of one stack.
+/// The part of the state that is of one stack; for an empty name: services that are of none.
 pub(crate) fn of_stack(state: &State, stack: &str) -> State {
-    let of = |owner: &Option<String>| owner.as_deref() == Some(stack);
-    let tasks: Vec<_> = state.tasks.iter().filter(|task| of(&task.spec.stack)).cloned().collect();
+    let of = |owner: &Option<String>| owner.as_deref().unwrap_or_default() == stack;
+    let is_in = |spec: &model::ServiceSpec| of(&spec.stack) && !spec.standalone;
+    let tasks: Vec<_> = state.tasks.iter().filter(|task| is_in(&task.spec)).cloned().collect();
     let ids: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
     State {
         sources: Vec::new(),
         cluster: state.cluster.clone(),
         revision: state.revision,
-        services: state.services.iter().filter(|service| of(&service.spec.stack)).cloned().collect(),
+        services: state.services.iter().filter(|service| is_in(&service.spec)).cloned().collect(),
         networks: state.networks.iter().filter(|network| of(&network.spec.stack)).cloned().collect(),
         volumes: state.volumes.iter().filter(|volume| of(&volume.stack)).cloned().collect(),
         nodes: state.nodes.clone(),

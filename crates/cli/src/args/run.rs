@@ -9,7 +9,7 @@ use clap::{ArgAction, Args};
 pub(crate) struct Run {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
+    pub(crate) help: Option<bool>,
     /// Run in the background and print the container's id
     #[arg(short, long)]
     pub(crate) detach: bool,
@@ -253,7 +253,7 @@ pub(crate) struct Security {
 }
 
 /// How its health is checked.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "Health check")]
 pub(crate) struct Health {
     /// Command that the shell runs

@@ -1,5 +1,9 @@
 //! `service …`, `stack …`, `node …`: Swarm's words for the same objects.
 
+mod create;
+
+pub(crate) use create::{Create, ServiceMode};
+
 use super::Listing;
 use super::object::InspectOne;
 use super::stack::Pull;
@@ -8,6 +12,8 @@ use clap::{Args, Subcommand, ValueEnum};
 /// `service …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Service {
+    /// Create a service
+    Create(Box<Create>),
     /// List services
     #[command(visible_alias = "list")]
     Ls(Ls),
@@ -132,6 +138,53 @@ pub(crate) struct RemoveServices {
     pub(crate) names: Vec<String>,
 }
 
+/// What `service create` and `service update` say of resources, restarts and updates.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Policies {
+    /// Limit of CPUs; 0 for none
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) limit_cpu: Option<String>,
+    /// Limit of memory; 0 for none
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_memory: Option<String>,
+    /// Reserved CPUs; 0 for none
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) reserve_cpu: Option<String>,
+    /// Reserved memory; 0 for none
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) reserve_memory: Option<String>,
+    /// When a task that ended is replaced
+    #[arg(long, value_name = "WHEN", value_parser = ["none", "on-failure", "any"])]
+    pub(crate) restart_condition: Option<String>,
+    /// Wait before
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) restart_delay: Option<String>,
+    /// Give up after so many; 0 for never
+    #[arg(long, value_name = "N")]
+    pub(crate) restart_max_attempts: Option<u32>,
+    /// Span in which they are counted
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) restart_window: Option<String>,
+    /// Tasks replaced at once; 0 for all
+    #[arg(long, value_name = "N")]
+    pub(crate) update_parallelism: Option<u32>,
+    /// Wait between them
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) update_delay: Option<String>,
+    /// Which goes first
+    #[arg(long, value_name = "ORDER", value_parser = ["stop-first", "start-first"])]
+    pub(crate) update_order: Option<String>,
+    /// What to do when an update fails
+    #[arg(long, value_name = "ACTION", value_parser = ["pause", "continue", "rollback"])]
+    pub(crate) update_failure_action: Option<String>,
+    /// How long a new task is watched
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) update_monitor: Option<String>,
+    /// Tolerated share of failures, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) update_max_failure_ratio: Option<f64>,
+}
+
 /// `service update`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Update {
@@ -197,48 +250,8 @@ pub(crate) struct Update {
     /// How long a container may take to stop
     #[arg(long, value_name = "DURATION")]
     pub(crate) stop_grace_period: Option<String>,
-    /// Limit of CPUs; 0 for none
-    #[arg(long, value_name = "CPUS")]
-    pub(crate) limit_cpu: Option<String>,
-    /// Limit of memory; 0 for none
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) limit_memory: Option<String>,
-    /// Reserved CPUs; 0 for none
-    #[arg(long, value_name = "CPUS")]
-    pub(crate) reserve_cpu: Option<String>,
-    /// Reserved memory; 0 for none
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) reserve_memory: Option<String>,
-    /// When a task that ended is replaced
-    #[arg(long, value_name = "WHEN", value_parser = ["none", "on-failure", "any"])]
-    pub(crate) restart_condition: Option<String>,
-    /// Wait before
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) restart_delay: Option<String>,
-    /// Give up after so many; 0 for never
-    #[arg(long, value_name = "N")]
-    pub(crate) restart_max_attempts: Option<u32>,
-    /// Span in which they are counted
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) restart_window: Option<String>,
-    /// Tasks replaced at once; 0 for all
-    #[arg(long, value_name = "N")]
-    pub(crate) update_parallelism: Option<u32>,
-    /// Wait between them
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) update_delay: Option<String>,
-    /// Which goes first
-    #[arg(long, value_name = "ORDER", value_parser = ["stop-first", "start-first"])]
-    pub(crate) update_order: Option<String>,
-    /// What to do when an update fails
-    #[arg(long, value_name = "ACTION", value_parser = ["pause", "continue", "rollback"])]
-    pub(crate) update_failure_action: Option<String>,
-    /// How long a new task is watched
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) update_monitor: Option<String>,
-    /// Tolerated share of failures, 0 to 1
-    #[arg(long, value_name = "SHARE")]
-    pub(crate) update_max_failure_ratio: Option<f64>,
+    #[command(flatten)]
+    pub(crate) policies: Policies,
     /// Accepted for Docker's sake: credentials of this machine are always used
     #[arg(long)]
     pub(crate) with_registry_auth: bool,

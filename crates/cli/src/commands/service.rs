@@ -1,6 +1,7 @@
 //! `service …`: looking at services, and taking them away.
 
 pub(super) mod change;
+pub(super) mod create;
 pub(super) mod inspect;
 pub(super) mod ls;
 

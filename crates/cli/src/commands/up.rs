@@ -223,7 +223,8 @@ pub(super) async fn follow(
             _ = ticks.tick() => board.look(Time(now())),
             () = tokio::time::sleep(wake) => board.look(Time(now())),
             _ = &mut interrupted => {
-                context.printer.say(&format!("detached: {stack} goes on coming up; `rswarm ps -p {stack}` shows it"));
+                let (subject, [look, _]) = (board.subject(stack), onward(stack, changes));
+                context.printer.say(&format!("detached: {subject} goes on coming up; `{look}` shows it"));
                 return Ok(130);
             }
         }
@@ -240,13 +241,13 @@ pub(super) async fn follow(
         }
     };
     let troubles = board.troubles(Time(now()));
-    let subject = board.subject(stack);
+    let (subject, onward) = (board.subject(stack), onward(stack, changes));
     match outcome {
         Outcome::Settled => Ok(0),
-        Outcome::Failed => report(context, stack, &format!("{subject} did not come up"), &troubles).await,
+        Outcome::Failed => report(context, onward, &format!("{subject} did not come up"), &troubles).await,
         Outcome::Pending => {
             let waited = timeout.unwrap_or_default().as_secs_f64();
-            report(context, stack, &format!("{subject} did not come up within {waited} s"), &troubles).await
+            report(context, onward, &format!("{subject} did not come up within {waited} s"), &troubles).await
         }
     }
 }
@@ -255,8 +256,16 @@ pub(super) async fn watch(context: &Context, stack: &str) -> Result<Items> {
     Ok(context.client.stream(&StreamCall::Watch { stack: stack.to_owned() }).await?)
 }
 
+/// The commands that show how it stands, and that give it up.
+fn onward(stack: &str, changes: &[ObjectChange]) -> [String; 2] {
+    match changes.iter().find(|change| change.kind == "service") {
+        Some(change) if stack.is_empty() => ["ps", "rm"].map(|word| format!("rswarm service {word} {}", change.name)),
+        _ => [format!("rswarm ps -p {stack} -a"), format!("rswarm down -p {stack}")],
+    }
+}
+
 /// Says for each replica in trouble what happened, with its last log lines.
-async fn report(context: &Context, stack: &str, head: &str, troubles: &[Trouble]) -> Result<u8> {
+async fn report(context: &Context, onward: [String; 2], head: &str, troubles: &[Trouble]) -> Result<u8> {
     let printer = context.printer;
     printer.say(&format!("{}: {head}", paint(printer.colour_err, Colour::Red, "error")));
     for trouble in troubles {
@@ -270,9 +279,8 @@ async fn report(context: &Context, stack: &str, head: &str, troubles: &[Trouble]
             }
         }
     }
-    printer.hint(&format!(
-        "rswarm goes on trying; `rswarm ps -p {stack} -a` shows how it stands, `rswarm down -p {stack}` gives up"
-    ));
+    let [look, give_up] = onward;
+    printer.hint(&format!("rswarm goes on trying; `{look}` shows how it stands, `{give_up}` gives up"));
     Ok(1)
 }
 

@@ -1,7 +1,7 @@
 //! `service scale`, `service update`: the spec is read, changed, and put back.
 
 use super::find;
-use crate::args::swarm::{Patience, Rollback, Scale, Update};
+use crate::args::swarm::{Patience, Policies, Rollback, Scale, Update};
 use crate::commands::{pull, up};
 use crate::context::Context;
 use crate::failure::advised;
@@ -86,25 +86,26 @@ async fn put(context: &Context, service: &Service, request: Request, name: &str,
     wait(context, service.spec.stack.as_deref(), &changes, board, patience).await
 }
 
-fn changed(response: Response) -> Vec<ObjectChange> {
+/// What changed.
+pub(super) fn changed(response: Response) -> Vec<ObjectChange> {
     match response {
         Response::Done { changes, .. } => changes,
         _ => Vec::new(),
     }
 }
 
-/// Shows how the change goes until it is done. Services outside of stacks are not followed.
-async fn wait(
+/// Shows how the change goes until it is done.
+pub(super) async fn wait(
     context: &Context,
     stack: Option<&str>,
     changes: &[ObjectChange],
     board: Board,
     patience: &Patience,
 ) -> Result<u8> {
-    match stack {
-        Some(stack) if !patience.detach => up::follow(context, stack, changes, board, None, patience.quiet).await,
-        _ => Ok(0),
+    if patience.detach {
+        return Ok(0);
     }
+    up::follow(context, stack.unwrap_or_default(), changes, board, None, patience.quiet).await
 }
 
 /// The spec that the flags ask for.
@@ -126,8 +127,7 @@ fn changed_spec(service: &Service, args: &Update) -> Result<ServiceSpec> {
     labels(&mut spec.labels, &args.label_add, &args.label_rm).context("--label-add")?;
     ports(&mut spec, args)?;
     placement(&mut spec.placement.constraints, args);
-    resources(&mut spec, args)?;
-    policies(&mut spec, args)?;
+    policies(&mut spec, &args.policies)?;
     Ok(spec)
 }
 
@@ -206,7 +206,7 @@ fn placement(constraints: &mut Vec<String>, args: &Update) {
     }
 }
 
-fn resources(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
+fn resources(spec: &mut ServiceSpec, args: &Policies) -> Result<()> {
     let none = |text: &str| matches!(text, "0" | "0.0" | "");
     let cpus = |text: &Option<String>, flag: &'static str, place: &mut Option<u64>| -> Result<()> {
         match text.as_deref() {
@@ -229,7 +229,12 @@ fn resources(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
     bytes(&args.reserve_memory, "--reserve-memory", &mut it.reserve_memory)
 }
 
-fn policies(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
+/// What the flags say of resources, restarts and updates.
+///
+/// # Errors
+/// The first flag whose value makes no sense, by name.
+pub(super) fn policies(spec: &mut ServiceSpec, args: &Policies) -> Result<()> {
+    resources(spec, args)?;
     let restart = &mut spec.restart;
     if let Some(word) = &args.restart_condition {
         restart.condition = match word.as_str() {

@@ -1,0 +1,124 @@
+//! `service create`: Docker's flags.
+
+use super::{Patience, Policies};
+use crate::args::run::Health;
+use clap::{Args, ValueEnum};
+
+/// `service create`.
+#[derive(Debug, Default, Args)]
+#[command(override_usage = "rswarm service create [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+pub(crate) struct Create {
+    /// Name of the service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How many tasks, and where
+    #[arg(long, value_name = "MODE", default_value = "replicated")]
+    pub(crate) mode: ServiceMode,
+    /// How many tasks; of a job: how many are to complete
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: Option<u32>,
+    /// Tasks of a job that may run at once
+    #[arg(long, value_name = "N")]
+    pub(crate) max_concurrent: Option<u32>,
+    /// Label of the service
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// Label of its containers
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) container_label: Vec<String>,
+    /// Set a variable (`NAME=VALUE`, or `NAME` to take the value from here)
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<String>,
+    /// Publish a port
+    #[arg(short, long, value_name = "[HOST:]PORT[/PROTOCOL]")]
+    pub(crate) publish: Vec<String>,
+    /// Network to join; several may be given
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Vec<String>,
+    /// Mount: type=volume,source=…,target=…
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) mount: Vec<String>,
+    /// Require something of nodes, such as `node.labels.disk == ssd`
+    #[arg(long, value_name = "CONSTRAINT")]
+    pub(crate) constraint: Vec<String>,
+    /// Program in place of the image's ENTRYPOINT
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// `NAME or UID[:GROUP or GID]`
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Further group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Host name of its containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Line of /etc/hosts (Docker's `--host`, which here names the daemon)
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub(crate) add_host: Vec<String>,
+    /// An init that reaps processes and passes signals on
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The root file system can't be written
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+    /// Take a capability away
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_drop: Vec<String>,
+    /// Set a ulimit: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "ULIMIT")]
+    pub(crate) ulimit: Vec<String>,
+    /// Set a sysctl
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) sysctl: Vec<String>,
+    /// Signal to stop with
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// How long a container may take to stop
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stop_grace_period: Option<String>,
+    /// Log driver: json-file or none
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) log_driver: Option<String>,
+    /// Option of the log driver, such as max-size=10m
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) log_opt: Vec<String>,
+    #[command(flatten)]
+    pub(crate) health: Health,
+    #[command(flatten)]
+    pub(crate) policies: Policies,
+    /// Accepted for Docker's sake: credentials of this machine are always used
+    #[arg(long)]
+    pub(crate) with_registry_auth: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    /// The image, then the command with its arguments
+    #[arg(trailing_var_arg = true, required = true, num_args = 1.., value_name = "IMAGE COMMAND")]
+    pub(crate) words: Vec<String>,
+}
+
+/// `--mode`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceMode {
+    /// So many tasks, wherever there is room
+    #[default]
+    Replicated,
+    /// One on every node
+    Global,
+    /// So many tasks that complete
+    ReplicatedJob,
+    /// One on every node that completes
+    GlobalJob,
+}
