@@ -29,6 +29,10 @@ pub struct Options {
     pub quiet: bool,
     /// Put the data root on a tmpfs of so many bytes.
     pub disk: Option<u64>,
+    /// What the daemon takes the machine to be called.
+    pub hostname: Option<String>,
+    /// It is one of several: whoever has them all cleans up.
+    pub one_of_many: bool,
 }
 
 /// A machine of its own, as far as rswarm can see. Dropping it removes all and counts what is left.
@@ -98,6 +102,16 @@ impl Host {
         Some(host)
     }
 
+    /// From now on only what comes beyond this counts as left behind.
+    pub(crate) fn count(&mut self) {
+        self.before = self.census();
+    }
+
+    /// The name of its network namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.name
+    }
+
     /// Puts the busybox image into the store.
     ///
     /// # Panics
@@ -156,7 +170,14 @@ impl Host {
 
     /// The same by this host's roots: how the daemon is started, and a client that starts one if none runs.
     pub fn rooted_command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
-        let mut command = self.command(binary());
+        let mut command = match &self.options.hostname {
+            None => self.command(binary()),
+            Some(name) => {
+                let mut command = self.command("unshare");
+                command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", name]).arg(binary());
+                command
+            }
+        };
         command.arg("--data-root").arg(self.data()).arg("--run-root").arg(self.run_root());
         command.arg("--cgroup-parent").arg(&self.name).args(words);
         command
@@ -276,6 +297,21 @@ impl Host {
         child.wait().unwrap();
     }
 
+    /// Freezes the daemon, or lets it go on: it is not gone, and says nothing.
+    ///
+    /// # Panics
+    /// None runs.
+    pub fn freeze_daemon(&self, freeze: bool) {
+        let signal = if freeze { Signal::STOP } else { Signal::CONT };
+        let daemon = self.daemon.lock().unwrap();
+        kill_process(Pid::from_child(daemon.as_ref().expect("a daemon runs")), signal).unwrap();
+    }
+
+    /// Does the daemon run, as far as this host started it?
+    pub fn runs(&self) -> bool {
+        self.daemon.lock().is_ok_and(|daemon| daemon.is_some())
+    }
+
     /// The daemon's process id.
     ///
     /// # Panics
@@ -324,7 +360,7 @@ impl Host {
     }
 
     /// Waits until nothing is left that was not there at the beginning.
-    fn expect_no_leak(&self) {
+    pub(crate) fn expect_no_leak(&self) {
         let mut leaks = Vec::new();
         let end = std::time::Instant::now() + Duration::from_secs(10);
         while std::time::Instant::now() < end {
@@ -373,7 +409,7 @@ impl Drop for Host {
             return;
         }
         let running = self.daemon.lock().is_ok_and(|daemon| daemon.is_some());
-        if running {
+        if running && !self.options.one_of_many {
             self.clear();
             self.expect_no_leak();
         }

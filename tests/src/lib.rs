@@ -11,6 +11,7 @@
 mod census;
 mod host;
 mod image;
+mod lab;
 mod pty;
 mod registry;
 mod run;
@@ -18,6 +19,7 @@ mod wait;
 
 pub use host::{Host, Options};
 pub use image::{BUSYBOX, rootfs_tar};
+pub use lab::Lab;
 pub use pty::Pty;
 pub use registry::{Registry, make_layout};
 pub use run::{Output, compile, run, run_with_input};

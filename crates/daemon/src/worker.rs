@@ -6,7 +6,9 @@ use crate::cluster::{Cluster, Group, Message};
 use crate::identity::Membership;
 use anyhow::{Context as _, Result};
 use model::diagnostic::Diagnostic;
-use model::{Assignment, Node, RefusalKind, Request, Response, Service, State, Task, TaskId, TaskStatus};
+use model::{
+    Assignment, ClusterRequest, Node, RefusalKind, Request, Response, Service, State, Task, TaskId, TaskStatus,
+};
 use node_agent::Agent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,15 +64,13 @@ fn answer(
             Message::State(client) => {
                 let _ending = looker.send(client);
             }
-            Message::Request(id, request, client) => match *request {
-                // Asked for by whoever stops a container of this node.
-                Request::Power { .. } => {
+            Message::Request(id, request, client) => {
+                if is_own(&request) {
                     let _ending = said.send(Said::Ask(id, request, client));
-                }
-                _ => {
+                } else {
                     let _left = client.send(refusal(membership));
                 }
-            },
+            }
             Message::Sources(client) => {
                 let _left = client.send((false, Vec::new()));
             }
@@ -84,6 +84,15 @@ fn answer(
             // Nobody gets a copy of what is not here, and there are no sessions.
             _ => {}
         }
+    }
+}
+
+/// May a node ask for it over its session? The manager sees to it that it is about the node itself.
+fn is_own(request: &Request) -> bool {
+    match request {
+        Request::Power { .. } => true,
+        Request::Group(request) => matches!(**request, ClusterRequest::Leave { .. }),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use super::frames::{self, Reader, ToAgent, ToManager};
 use super::place::{Place, Places};
 use crate::cluster::{Group, Leader, Message};
 use crate::shared::Daemon;
-use model::{NodeId, Request, RequestId, Response};
+use model::{ClusterRequest, NodeId, Request, RequestId, Response};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -93,12 +93,13 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// A node may ask for little: what becomes of its own containers.
+    /// A node may ask for little: what becomes of its own containers, and of itself.
     async fn ask(&self, id: RequestId, request: Box<Request>, answer: mpsc::Sender<ToAgent>) {
         let own = match &*request {
             Request::Power { task, .. } => self.daemon.cluster.state().await.is_ok_and(|state| {
                 state.tasks.iter().any(|candidate| candidate.id == *task && candidate.node == Some(self.peer))
             }),
+            Request::Group(request) => matches!(**request, ClusterRequest::Leave { id, .. } if id == self.peer),
             _ => false,
         };
         let daemon = self.daemon.clone();
@@ -171,7 +172,7 @@ impl Desk<'_> {
 }
 
 fn refused() -> Response {
-    let text = "a node may only ask for what becomes of its own containers";
+    let text = "a node may only ask for what becomes of itself and of its own containers";
     let diagnostics = vec![model::diagnostic::Diagnostic::error("RS9002", text)];
     Response::Refused { kind: model::RefusalKind::Invalid, diagnostics }
 }

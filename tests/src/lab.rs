@@ -1,0 +1,169 @@
+//! Several hosts on one wire: each a network namespace with a daemon of its own, joined by a bridge in yet
+//! another namespace.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::run::{Output, run};
+use crate::{Host, Options, eventually, eventually_some};
+
+/// The port of a cluster.
+const PORT: u16 = 2377;
+
+/// Hosts that reach each other. Dropping it removes all, and counts what is left on each.
+#[derive(Debug)]
+pub struct Lab {
+    /// The hosts, called `host1`, `host2`, …
+    pub hosts: Vec<Host>,
+    hub: String,
+}
+
+impl Lab {
+    /// So many machines of their own; `None`, loudly, where we are not root.
+    ///
+    /// # Panics
+    /// They cannot be set up.
+    pub fn new(count: usize) -> Option<Lab> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let bare = |number| Options {
+            no_daemon: true,
+            one_of_many: true,
+            hostname: Some(format!("host{number}")),
+            ..Options::default()
+        };
+        let hosts: Vec<Host> = (1..=count).map(|number| Host::with(bare(number))).collect::<Option<_>>()?;
+        // Told from the hosts' own namespaces by its last letter; swept with them.
+        let hub = format!("rse{}-{}h", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        ip(&["netns", "add", &hub]);
+        ip(&["-n", &hub, "link", "add", "wire", "type", "bridge"]);
+        ip(&["-n", &hub, "link", "set", "wire", "up"]);
+        let mut lab = Lab { hosts, hub };
+        for index in 0..count {
+            lab.plug(index);
+        }
+        for host in &mut lab.hosts {
+            host.start_daemon();
+            host.import_busybox();
+            host.count();
+        }
+        Some(lab)
+    }
+
+    /// A cluster: the first hosts manage, the others work.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn cluster(managers: usize, workers: usize) -> Option<Lab> {
+        let lab = Lab::new(managers + workers)?;
+        let first = lab.hosts.first()?;
+        first.rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
+        for index in 1..managers + workers {
+            let role = if index < managers { "manager" } else { "worker" };
+            lab.join(index, role).ok();
+        }
+        lab.all_ready(managers + workers);
+        Some(lab)
+    }
+
+    /// Lets a host join the cluster of the first.
+    ///
+    /// # Panics
+    /// The command does not end.
+    pub fn join(&self, index: usize, role: &str) -> Output {
+        // What was agreed upon is there: a leader may be on its way, though.
+        let token = eventually_some("a join token", Duration::from_secs(20), || {
+            let token = self.hosts[0].rswarm(["join-token", "-q", role]);
+            token.succeeded().then(|| token.text())
+        });
+        let manager = format!("{}:{PORT}", Lab::address(0));
+        self.hosts[index].rswarm(["join", "--token", &token, "--advertise-addr", &Lab::address(index), &manager])
+    }
+
+    /// Waits until so many nodes are ready, as the first host sees it.
+    ///
+    /// # Panics
+    /// They never are.
+    pub fn all_ready(&self, count: usize) {
+        eventually(&format!("{count} nodes are ready"), Duration::from_secs(30), || {
+            let nodes = self.hosts[0].rswarm(["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]);
+            nodes.lines().iter().filter(|line| line.ends_with("Ready")).count() == count
+        });
+    }
+
+    /// The address of a host on the wire.
+    pub fn address(index: usize) -> String {
+        format!("10.77.0.{}", index + 1)
+    }
+
+    /// Where tasks of a service run: `host2` for each, sorted; those that are to run and do.
+    ///
+    /// # Panics
+    /// There is no such service.
+    pub fn places(&self, by: usize, service: &str) -> Vec<String> {
+        let format = "{{.Node}} {{.CurrentState}}";
+        let filter = "desired-state=running";
+        let rows = self.hosts[by].rswarm(["service", "ps", "--filter", filter, "--format", format, service]).ok();
+        let running = rows.lines().into_iter().filter(|line| line.contains(" Running"));
+        let mut places: Vec<_> = running.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        places.sort();
+        places
+    }
+
+    /// Cuts a host's wire, or mends it.
+    ///
+    /// # Panics
+    /// There is no such host.
+    pub fn cut(&self, index: usize, cut: bool) {
+        let wire = format!("wire{index}");
+        ip(&["-n", &self.hub, "link", "set", &wire, if cut { "down" } else { "up" }]);
+    }
+
+    fn plug(&self, index: usize) {
+        let (host, wire) = (self.hosts[index].namespace(), format!("wire{index}"));
+        let peer = ["peer", "name", "eth0", "netns", host];
+        let add = ["-n", &self.hub, "link", "add", &wire, "type", "veth"];
+        ip(&[add.as_slice(), peer.as_slice()].concat());
+        ip(&["-n", &self.hub, "link", "set", &wire, "master", "wire", "up"]);
+        ip(&["-n", host, "address", "add", &format!("{}/24", Lab::address(index)), "dev", "eth0"]);
+        ip(&["-n", host, "link", "set", "eth0", "up"]);
+    }
+
+    /// Takes every stack and service away, as a user would, and waits until no host has anything left.
+    fn clear(&self) {
+        let Some(manager) = self.hosts.iter().find(|host| host.runs() && host.sh("node ls").succeeded()) else {
+            return;
+        };
+        for stack in manager.sh("ls -a -q").lines() {
+            manager.rswarm(["down", "-v", "-p", &stack]).ok();
+        }
+        let services = manager.sh("service ls -q").ok().lines();
+        if !services.is_empty() {
+            manager.rswarm(["service", "rm"].into_iter().map(str::to_owned).chain(services)).ok();
+        }
+        manager.sh("network prune -f").ok();
+        for host in self.hosts.iter().filter(|host| host.runs()) {
+            host.expect_no_leak();
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        /// Sweeps even when the count of leaks panics.
+        struct Sweep<'a>(&'a str);
+        impl Drop for Sweep<'_> {
+            fn drop(&mut self) {
+                drop(Command::new("ip").args(["netns", "del", self.0]).output());
+            }
+        }
+        let _sweep = Sweep(&self.hub);
+        if !std::thread::panicking() {
+            self.clear();
+        }
+    }
+}
+
+fn ip(words: &[&str]) {
+    run(Command::new("ip").args(words)).ok();
+}
