@@ -1,7 +1,7 @@
 //! What only a group of several needs: reads, changes of its members, and what the leader knows of them.
 
 use crate::machine::{Error, Output, Raft, Role};
-use crate::stable::Member;
+use crate::stable::{Entry, EntryKind, HardState, Member, Members, Snapshot, Stable};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use raft::{ReadState, StateRole};
 use std::collections::BTreeSet;
@@ -34,6 +34,28 @@ impl Raft {
             caught_up: own || progress.matched > 0 && progress.matched + CLOSE >= raft.raft_log.committed,
             matched: progress.matched,
         })
+    }
+
+    /// All that this member has, as the only one of its group: for when the others are lost for good. What the
+    /// others acknowledged and this one never got is lost with them; what it got and nobody knows to be
+    /// committed is kept. `data`: the state machine as of [`Raft::applied`]. To be made durable before a
+    /// machine is made from it.
+    pub fn survivor(&self, data: bytes::Bytes) -> Stable {
+        let raft = &self.node.raft;
+        let index = self.applied;
+        let snapshot = Snapshot {
+            index,
+            term: self.node.store().entry_term(index).unwrap_or_default(),
+            members: Members::of([self.config.member]),
+            data,
+        };
+        let log = self.node.store().after(index).into_iter();
+        // Changes of the group would bring the others back.
+        let mut entries: Vec<Entry> = log.take_while(|entry| entry.kind == EntryKind::Normal).collect();
+        // An entry of a new term takes the place of what stood behind these in the log on disk.
+        let (term, last) = (raft.term + 1, index + entries.len() as u64);
+        entries.push(Entry { index: last + 1, term, kind: EntryKind::Normal, data: bytes::Bytes::new() });
+        Stable { hard_state: HardState { term, vote: 0, commit: index }, snapshot, entries }
     }
 
     /// Asks the leader, which asks a majority whether it still leads (`ReadIndex`).

@@ -22,3 +22,4 @@ pub use group::Progress;
 pub use machine::{Config, Error, Input, Output, Persist, Raft, Role};
 pub use membership::{Step, next_step, outlives};
 pub use stable::{Entry, EntryKind, HardState, Member, Members, Snapshot, Stable};
+pub use wire::sender;

@@ -1,7 +1,7 @@
 //! The log as the `raft` crate reads it: in memory, the mirror of what the store has or is about
 //! to have on disk.
 
-use crate::stable::{Snapshot, Stable};
+use crate::stable::{Entry, Snapshot, Stable};
 use crate::wire;
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Result, Storage, StorageError};
@@ -84,6 +84,11 @@ impl Memory {
         }
         let offset = index.checked_sub(self.base.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?).map(|entry| entry.term)
+    }
+
+    /// All entries after this index.
+    pub(crate) fn after(&self, index: u64) -> Vec<Entry> {
+        self.entries.iter().filter(|entry| entry.index > index).map(wire::entry_out).collect()
     }
 
     fn last(&self) -> u64 {

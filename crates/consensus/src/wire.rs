@@ -1,7 +1,14 @@
 //! Between our plain values and the protobuf types of the `raft` crate.
 
-use crate::stable::{Entry, EntryKind, HardState, Members, Snapshot};
+use crate::stable::{Entry, EntryKind, HardState, Member, Members, Snapshot};
 use raft::eraftpb;
+
+/// Who a message says it is from; whoever delivers it has to see whether that is true. `None`: it is no message.
+pub fn sender(message: &[u8]) -> Option<Member> {
+    use protobuf::Message as _;
+    let message = eraftpb::Message::parse_from_bytes(message).ok()?;
+    (message.from != 0).then_some(Member(message.from))
+}
 
 pub(crate) fn entry_out(entry: &eraftpb::Entry) -> Entry {
     Entry {

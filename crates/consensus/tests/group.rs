@@ -269,6 +269,48 @@ fn a_group_grows_is_exchanged_and_shrinks_while_it_works() {
     }
 }
 
+/// What a store has once it was told to make this durable.
+fn make_durable(disk: &mut Stable, stable: &Stable) {
+    let Stable { hard_state, snapshot, entries } = stable.clone();
+    let snapshot = Some(snapshot);
+    write(disk, &Persist { seq: 0, snapshot, entries, hard_state: Some(hard_state), must_sync: true });
+}
+
+#[test]
+fn the_last_one_goes_on_alone_with_all_that_it_has() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &[1, 2, 3]);
+        world.until("a history", |world| world.committed.len() > 20 && world.leader().is_some());
+        let last = world.leader().unwrap();
+        // The others are lost while somebody is about to join.
+        for id in (1..=3).filter(|id| *id != last) {
+            world.nodes.remove(&id);
+        }
+        let voters: BTreeSet<Member> = [1, 2, 3, 4].map(Member).into();
+        world.input(last, Input::ChangeMembers { voters, learners: BTreeSet::new() });
+        while !world.nodes[&last].unwritten.is_empty() {
+            world.sync(last);
+        }
+        let node = world.nodes.get_mut(&last).unwrap();
+        let raft = node.raft.take().unwrap();
+        assert!(matches!(raft.role(), Role::Leader { .. }));
+        let applied = raft.applied();
+        let survivor = raft.survivor(Bytes::from_static(b"state"));
+        make_durable(&mut node.disk, &survivor);
+        assert_eq!(node.disk, survivor, "nothing is left of what others may have in mind");
+        for _crash in 0..2 {
+            world.start(last);
+            let before = world.committed.len();
+            world.until("commits of one", |world| world.committed.len() > before + 5);
+            assert_eq!(world.leader(), Some(last));
+            let node = &world.nodes[&last];
+            assert_eq!(node.raft.as_ref().unwrap().members(), &Members::of([Member(last)]));
+            assert!(node.history.keys().all(|index| *index > applied));
+            world.crash(last);
+        }
+    }
+}
+
 #[test]
 fn who_cannot_be_missed_is_not_left_out() {
     let members = Members::of([1, 2, 3].map(Member));
