@@ -154,9 +154,12 @@ impl Wait {
     /// One sentence for people.
     pub(crate) fn sentence(&self, now: Time) -> String {
         match self {
+            Wait::Delay(until) if *until <= now => "restarts at once".to_owned(),
             Wait::Delay(until) => {
-                let left = until.since(now).as_millis().div_ceil(100) as f64 / 10.0;
-                format!("restarts in {left} s")
+                // A moment and not a span: the sentence is read later than it is written.
+                let second = until.0.div_ceil(1000);
+                let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
+                format!("restarts at {hour:02}:{minute:02}:{:02} UTC", second % 60)
             }
             Wait::Predecessor(task) => format!("waits for {} to stop, which it replaces", task.short()),
             Wait::Dependency { service, lacks: Lack::Missing } => {
