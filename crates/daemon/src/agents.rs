@@ -16,6 +16,8 @@ mod switchboard;
 mod tests;
 
 pub(crate) use dial::run;
+#[cfg(test)]
+pub(crate) use frames::ToAgent as Order;
 pub(crate) use link::{AgentEnd, Said, SessionEnd, pair};
 pub(crate) use serve::serve;
 pub(crate) use switchboard::{Io, Switchboard};

@@ -210,3 +210,6 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
 fn broken(node: NodeId, error: impl std::fmt::Display) -> ApiError {
     failure::failed(format!("read the answer of node {}: {error}", node.short()))
 }
+
+#[cfg(test)]
+mod tests;

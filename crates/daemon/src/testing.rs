@@ -66,7 +66,10 @@ pub(crate) async fn daemon(
 ) -> (Arc<crate::shared::Daemon>, Put) {
     let (sender, inbox) = std::sync::mpsc::channel();
     let (changed, changes) = tokio::sync::watch::channel(0);
-    let (_, group) = tokio::sync::watch::channel(crate::cluster::Group::default());
+    let (_, group) = tokio::sync::watch::channel(crate::cluster::Group {
+        leader: crate::cluster::Leader::Me,
+        ..crate::cluster::Group::default()
+    });
     let state = Arc::new(Mutex::new(State::default()));
     let put = Put { state: state.clone(), changed: Arc::new(changed) };
     let script = put.clone();

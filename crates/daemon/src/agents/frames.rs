@@ -34,7 +34,7 @@ pub(super) enum ToManager {
 /// A manager tells an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ToAgent {
+pub(crate) enum ToAgent {
     /// Its place in the cluster.
     Place(Place),
     /// What it should do.

@@ -58,7 +58,7 @@ impl Switchboard {
     }
 
     /// A node is connected; what is sent to it comes out.
-    pub(super) fn connect(&self, node: NodeId, session: u64) -> mpsc::Receiver<ToAgent> {
+    pub(crate) fn connect(&self, node: NodeId, session: u64) -> mpsc::Receiver<ToAgent> {
         let (sender, receiver) = mpsc::channel(64);
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.insert(node, (session, sender));
