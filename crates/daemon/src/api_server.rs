@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Longest body of a call: a stack with all its configs and secrets (1 MiB each, as JSON numbers).
-const MAX_CALL: usize = 256 << 20;
+pub(crate) const MAX_CALL: usize = 256 << 20;
 
 /// For whom a daemon answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,8 @@ pub(crate) async fn connection(
     }
 }
 
-async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request, of whoever may ask.
+pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> Response<Body> {
     let result = match relay::named(request.headers()) {
         Err(error) => Err(error),
         Ok(Some(node)) if node != daemon.node => relay::whole(&daemon, node, request).await,
@@ -188,12 +189,18 @@ pub(crate) fn refusal(error: &ApiError) -> Response<Body> {
     json(status, serde_json::to_vec(error).unwrap_or_default())
 }
 
-fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
+/// An answer in JSON.
+pub(crate) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
     let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed();
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     response
+}
+
+/// No bytes.
+pub(crate) fn empty() -> Body {
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed()
 }
 
 fn lines(body: Body) -> Response<Body> {

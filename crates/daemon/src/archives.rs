@@ -5,11 +5,11 @@ use crate::api_server::Body;
 use crate::calls::looks;
 use crate::images::blocking;
 use crate::shared::Daemon;
-use crate::{failure, images, streams};
+use crate::{backup, failure, images, streams};
 use api::{ApiError, ArchivePart, DownloadCall, StreamItem, UploadCall};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use image::tree::{How, Owners};
 use std::io::{self, Read, Write};
@@ -91,6 +91,13 @@ async fn take(daemon: &Daemon, call: UploadCall, mut source: Source) -> Result<V
             daemon.container_event(&task, "extract-to-dir", &[("path", path)]);
             Ok(Vec::new())
         }
+        UploadCall::Restore(restore) => {
+            let mut file = Vec::new();
+            let read = tokio::task::spawn_blocking(move || source.read_to_end(&mut file).map(|_| file));
+            let file = read.await.map_err(failure::joined)?;
+            let file = file.map_err(|error| failure::failed(format!("read the backup: {error}")))?;
+            backup::restore(daemon, restore, file).await
+        }
     }
 }
 
@@ -103,6 +110,10 @@ pub(crate) async fn download(daemon: Arc<Daemon>, call: DownloadCall) -> Result<
     let (sender, mut receiver) = mpsc::channel::<Result<Bytes, image::Error>>(WAITING);
     let mut sink = Sink { sender: sender.clone(), buffer: BytesMut::with_capacity(CHUNK) };
     match call {
+        DownloadCall::Backup(key) => {
+            let file = backup::make(&daemon, &key).await?;
+            return Ok(Full::new(Bytes::from(file)).map_err(|never| match never {}).boxed());
+        }
         DownloadCall::Save(references) => {
             let store = daemon.images.store().clone();
             tokio::task::spawn_blocking(move || finish(&sender, store.save(&references, &mut sink)));

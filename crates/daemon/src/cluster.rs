@@ -1,14 +1,26 @@
 //! The handle on the manager's thread: requests in, answers and the state out.
 
 use crate::failure;
+use crate::raft_net::{Forward, Forwards};
 use api::ApiError;
+use bytes::Bytes;
+use consensus::Input;
 use model::{AgentReport, Assignment, ClusterInfo, Node, NodeId, Request, RequestId, Response, Source, State, TaskId};
 use orchestrator::Snapshot;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a request may wait for a leader.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How soon one that does not lead any more is asked again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long what was done elsewhere may take to come here.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What the manager's thread is told.
 #[derive(Debug)]
@@ -45,6 +57,14 @@ pub(crate) enum Message {
     },
     /// A node tells.
     Report(NodeId, AgentReport),
+    /// Something for consensus.
+    Raft(Input),
+    /// A message of another manager.
+    Step(NodeId, Bytes),
+    /// Go on as the only manager, with what it has.
+    Survive(oneshot::Sender<Result<(), String>>),
+    /// Let another manager lead, if there is one.
+    Retire(oneshot::Sender<()>),
     /// End.
     Stop(oneshot::Sender<()>),
 }
@@ -76,6 +96,8 @@ pub(crate) struct Cluster {
     inbox: std_mpsc::Sender<Message>,
     changed: watch::Receiver<u64>,
     group: watch::Receiver<Group>,
+    /// Passes requests on to the member that leads; `None` where there are no others.
+    forward: Option<mpsc::UnboundedSender<Forward>>,
 }
 
 impl Cluster {
@@ -84,7 +106,14 @@ impl Cluster {
         changed: watch::Receiver<u64>,
         group: watch::Receiver<Group>,
     ) -> Self {
-        Cluster { inbox, changed, group }
+        Cluster { inbox, changed, group, forward: None }
+    }
+
+    /// From now on requests are passed on where another member leads; they come out of what is returned.
+    pub(crate) fn forwards(&mut self) -> Forwards {
+        let (sender, forwards) = mpsc::unbounded_channel();
+        self.forward = Some(sender);
+        forwards
     }
 
     /// Who leads, and who belongs to it; turns when that changes.
@@ -104,19 +133,97 @@ impl Cluster {
 
     /// Tells the manager something that has no answer.
     pub(crate) fn tell(&self, message: Message) {
-        if self.inbox.send(message).is_err() {
+        let _told = self.try_tell(message);
+    }
+
+    fn try_tell(&self, message: Message) -> Result<(), ApiError> {
+        self.inbox.send(message).map_err(|_| {
             tracing::debug!("the manager has ended");
+            gone()
+        })
+    }
+
+    /// Asks the member that leads, and waits until the answer is committed, and known here as well. Leaders may
+    /// change meanwhile: the request has an id, and is done once.
+    ///
+    /// # Errors
+    /// A daemon that is on its way out, and managers that find no leader. Refusals are answers.
+    pub(crate) async fn request(&self, id: RequestId, request: Request) -> Result<Response, ApiError> {
+        let Some(forward) = &self.forward else {
+            let (sender, receiver) = oneshot::channel();
+            self.try_tell(Message::Request(id, Box::new(request), sender))?;
+            return receiver.await.map_err(|_| gone());
+        };
+        tokio::time::timeout(PATIENCE, self.find_leader(forward, id, request)).await.unwrap_or_else(|_| {
+            let error = failure::failed(format!("no manager has answered within {} s", PATIENCE.as_secs()));
+            Err(failure::hint(
+                error,
+                "a majority of the managers must be up and reach each other: `rswarm node ls`; if it is lost for good, `rswarm init --force-new-cluster`",
+            ))
+        })
+    }
+
+    async fn find_leader(
+        &self,
+        forward: &mpsc::UnboundedSender<Forward>,
+        id: RequestId,
+        request: Request,
+    ) -> Result<Response, ApiError> {
+        let mut group = self.group();
+        loop {
+            let leader = group.borrow_and_update().leader;
+            let response = match leader {
+                // Every member can answer what is true now, and only a leader can change it.
+                _ if request == Request::Read => self.own(id, &request).await?,
+                Leader::Me => self.own(id, &request).await?,
+                Leader::Member(leader) => {
+                    let (answer, answered) = oneshot::channel();
+                    let passed_on = Forward { leader, id, request: Box::new(request.clone()), answer };
+                    forward.send(passed_on).map_err(|_| gone())?;
+                    answered.await.map_err(|_| gone())?
+                }
+                Leader::Unknown => None,
+            };
+            if let Some(response) = response {
+                self.caught_up(&response).await;
+                return Ok(response);
+            }
+            // Whoever leads next, or the same one in a moment.
+            let _either = tokio::time::timeout(RETRY, group.changed()).await;
         }
     }
 
-    /// Asks, and waits until the answer is committed.
+    async fn own(&self, id: RequestId, request: &Request) -> Result<Option<Response>, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.try_tell(Message::Request(id, Box::new(request.clone()), sender))?;
+        Ok(receiver.await.ok())
+    }
+
+    /// What was done elsewhere is to be seen here before the client looks.
+    async fn caught_up(&self, response: &Response) {
+        if let Response::Done { revision, .. } = response {
+            let mut changes = self.changes();
+            let seen = changes.wait_for(|known| known >= revision);
+            let _late = tokio::time::timeout(CATCH_UP, seen).await;
+        }
+    }
+
+    /// Answers as the member that leads; `None` if it does not, or no longer when the answer would come.
+    pub(crate) async fn lead(&self, id: RequestId, request: Box<Request>) -> Option<Response> {
+        if self.group.borrow().leader != Leader::Me {
+            return None;
+        }
+        tokio::time::timeout(PATIENCE, self.own(id, &request)).await.ok()?.ok()?
+    }
+
+    /// Goes on as the only manager, with what this one has.
     ///
     /// # Errors
-    /// Refusals and a daemon that is on its way out.
-    pub(crate) async fn request(&self, id: RequestId, request: Request) -> Result<Response, ApiError> {
+    /// The disk fails, or the daemon is on its way out.
+    pub(crate) async fn survive(&self) -> Result<(), ApiError> {
         let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Request(id, Box::new(request), sender));
-        receiver.await.map_err(|_| gone())
+        self.tell(Message::Survive(sender));
+        receiver.await.map_err(|_| gone())?.map_err(failure::failed)
     }
 
     /// The same with an id of its own, for what the daemon itself asks; a refusal is an error.
@@ -186,6 +293,13 @@ impl Cluster {
         mut look: impl FnMut(Option<&Arc<model::Task>>) -> Option<T>,
     ) -> Result<T, ApiError> {
         self.until(|state| look(state.tasks.iter().find(|candidate| candidate.id == task))).await
+    }
+
+    /// Lets another manager lead, if this one does and there is one; waits at most `limit`.
+    pub(crate) async fn retire(&self, limit: Duration) {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Message::Retire(sender));
+        let _in_vain = tokio::time::timeout(limit, receiver).await;
     }
 
     /// Ends the manager after what it has begun is on disk; waits at most `limit`.

@@ -104,11 +104,20 @@ pub(crate) fn node_id(data_root: &Path) -> Result<NodeId> {
         Ok(text) => text.trim().parse().with_context(|| format!("read the id of this node from {}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = NodeId(u128::from_be_bytes(random()?));
-            store::write_atomic(&path, format!("{id}\n").as_bytes())?;
+            write_node_id(data_root, id)?;
             Ok(id)
         }
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
     }
+}
+
+/// Writes down the id of this node.
+///
+/// # Errors
+/// The disk fails.
+pub(crate) fn write_node_id(data_root: &Path, id: NodeId) -> Result<()> {
+    store::write_atomic(&data_root.join("node-id"), format!("{id}\n").as_bytes())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,26 +2,42 @@
 //! the disk's sake: an fsync blocks nobody else, and what comes in meanwhile shares the next one.
 
 mod core;
+mod group;
 
 use crate::cluster::{Cluster, Message};
 use crate::config;
+use crate::identity::Identity;
+use crate::raft_net::{Forwards, Outgoing};
 use anyhow::{Context as _, Result};
-use consensus::{Config, Member, Members, Raft, Stable};
+use consensus::{Member, Members, Raft, Stable};
 use core::Core;
+use group::Others;
 use orchestrator::Manager;
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use store::{NodeKey, Store};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// This member's number in its group of one.
-const SELF: Member = Member(1);
+/// This member's number in its group of one, which it keeps when that grows.
+const FIRST: Member = Member(1);
+
+/// Messages to other members that may wait; what comes on top is said again.
+const OUTGOING: usize = 4096;
 
 /// A manager that is ready to run.
 pub(crate) struct Prepared {
     core: Core,
     inbox: std_mpsc::Receiver<Message>,
+    /// What is to be sent to the other managers, and passed on to the one that leads; `None` on a machine of
+    /// its own.
+    pub(crate) lines: Option<Lines>,
+}
+
+/// What leaves the manager's thread for other managers.
+pub(crate) struct Lines {
+    pub(crate) outgoing: mpsc::Receiver<Outgoing>,
+    pub(crate) forwards: Forwards,
 }
 
 /// The manager's thread as its daemon sees it.
@@ -37,18 +53,22 @@ impl Running {
     }
 }
 
-/// Reads the log.
+/// Reads the log. `identity`: the place in a cluster, if the machine is no longer one of its own.
 ///
 /// # Errors
 /// The log is damaged, of a newer format, or in use.
-pub(crate) fn open(data_root: &Path, key: &NodeKey) -> Result<(Prepared, Cluster)> {
-    let folder = data_root.join("raft");
+pub(crate) fn open(data_root: &Path, key: &NodeKey, identity: Option<&Identity>) -> Result<(Prepared, Cluster)> {
+    let folder = Identity::log_folder(data_root, identity);
+    let member = identity.and_then(|identity| identity.member).map_or(FIRST, Member);
     let (mut store, recovered) =
         Store::open(&folder, key).with_context(|| format!("read the log of the cluster in {}", folder.display()))?;
     let stable = match recovered.into_stable() {
         Some(stable) => stable,
         None => {
-            let stable = Stable::bootstrap(Members::of([SELF]));
+            let stable = match member {
+                FIRST => Stable::bootstrap(Members::of([FIRST])),
+                _ => Stable::joining(),
+            };
             store.bootstrap(&stable).context("begin the log of the cluster")?;
             stable
         }
@@ -59,12 +79,21 @@ pub(crate) fn open(data_root: &Path, key: &NodeKey) -> Result<(Prepared, Cluster
         let snapshot = serde_json::from_slice(&stable.snapshot.data).context("read the snapshot of the cluster")?;
         manager.restore(snapshot);
     }
-    let raft = Raft::new(Config::new(SELF, seed), stable).context("start consensus")?;
+    let config = group::config(member, seed);
+    let raft = Raft::new(config, stable).context("start consensus")?;
     let (sender, inbox) = std_mpsc::channel();
     let (changed, changes) = watch::channel(0);
-    let (group, groups) = watch::channel(core::group(raft.members()));
-    let core = Core::new(store, raft, manager, changed, group);
-    Ok((Prepared { core, inbox }, Cluster::new(sender, changes, groups)))
+    let (groups, seen) = watch::channel(group::group(raft.members()));
+    let mut cluster = Cluster::new(sender, changes, seen);
+    let mut lines = None;
+    let mut send = None;
+    if identity.is_some() {
+        let (sender, outgoing) = mpsc::channel(OUTGOING);
+        send = Some(sender);
+        lines = Some(Lines { outgoing, forwards: cluster.forwards() });
+    }
+    let core = Core::new(store, raft, manager, changed, groups, Others::new(config, send));
+    Ok((Prepared { core, inbox, lines }, cluster))
 }
 
 impl Prepared {
@@ -78,7 +107,7 @@ impl Prepared {
         std::thread::Builder::new()
             .name("manager".to_owned())
             .spawn(move || {
-                let Prepared { mut core, inbox } = self;
+                let Prepared { mut core, inbox, lines: _ } = self;
                 if let Err(error) = core.run(&inbox) {
                     tracing::error!("the manager ends: {error:#}");
                 }

@@ -8,6 +8,7 @@ use crate::api_server::Body;
 use crate::cluster::Leader;
 use crate::failure;
 use crate::shared::Daemon;
+use anyhow::Context as _;
 use api::ApiError;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -25,8 +26,8 @@ pub(crate) async fn upgrade(
     node: Option<NodeId>,
     path: &str,
 ) -> anyhow::Result<Io> {
-    let _ = (daemon, node, path);
-    anyhow::bail!("dial {address}: this machine is part of no cluster")
+    let peers = daemon.peers.as_ref().with_context(|| format!("dial {address}: this machine is part of no cluster"))?;
+    peers.upgrade(address, node, path).await
 }
 
 /// Sends a request to the API of a node.
@@ -65,6 +66,31 @@ async fn connect(daemon: &Arc<Daemon>, node: NodeId) -> Result<Io, ApiError> {
 
 /// A connection to the API on the cluster port of a manager.
 async fn dial(daemon: &Arc<Daemon>, address: &str, node: NodeId) -> Result<Io, ApiError> {
-    let _ = (daemon, node);
-    Err(failure::failed(format!("dial {address}: this machine is part of no cluster")))
+    let alone = || failure::failed(format!("dial {address}: this machine is part of no cluster"));
+    let peers = daemon.peers.as_ref().ok_or_else(alone)?;
+    let stream = peers.connect(address, Some(node)).await;
+    Ok(Box::new(stream.map_err(|error| failure::failed(format!("{error:#}")))?))
+}
+
+/// One question to the cluster port of a manager, and its answer.
+///
+/// # Errors
+/// It cannot be reached, is another node than expected, or refuses.
+pub(crate) async fn post(
+    daemon: &Arc<Daemon>,
+    address: &str,
+    node: NodeId,
+    path: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<bytes::Bytes> {
+    use http_body_util::{BodyExt as _, Full};
+    let stream = dial(daemon, address, node).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::post(path).header("host", "rswarm").body(Full::new(bytes::Bytes::from(body)))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    anyhow::ensure!(status.is_success(), "it answered {status}: {}", String::from_utf8_lossy(&body));
+    Ok(body)
 }

@@ -72,7 +72,7 @@ pub(crate) fn of_session(call: &mut SessionCall) -> Option<&mut String> {
 pub(crate) fn of_upload(call: &mut UploadCall) -> Option<&mut String> {
     match call {
         UploadCall::CopyTo { container, .. } => Some(container),
-        UploadCall::Load | UploadCall::Import { .. } => None,
+        UploadCall::Load | UploadCall::Import { .. } | UploadCall::Restore(_) => None,
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn of_upload(call: &mut UploadCall) -> Option<&mut String> {
 pub(crate) fn of_download(call: &mut DownloadCall) -> Option<&mut String> {
     match call {
         DownloadCall::CopyFrom { container, .. } => Some(container),
-        DownloadCall::Save(_) => None,
+        DownloadCall::Save(_) | DownloadCall::Backup(_) => None,
     }
 }
 

@@ -10,9 +10,10 @@ use crate::gitops::{self, Gitops};
 use crate::identity::Membership;
 use crate::images::Images;
 use crate::network::Network;
+use crate::peers::{self, Peers};
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, config, identity, node, worker};
+use crate::{DaemonArgs, api_server, config, identity, node, raft_net, worker};
 use anyhow::{Context as _, Result};
 use model::Role;
 use runtime::Engine;
@@ -48,6 +49,10 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let node_id = config::node_id(&roots.data)?;
     let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
     let membership = identity.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
+    let peers = match &membership {
+        Some(_) => Some(Peers::open(identity::certificates(&roots.data), node_id)?),
+        None => None,
+    };
     let (agent_end, session_end) = agents::pair();
     let worker = membership.clone().filter(|membership| membership.identity().role == Role::Worker);
     let (manager, cluster, desk) = match worker {
@@ -56,7 +61,8 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
             (None, cluster, Some(desk))
         }
         None => {
-            let (manager, cluster) = drive_manager::open(&roots.data, &key)?;
+            let (manager, cluster) =
+                drive_manager::open(&roots.data, &key, membership.as_deref().map(Membership::identity).as_deref())?;
             (Some(manager), cluster, None)
         }
     };
@@ -83,9 +89,16 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         stop: CancellationToken::new(),
         data_root: roots.data.clone(),
         membership: membership.clone(),
+        peers,
         agents: Switchboard::default(),
         again: CancellationToken::new(),
     });
+    let mut manager = manager;
+    // They end when the manager's thread has, so that it can hand over in its last moments.
+    if let Some(drive_manager::Lines { outgoing, forwards }) = manager.as_mut().and_then(|it| it.lines.take()) {
+        tokio::spawn(raft_net::send(daemon.clone(), outgoing));
+        tokio::spawn(raft_net::pass_on(daemon.clone(), forwards));
+    }
     let manager = manager.map(drive_manager::Prepared::start).transpose()?;
     let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
     let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
@@ -106,6 +119,12 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         }
         None => None,
     };
+    let identity = membership.as_ref().map(|membership| membership.identity());
+    let port = match identity.filter(|identity| identity.role == Role::Manager) {
+        Some(identity) => Some(tokio::spawn(peers::serve(daemon.clone(), peers::bind(identity.listen).await?))),
+        None => None,
+    };
+    let renewal = tokio::spawn(peers::renew::run(daemon.clone()));
     let listener = api_server::bind(&roots.socket())?;
     let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
     daemon.events.emit("daemon", "start", node_id.to_string(), &[("name", "rswarm")]);
@@ -126,6 +145,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         }
     }
     tracing::info!("stopping; containers go on running");
+    daemon.cluster.retire(GRACE).await;
     daemon.stop.cancel();
     let _removed_already = std::fs::remove_file(roots.socket());
     let ended = async {
@@ -133,6 +153,10 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         let _agent = agent.await;
         let _guard = guard.await;
         let _followers = followers.await;
+        let _renewal = renewal.await;
+        if let Some(port) = port {
+            let _port = port.await;
+        }
         let _sessions = sessions.await;
         if let Some(places) = places {
             let _places = places.await;

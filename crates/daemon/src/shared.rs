@@ -6,6 +6,7 @@ use crate::events::Events;
 use crate::gitops::Gitops;
 use crate::identity::Membership;
 use crate::images::Images;
+use crate::peers::Peers;
 use crate::rendezvous::Rendezvous;
 use model::{Exit, NodeId, Task, TaskId};
 use runtime::Engine;
@@ -31,6 +32,8 @@ pub(crate) struct Daemon {
     pub(crate) data_root: std::path::PathBuf,
     /// Its place in a cluster, if it has one.
     pub(crate) membership: Option<std::sync::Arc<Membership>>,
+    /// The other machines of it, then.
+    pub(crate) peers: Option<std::sync::Arc<Peers>>,
     /// Who is connected to this daemon.
     pub(crate) agents: Switchboard,
     /// Cancelled by whoever has changed what this daemon is: it stops in order and begins anew.

@@ -114,6 +114,7 @@ pub(crate) async fn daemon_of(
         gitops: crate::gitops::Gitops::new(root.join("data"), root.join("run")),
         data_root: root.join("data"),
         membership: None,
+        peers: None,
         agents: crate::agents::Switchboard::default(),
         again: tokio_util::sync::CancellationToken::new(),
         stop: tokio_util::sync::CancellationToken::new(),
@@ -153,13 +154,16 @@ fn manage(
             Message::State(client) => {
                 let _left = client.send(Arc::new(put.state.lock().unwrap().clone()));
             }
-            Message::Stop(done) => {
+            Message::Stop(done) | Message::Retire(done) => {
                 let _left = done.send(());
             }
             Message::Info(client) => {
                 let _left = client.send(None);
             }
-            Message::Snapshot(_)
+            Message::Raft(_)
+            | Message::Step(..)
+            | Message::Survive(_)
+            | Message::Snapshot(_)
             | Message::Sources(_)
             | Message::SessionUp { .. }
             | Message::Described(_)

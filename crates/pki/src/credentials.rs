@@ -43,6 +43,32 @@ impl Credentials {
         Ok(credentials)
     }
 
+    /// All of it in one text: the key, the certificate, and the roots after it.
+    pub fn to_pem(&self) -> String {
+        let roots = self.roots.iter().map(|root| root.certificate.as_str());
+        [self.key.to_pem().as_str(), self.certificate.pem.as_str()].into_iter().chain(roots).collect()
+    }
+
+    /// Reads what [`Credentials::to_pem`] wrote.
+    ///
+    /// # Errors
+    /// It is no such text, or what is in it does not belong together.
+    pub fn from_pem(text: &str) -> Result<Credentials, Error> {
+        let key = Key::from_pem(text)?;
+        let certificates = pem::certificates(text)?;
+        let (own, roots) = certificates.split_first().ok_or(Error::Pem("certificate"))?;
+        let roots = roots.iter().map(|der| root(&pem::of_certificate(der))).collect::<Result<_, _>>()?;
+        Credentials::new(key, &pem::of_certificate(own), roots)
+    }
+
+    /// The same with other roots.
+    ///
+    /// # Errors
+    /// None of them has signed the certificate.
+    pub fn trusting(&self, roots: Vec<Root>) -> Result<Credentials, Error> {
+        Credentials::new(Key::from_pem(&self.key.to_pem())?, &self.certificate.pem, roots)
+    }
+
     /// The root that has signed the certificate.
     ///
     /// # Errors

@@ -40,3 +40,8 @@ pub(crate) fn certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
 pub(crate) fn key(pem: &str) -> Result<PrivatePkcs8KeyDer<'static>, Error> {
     PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::Pem("private key"))
 }
+
+/// All certificates in it, in order.
+pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| Error::Pem("certificate"))
+}

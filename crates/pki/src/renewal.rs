@@ -8,7 +8,7 @@ use model::{Ids, Time};
 pub fn renew_at(begins: Time, expires: Time, seed: u64) -> Time {
     let life = u128::from(expires.0.saturating_sub(begins.0));
     // 2⁶⁴ is the whole span of three tenths.
-    let offset = life / 2 + (life * 3 / 10 * u128::from(Ids::new(seed).next_u64()) >> 64);
+    let offset = life / 2 + ((life * 3 / 10 * u128::from(Ids::new(seed).next_u64())) >> 64);
     Time(begins.0.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
 }
 

@@ -234,6 +234,12 @@ fn credentials_that_do_not_belong_together_are_refused() {
     let roots = vec![theirs.root.clone(), ours.root.clone()];
     let credentials = Credentials::new(again(), &certificate.pem, roots).unwrap();
     assert_eq!(credentials.issuer().unwrap(), &ours.root);
+    let read = Credentials::from_pem(&credentials.to_pem()).unwrap();
+    assert_eq!((read.key.digest(), &read.certificate), (key.digest(), &credentials.certificate));
+    assert_eq!(read.roots, credentials.roots);
+    Credentials::from_pem(&key.to_pem()).unwrap_err();
+    credentials.trusting(vec![theirs.root.clone()]).unwrap_err();
+    assert_eq!(credentials.trusting(vec![ours.root.clone()]).unwrap().roots, [ours.root.clone()]);
     assert_eq!(credentials.certificate.identity, identity);
     assert_eq!(pki::root(&ours.root.certificate).unwrap(), ours.root);
     let life = credentials.certificate.expires.0 - credentials.certificate.begins.0;

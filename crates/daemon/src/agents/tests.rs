@@ -31,7 +31,7 @@ fn machine(id: u128) -> Box<Node> {
 /// A daemon whose manager leads.
 async fn manager(root: &Path) -> Arc<Daemon> {
     let key = store::NodeKey::load_or_create(&root.join("key")).unwrap();
-    let (prepared, cluster) = crate::drive_manager::open(&root.join("manager"), &key).unwrap();
+    let (prepared, cluster) = crate::drive_manager::open(&root.join("manager"), &key, None).unwrap();
     prepared.start().unwrap();
     leads(&cluster).await;
     testing::daemon_of(root, NodeId(1), cluster).await

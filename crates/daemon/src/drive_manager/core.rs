@@ -1,10 +1,11 @@
 //! The loop of the manager's thread.
 
+use super::group::Others;
 use crate::clock;
 use crate::cluster::{Group, Leader, Message};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use consensus::{Input, Members, Output, Persist, Raft, Role};
+use consensus::{Input, Output, Persist, Raft, Role};
 use model::diagnostic::Diagnostic;
 use model::{Assignment, NodeId, RefusalKind, RequestId, Response, State, Time};
 use orchestrator::{Manager, ManagerInput, ManagerOutput};
@@ -28,18 +29,19 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Consensus, log and manager of one member.
 pub(super) struct Core {
-    store: Store,
-    raft: Raft,
-    manager: Manager,
+    pub(super) store: Store,
+    pub(super) raft: Raft,
+    pub(super) manager: Manager,
     changed: watch::Sender<u64>,
-    group: watch::Sender<Group>,
+    pub(super) group: watch::Sender<Group>,
+    pub(super) others: Others,
     /// Agents that are connected: session, and where their assignments go.
     agents: BTreeMap<NodeId, (u64, watch::Sender<Option<Arc<Assignment>>>)>,
     clients: BTreeMap<RequestId, Vec<oneshot::Sender<Response>>>,
     /// Proposals that have their place in the log: index → (term, ticket).
-    accepted: BTreeMap<u64, (u64, u64)>,
+    pub(super) accepted: BTreeMap<u64, (u64, u64)>,
     /// Writes that the disk has no room for.
-    unwritten: Vec<Persist>,
+    pub(super) unwritten: Vec<Persist>,
     /// Since the last snapshot.
     entries: u64,
     bytes: usize,
@@ -51,8 +53,9 @@ pub(super) struct Core {
     now: Time,
 }
 
-enum Next {
+pub(super) enum Next {
     Go,
+    Retire(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -63,6 +66,7 @@ impl Core {
         manager: Manager,
         changed: watch::Sender<u64>,
         group: watch::Sender<Group>,
+        others: Others,
     ) -> Core {
         Core {
             store,
@@ -70,6 +74,7 @@ impl Core {
             manager,
             changed,
             group,
+            others,
             agents: BTreeMap::new(),
             clients: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -107,11 +112,19 @@ impl Core {
                     _ => break,
                 }
             }
-            if let Next::Stop(done) = next {
-                self.settle()?;
-                self.store.flush().context("write the log of the cluster")?;
-                let _nobody_waits = done.send(());
-                return Ok(());
+            self.beat()?;
+            match next {
+                Next::Go => {}
+                Next::Retire(done) => {
+                    self.retire(inbox)?;
+                    let _nobody_waits = done.send(());
+                }
+                Next::Stop(done) => {
+                    self.settle()?;
+                    self.store.flush().context("write the log of the cluster")?;
+                    let _nobody_waits = done.send(());
+                    return Ok(());
+                }
             }
         }
     }
@@ -119,6 +132,7 @@ impl Core {
     /// Until when nothing has to be done; `None`: until a message comes.
     fn wait(&mut self) -> Option<Duration> {
         let wake = self.manager.next_wake().map(|wake| wake.since(self.tick()));
+        let wake = [wake, self.until_tick()].into_iter().flatten().min();
         match self.unwritten.is_empty() {
             true => wake,
             false => Some(wake.unwrap_or(RETRY).clamp(Duration::from_millis(1), RETRY)),
@@ -130,8 +144,13 @@ impl Core {
         self.now
     }
 
-    fn take(&mut self, message: Message) -> Next {
+    pub(super) fn take(&mut self, message: Message) -> Next {
         match message {
+            Message::Request(id, request, client) if *request == model::Request::Read && self.others.is_cluster() => {
+                self.read(id, client);
+            }
+            // Dropping the client tells it that this member does not lead.
+            Message::Request(..) if self.others.is_cluster() && !self.manager.leads() => {}
             Message::Request(id, request, client) => {
                 if !self.unwritten.is_empty() {
                     let _left = client.send(full());
@@ -172,24 +191,41 @@ impl Core {
                 }
             }
             Message::Report(node, report) => self.tell(ManagerInput::Report(node, Box::new(report))),
+            Message::Raft(input) => {
+                if let Err(error) = self.raft.handle(input) {
+                    tracing::debug!("tell consensus: {error}");
+                }
+            }
+            Message::Step(from, message) => self.step(from, message),
+            Message::Survive(done) => {
+                let _left = done.send(self.survive().map_err(|error| format!("{error:#}")));
+            }
+            Message::Retire(done) => return Next::Retire(done),
             Message::Stop(done) => return Next::Stop(done),
         }
         Next::Go
     }
 
-    fn state(&mut self) -> Arc<State> {
+    pub(super) fn state(&mut self) -> Arc<State> {
         if let Some(shown) = &self.shown {
             return shown.clone();
         }
         let now = self.tick();
-        let state = Arc::new(self.manager.state(now));
+        let mut state = self.manager.state(now);
+        let leader = match self.group.borrow().leader {
+            Leader::Me => Some(self.others.config.member.0),
+            Leader::Member(member) => Some(member),
+            Leader::Unknown => None,
+        };
+        state.leader = self.manager.managers().into_iter().find(|(_, member)| Some(*member) == leader).map(|it| it.0);
+        let state = Arc::new(state);
         self.shown = Some(state.clone());
         state
     }
 
     /// Hands an input to the manager. A panic in there is our bug: it is told, and the cluster keeps to
     /// the last facts.
-    fn tell(&mut self, input: ManagerInput) {
+    pub(super) fn tell(&mut self, input: ManagerInput) {
         let now = self.tick();
         let manager = &mut self.manager;
         if std::panic::catch_unwind(AssertUnwindSafe(|| manager.handle(now, input))).is_err() {
@@ -208,7 +244,7 @@ impl Core {
     }
 
     /// Polls both machines until neither wants anything more.
-    fn settle(&mut self) -> Result<()> {
+    pub(super) fn settle(&mut self) -> Result<()> {
         loop {
             let mut busy = false;
             while let Some(output) = self.manager.poll() {
@@ -267,22 +303,24 @@ impl Core {
         match output {
             Output::Committed { index, term, data } => self.committed(index, term, &data)?,
             Output::Restore(snapshot) => {
-                self.manager.restore(serde_json::from_slice(&snapshot.data).context("read a snapshot of the leader")?);
+                if !snapshot.data.is_empty() {
+                    let state = serde_json::from_slice(&snapshot.data).context("read a snapshot of the leader")?;
+                    self.manager.restore(state);
+                }
+                (self.entries, self.bytes, self.last) = (0, 0, snapshot.index);
                 self.shown = None;
             }
             Output::Role(Role::Leader { term }) => {
                 self.tell(ManagerInput::Leading { term });
+                self.shown = None;
                 self.group.send_modify(|group| group.leader = Leader::Me);
             }
             Output::Role(Role::Follower { leader, .. }) => {
                 self.clients.clear();
                 self.tell(ManagerInput::Following);
                 let leader = leader.map_or(Leader::Unknown, |member| Leader::Member(member.0));
+                self.shown = None;
                 self.group.send_modify(|group| group.leader = leader);
-            }
-            Output::Members(members) => {
-                let members = group(&members).members;
-                self.group.send_modify(|group| group.members = members);
             }
             Output::Accepted { ticket, index, term } => {
                 if let Some((_, lost)) = self.accepted.insert(index, (term, ticket)) {
@@ -290,12 +328,7 @@ impl Core {
                 }
             }
             Output::Refused { ticket, .. } => self.tell(ManagerInput::Lost(ticket)),
-            // A group of one has nobody to send to, its members do not change, and it reads what it has.
-            Output::Send { .. }
-            | Output::SnapshotWanted
-            | Output::Readable(_)
-            | Output::Unreadable(_)
-            | Output::Persist(_) => {}
+            output => self.group_output(output),
         }
         Ok(())
     }
@@ -321,24 +354,18 @@ impl Core {
 
     /// Cuts the log when it has become long.
     fn cut(&mut self) {
-        if self.entries < SNAPSHOT_ENTRIES && self.bytes < SNAPSHOT_BYTES {
+        let long = self.entries >= SNAPSHOT_ENTRIES || self.bytes >= SNAPSHOT_BYTES;
+        if !(long || self.others.snapshot_wanted) || !self.unwritten.is_empty() {
             return;
         }
-        (self.entries, self.bytes) = (0, 0);
-        let made = serde_json::to_vec(&self.manager.snapshot())
-            .context("write a snapshot")
-            .and_then(|data| Ok(self.raft.handle(Input::Snapshot { index: self.last, data: data.into() })?));
+        (self.entries, self.bytes, self.others.snapshot_wanted) = (0, 0, false);
+        let made = serde_json::to_vec(&self.manager.snapshot()).context("write a snapshot").and_then(|data| {
+            Ok(self.raft.handle(Input::Snapshot { index: self.raft.applied(), data: data.into() })?)
+        });
         if let Err(error) = made {
             tracing::warn!("cut the log: {error:#}");
         }
     }
-}
-
-/// The group of these members, with no leader yet.
-pub(super) fn group(members: &Members) -> Group {
-    let Members { voters, learners, voters_outgoing, learners_next, auto_leave: _ } = members;
-    let all = [voters, learners, voters_outgoing, learners_next].into_iter().flatten().copied();
-    Group { leader: Leader::Unknown, members: all.collect() }
 }
 
 fn full() -> Response {

@@ -1,5 +1,7 @@
 //! The manager's thread over a real log.
 
+mod group;
+
 use super::*;
 use crate::cluster::Message;
 use model::{AgentReport, Assignment, Node, NodeId, Request, RequestId, Response, VolumeSpec};
@@ -14,7 +16,7 @@ fn node() -> Node {
 
 fn begin(root: &Path) -> (Running, Cluster) {
     let key = NodeKey::load_or_create(&root.join("key")).unwrap();
-    let (prepared, cluster) = open(root, &key).unwrap();
+    let (prepared, cluster) = open(root, &key, None).unwrap();
     (prepared.start().unwrap(), cluster)
 }
 
@@ -82,12 +84,12 @@ async fn an_agent_gets_its_assignment_and_those_who_watch_are_woken() {
 fn a_damaged_log_is_not_taken_for_an_empty_one() {
     let root = tempfile::tempdir().unwrap();
     let key = NodeKey::load_or_create(&root.path().join("key")).unwrap();
-    drop(open(root.path(), &key).unwrap());
+    drop(open(root.path(), &key, None).unwrap());
     for file in std::fs::read_dir(root.path().join("raft")).unwrap().flatten() {
         if file.file_name() != "lock" {
             std::fs::write(file.path(), b"no log of ours, and longer than a header would be, to be sure").unwrap();
         }
     }
-    let error = open(root.path(), &key).err().map(|error| format!("{error:#}"));
+    let error = open(root.path(), &key, None).err().map(|error| format!("{error:#}"));
     assert!(error.as_ref().is_some_and(|text| text.contains("raft")), "{error:?}");
 }

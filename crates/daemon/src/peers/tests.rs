@@ -1,0 +1,1 @@
+//! Nodes that let each other in, and machines that are not let in.
