@@ -29,6 +29,20 @@ pub(crate) struct ProjectRest {
     pub(crate) directory: Option<String>,
 }
 
+/// What `up` does, and `plan` shows, beyond what the files say.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Changes {
+    /// Run so many of a service
+    #[arg(long, value_name = "SERVICE=N")]
+    pub(crate) scale: Vec<String>,
+    /// Replace containers even where nothing changed
+    #[arg(long)]
+    pub(crate) force_recreate: bool,
+    /// Remove services of the project that the file does not have
+    #[arg(long)]
+    pub(crate) remove_orphans: bool,
+}
+
 /// `up`.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -46,15 +60,8 @@ pub(crate) struct Up {
     /// Give up waiting after so long (seconds, or a duration such as 2m)
     #[arg(long, visible_alias = "wait-timeout", value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
-    /// Run so many of a service
-    #[arg(long, value_name = "SERVICE=N")]
-    pub(crate) scale: Vec<String>,
-    /// Replace containers even where nothing changed
-    #[arg(long)]
-    pub(crate) force_recreate: bool,
-    /// Remove services of the project that the file does not have
-    #[arg(long)]
-    pub(crate) remove_orphans: bool,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
     /// When to pull images; without it each service's `pull_policy` decides
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<Pull>,
@@ -80,15 +87,8 @@ pub(crate) struct Up {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) project: Project,
-    /// Run so many of a service
-    #[arg(long, value_name = "SERVICE=N")]
-    pub(crate) scale: Vec<String>,
-    /// Replace containers even where nothing changed
-    #[arg(long)]
-    pub(crate) force_recreate: bool,
-    /// Remove services of the project that the file does not have
-    #[arg(long)]
-    pub(crate) remove_orphans: bool,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
     /// Format of the plan
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: PlanFormat,

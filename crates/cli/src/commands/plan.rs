@@ -25,9 +25,8 @@ pub(super) async fn run(context: &Context, args: Plan) -> Result<u8> {
     let loaded = project::load(&args.project, Options::default())?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
-    up::scale(&mut stack, &args.scale)?;
-    let wanted =
-        Wanted { stack, remove_orphans: args.remove_orphans, force_recreate: args.force_recreate, ..Wanted::default() };
+    up::scale(&mut stack, &args.changes.scale)?;
+    let wanted = up::wanted(stack, &args.changes);
     let (plan, wanted) = make(context, wanted).await?;
     match args.format {
         PlanFormat::Text if args.quiet => {}
@@ -81,7 +80,7 @@ async fn make(context: &Context, wanted: Wanted) -> Result<(StackPlan, Wanted)> 
 /// The short form, before `up` changes what is there. A person at a terminal is asked before something is
 /// removed, and gets then what was shown: the basis of the plan, else `None`.
 pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up, agreed: bool) -> Result<Option<String>> {
-    let wanted = up::wanted(stack.clone(), args);
+    let wanted = up::wanted(stack.clone(), &args.changes);
     let Ok(Reply::Plan(planned)) = context.call(Call::Plan(Box::new(wanted))).await else {
         // The deployment will say what is wrong.
         return Ok(None);

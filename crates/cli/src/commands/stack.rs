@@ -1,6 +1,6 @@
 //! `stack …`: Swarm's words for what `up`, `down`, `ls` and `ps` do.
 
-use crate::args::stack::{Down, Project, ProjectRest, Up};
+use crate::args::stack::{Changes, Down, Project, ProjectRest, Up};
 use crate::args::swarm::{Deploy, RemoveStacks, StackServices, StackTasks};
 use crate::context::Context;
 use crate::failure;
@@ -13,9 +13,7 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         wait: false,
         no_wait: args.patience.detach,
         timeout: None,
-        scale: Vec::new(),
-        force_recreate: false,
-        remove_orphans: args.prune,
+        changes: Changes { remove_orphans: args.prune, ..Changes::default() },
         pull: args.resolve_image,
         quiet: args.patience.quiet,
         dry_run: false,

@@ -1,6 +1,6 @@
 //! `up`: load, deploy, follow until settled.
 
-use crate::args::stack::Up;
+use crate::args::stack::{Changes, Up};
 use crate::commands::{plan, pull, watch};
 use crate::context::{Context, now, refused};
 use crate::failure::{Silent, advised};
@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
     as_typed(&mut stack, &args)?;
     if args.dry_run {
-        return plan::show(context, wanted(stack, &args), args.quiet).await;
+        return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
     fetch_images(context, &stack, args.quiet).await?;
@@ -42,11 +42,11 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     let name = stack.name.clone();
     let request = match basis {
         // What was agreed to is what is done.
-        Some(basis) => Request::Apply { wanted: Box::new(wanted(stack, &args)), basis: Some(basis) },
+        Some(basis) => Request::Apply { wanted: Box::new(wanted(stack, &args.changes)), basis: Some(basis) },
         None => Request::Deploy {
             stack: Box::new(stack),
-            remove_orphans: args.remove_orphans,
-            force_recreate: args.force_recreate,
+            remove_orphans: args.changes.remove_orphans,
+            force_recreate: args.changes.force_recreate,
         },
     };
     settle(context, &name, request, &args, timeout).await
@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
 
 /// What the options say over the files.
 pub(super) fn as_typed(stack: &mut StackSpec, args: &Up) -> Result<()> {
-    scale(stack, &args.scale)?;
+    scale(stack, &args.changes.scale)?;
     if let Some(policy) = args.pull {
         for service in stack.services.values_mut() {
             service.container.pull_policy = spec::pull_policy(Some(policy));
@@ -63,8 +63,13 @@ pub(super) fn as_typed(stack: &mut StackSpec, args: &Up) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn wanted(stack: StackSpec, args: &Up) -> Wanted {
-    Wanted { stack, remove_orphans: args.remove_orphans, force_recreate: args.force_recreate, ..Wanted::default() }
+pub(super) fn wanted(stack: StackSpec, changes: &Changes) -> Wanted {
+    Wanted {
+        stack,
+        remove_orphans: changes.remove_orphans,
+        force_recreate: changes.force_recreate,
+        ..Wanted::default()
+    }
 }
 
 /// `up --plan`.

@@ -81,7 +81,7 @@ async fn apply(context: &Context, args: &Up, stack: StackSpec, first: bool) {
         // Asked once at most; at a later save `--remove-orphans` means what it says.
         plan::before(context, &stack, args, args.yes || !first).await?;
         let name = stack.name.clone();
-        let wanted = Box::new(up::wanted(stack, args));
+        let wanted = Box::new(up::wanted(stack, &args.changes));
         let changes = up::deploy(context, Request::Apply { wanted, basis: None }, args.quiet).await?;
         up::follow(context, &name, &changes, up::board(&changes), None, args.quiet).await
     };
