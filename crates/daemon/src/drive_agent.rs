@@ -64,6 +64,8 @@ pub(crate) async fn drive(
     };
     let observed = driver.daemon.engine.list().await;
     driver.tell(AgentInput::Found { observed, ledger: remembered.map(Box::new) });
+    let mut certificate = driver.daemon.peers.as_ref().map(|peers| peers.changes());
+    described.trust = driver.daemon.peers.as_ref().map(|peers| peers.told()).unwrap_or_default();
     driver.say(Said::Describe(Box::new(described.clone())));
     let stop = driver.daemon.stop.clone();
     let mut routes = tokio::time::interval(ROUTES);
@@ -92,6 +94,11 @@ pub(crate) async fn drive(
                 let _left = client.send(Arc::new(worker::state(&driver.agent, &described, revision)));
                 None
             }
+            () = turned(&mut certificate) => {
+                described.trust = driver.daemon.peers.as_ref().map(|peers| peers.told()).unwrap_or_default();
+                driver.say(Said::Describe(Box::new(described.clone())));
+                None
+            }
             () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
             _ = routes.tick() => {
                 if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
@@ -106,6 +113,16 @@ pub(crate) async fn drive(
             changed = true;
         }
     }
+}
+
+/// Returns when it has turned; never without one.
+async fn turned(watched: &mut Option<tokio::sync::watch::Receiver<u64>>) {
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 struct Driver {
