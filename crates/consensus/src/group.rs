@@ -17,6 +17,10 @@ pub struct Progress {
     pub matched: u64,
 }
 
+/// By so much the term of one that goes on alone leaps: the others may have had leaders that it never heard of,
+/// and what it decides has to count as newer than anything that they did.
+const LEAP: u64 = 1 << 20;
+
 /// A learner that lacks no more than this many entries has caught up: the rest is a message away.
 const CLOSE: u64 = 64;
 
@@ -53,7 +57,7 @@ impl Raft {
         // Changes of the group would bring the others back.
         let mut entries: Vec<Entry> = log.take_while(|entry| entry.kind == EntryKind::Normal).collect();
         // An entry of a new term takes the place of what stood behind these in the log on disk.
-        let (term, last) = (raft.term + 1, index + entries.len() as u64);
+        let (term, last) = (raft.term.saturating_add(LEAP), index + entries.len() as u64);
         entries.push(Entry { index: last + 1, term, kind: EntryKind::Normal, data: bytes::Bytes::new() });
         Stable { hard_state: HardState { term, vote: 0, commit: index }, snapshot, entries }
     }

@@ -112,6 +112,36 @@ impl Snapshot {
     pub fn config(&self, name: &str) -> Option<&ContentSpec> {
         self.configs.get(self.config_names.get(name)?).map(AsRef::as_ref)
     }
+
+    /// The cluster with its secrets; `None` if it is that of a machine of its own.
+    pub fn info(&self) -> Option<&ClusterInfo> {
+        self.info.as_deref()
+    }
+
+    /// How many services are in it.
+    pub fn services(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The same with `own` as its only manager, which a backup of the state makes of the machine that it is
+    /// restored on. `place`: where others reach that and the name of its key, in a cluster. The other managers
+    /// hold another truth: they may come back only with a token.
+    #[must_use]
+    pub fn restored_on(mut self, own: NodeId, place: Option<(String, String)>) -> Snapshot {
+        for node in self.nodes.iter_mut().filter(|node| node.manager && node.id != own) {
+            let gone = Node { left: true, ready: false, manager: false, member: None, ..(**node).clone() };
+            *node = Arc::new(gone);
+        }
+        let known = self.nodes.iter().position(|node| node.id == own);
+        let known = known.map_or_else(|| Arc::new(Node::new(own, "")), |at| self.nodes.swap_remove(at));
+        let (member, address, key) = match place {
+            Some((address, key)) => (Some(1), Some(address), key),
+            None => (None, None, String::new()),
+        };
+        self.nodes.push(Arc::new(Node { manager: true, left: false, member, address, key, ..(*known).clone() }));
+        self.revision += 1;
+        self
+    }
 }
 
 impl From<&Cluster> for Snapshot {

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Log,
     Snapshot,
     Ledger,
+    Backup,
 }
 
 impl Kind {
@@ -39,6 +40,7 @@ impl Kind {
             Kind::Log => b"rswarmLG",
             Kind::Snapshot => b"rswarmSN",
             Kind::Ledger => b"rswarmLD",
+            Kind::Backup => b"rswarmBK",
         }
     }
 }
