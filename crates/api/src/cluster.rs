@@ -62,3 +62,73 @@ impl std::fmt::Debug for JoinToken {
         f.debug_struct("JoinToken").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+/// What a backup of the cluster opens with: `RWMKEY-1-` and 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupKey(String);
+
+impl std::fmt::Debug for BackupKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BackupKey(…)")
+    }
+}
+
+const BACKUP_KEY: &str = "RWMKEY-1-";
+
+impl BackupKey {
+    /// The key of these bytes.
+    pub fn of(bytes: [u8; 32]) -> BackupKey {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        BackupKey(format!("{BACKUP_KEY}{digits}"))
+    }
+
+    /// A key as it was shown; blanks around it do no harm.
+    pub fn parse(text: &str) -> Option<BackupKey> {
+        let key = BackupKey(text.trim().to_owned());
+        key.bytes().map(|_| key)
+    }
+
+    /// As it is shown.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its bytes; `None` where a client sent something else.
+    pub fn bytes(&self) -> Option<[u8; 32]> {
+        let is_key = |digits: &&str| digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let digits = self.0.strip_prefix(BACKUP_KEY).filter(is_key)?;
+        let mut bytes = [0; 32];
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(bytes)
+    }
+}
+
+/// `cluster restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreCluster {
+    /// What the backup opens with.
+    pub key: BackupKey,
+    /// As in [`InitCluster::advertise`]; that of the manager that made the backup where `None`.
+    pub advertise: Option<String>,
+    /// As in [`InitCluster::listen`]; that of the manager that made the backup where `None`.
+    pub listen: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown_and_not_told_when_printed_for_debugging() {
+        let key = BackupKey::of(std::array::from_fn(|at| at as u8 * 7));
+        let read = BackupKey::parse(&format!("  {}\n", key.as_str())).unwrap();
+        assert_eq!((read.bytes(), &read), (key.bytes(), &key));
+        assert_eq!(format!("{key:?}"), "BackupKey(…)");
+        for bad in ["", "RWMKEY-1-", "RWMKEY-1-+f", &key.as_str().replace('0', "+"), &key.as_str()[..70]] {
+            assert_eq!(BackupKey::parse(bad), None, "{bad}");
+        }
+    }
+}

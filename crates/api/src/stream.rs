@@ -200,6 +200,8 @@ pub enum UploadCall {
         /// Owners stay as they are in the archive; otherwise all is root's.
         archive: bool,
     },
+    /// `cluster restore`: the daemon begins anew right after the answer.
+    Restore(crate::RestoreCluster),
 }
 
 /// What of an archive is to be copied.
@@ -229,4 +231,6 @@ pub enum DownloadCall {
         /// Follow a link at the end of the path.
         follow: bool,
     },
+    /// `cluster backup`: sealed with this key.
+    Backup(crate::BackupKey),
 }

@@ -3,9 +3,11 @@
 //! The daemon: it drives the pure machines (consensus, manager, agent), performs what they ask for
 //! through the crates that touch the host, and serves the API. All background tasks live here.
 
+mod address;
 mod agents;
 mod api_server;
 mod archives;
+mod backup;
 mod calls;
 mod clock;
 mod cluster;

@@ -13,7 +13,7 @@ use crate::network::Network;
 use crate::peers::{self, Peers};
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, config, identity, node, raft_net, worker};
+use crate::{DaemonArgs, api_server, backup, calls, config, identity, node, raft_net, worker};
 use anyhow::{Context as _, Result};
 use model::Role;
 use runtime::Engine;
@@ -45,6 +45,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    backup::finish(&roots.data)?;
     let identity = identity::settle(&roots.data)?;
     let node_id = config::node_id(&roots.data)?;
     let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
@@ -127,6 +128,16 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let renewal = tokio::spawn(peers::renew::run(daemon.clone()));
     let listener = api_server::bind(&roots.socket())?;
     let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
+    tokio::spawn({
+        let daemon = daemon.clone();
+        async move {
+            match calls::cluster::finish_init(&daemon).await {
+                Ok(true) => daemon.again.cancel(),
+                Ok(false) => {}
+                Err(error) => tracing::error!("finish what `init` has begun: {error}"),
+            }
+        }
+    });
     daemon.events.emit("daemon", "start", node_id.to_string(), &[("name", "rswarm")]);
     tracing::info!(pid = std::process::id(), node = %node_id.short(), socket = %roots.socket().display(), "ready");
 

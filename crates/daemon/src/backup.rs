@@ -1,0 +1,244 @@
+//! Backups of the replicated state, and a machine that is made from one.
+//!
+//! A backup holds all that managers hold: every spec, config and secret, and the cluster's authority. Data of
+//! volumes and images are not in it. It leaves this process sealed with a key that is kept nowhere here.
+//!
+//! A machine that is restored takes the place of the manager that made the backup, under that one's node id:
+//! what ran there starts here, and nodes that are told nothing new find their manager where it was. Restoring
+//! prepares a folder, and the daemon begins anew; the next start puts all of it in place ([`finish`]), however
+//! often it is cut short.
+
+use crate::identity::{self, Identity, Peer};
+use crate::peers::credentials::Credentials;
+use crate::shared::Daemon;
+use crate::{address, clock, config, failure};
+use anyhow::{Context as _, Result};
+use api::{ApiError, BackupKey, RestoreCluster};
+use consensus::{HardState, Member, Members, Snapshot as Saved, Stable};
+use model::{NodeId, Request, Role, Time};
+use orchestrator::Snapshot;
+use serde::{Deserialize, Serialize};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+use store::{NodeKey, Store, StoreError};
+
+/// Of what is sealed.
+const FORMAT: u32 = 1;
+
+/// Where a machine is made ready.
+const FOLDER: &str = "restore";
+/// Written when that is complete.
+const READY: &str = "ready";
+
+/// The answer is on its way before the daemon begins anew.
+const ANSWERED: Duration = Duration::from_millis(100);
+
+/// A backup.
+#[derive(Serialize, Deserialize)]
+struct Backup {
+    format: u32,
+    /// Version that made it.
+    version: String,
+    made: Time,
+    /// The manager that made it.
+    node: NodeId,
+    /// Where its port listened, in a cluster.
+    listen: Option<SocketAddr>,
+    /// Where others reached that.
+    advertise: Option<String>,
+    state: Snapshot,
+}
+
+fn internal(error: &anyhow::Error) -> ApiError {
+    failure::failed(format!("{error:#}"))
+}
+
+fn key(key: &BackupKey) -> Result<NodeKey, ApiError> {
+    let bytes = key.bytes().ok_or_else(|| failure::invalid("that is no key of a backup"))?;
+    Ok(NodeKey::from_bytes(bytes))
+}
+
+/// A backup of the state as it is now.
+///
+/// # Errors
+/// This node is a worker, or no manager leads.
+pub(crate) async fn make(daemon: &Daemon, with: &BackupKey) -> Result<Vec<u8>, ApiError> {
+    let with = key(with)?;
+    let identity = daemon.membership.as_ref().map(|membership| membership.identity());
+    // So that all is in it that was acknowledged anywhere; a worker refuses this.
+    daemon.cluster.ask(Request::Read).await?;
+    let backup = Backup {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        made: clock::now(),
+        node: daemon.node,
+        listen: identity.as_ref().map(|identity| identity.listen),
+        advertise: identity.as_ref().map(|identity| identity.advertise.clone()),
+        state: *daemon.cluster.snapshot().await?,
+    };
+    let sealed = tokio::task::spawn_blocking(move || -> Result<Vec<u8>> {
+        let value = serde_json::to_vec(&backup).context("write down the state")?;
+        Ok(store::seal_backup(&with, &value)?)
+    });
+    sealed.await.map_err(failure::joined)?.map_err(|error| internal(&error))
+}
+
+/// Prepares this machine to take the place of the manager that made the backup, then lets the daemon begin
+/// anew. Lines for people.
+///
+/// # Errors
+/// It is part of a cluster or has things of its own, the key is another one, or the file is damaged.
+pub(crate) async fn restore(daemon: &Daemon, asked: RestoreCluster, file: Vec<u8>) -> Result<Vec<String>, ApiError> {
+    if let Some(membership) = &daemon.membership {
+        let cluster = membership.identity().cluster;
+        let error = failure::conflict(format!("this node is part of the cluster {} already", cluster.short()));
+        return Err(failure::hint(error, "restore on a machine that is part of none: `rswarm leave` makes it so"));
+    }
+    let state = daemon.cluster.state().await?;
+    if !(state.services.is_empty() && state.volumes.is_empty() && state.sources.is_empty()) {
+        let error =
+            failure::conflict("this machine has services or volumes of its own, which the backup would replace");
+        return Err(failure::hint(error, "remove them, or restore with a daemon of a fresh --data-root"));
+    }
+    let links = overlay_net::host_addresses(&daemon.run_root)
+        .map_err(|error| failure::failed(format!("read the addresses of this host: {error}")))?;
+    let root = daemon.data_root.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let backup = open(&asked.key, &file)?;
+        prepare(&root, backup, &asked, &links)
+    });
+    let lines = prepared.await.map_err(failure::joined)??;
+    let again = daemon.again.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(ANSWERED).await;
+        again.cancel();
+    });
+    Ok(lines)
+}
+
+fn open(with: &BackupKey, file: &[u8]) -> Result<Backup, ApiError> {
+    let value = store::open_backup(&key(with)?, file).map_err(|error| match error {
+        StoreError::WrongKey { .. } => failure::conflict("the backup is whole, but does not open with this key"),
+        StoreError::Corrupt { offset, why, .. } => {
+            failure::invalid(format!("the backup is damaged at byte {offset}: {why}"))
+        }
+        error => failure::invalid(failure::chain(&error)),
+    })?;
+    let backup: Backup = serde_json::from_slice(&value)
+        .map_err(|error| failure::invalid(format!("make sense of the backup: {error}")))?;
+    if backup.format != FORMAT {
+        let text = format!("the backup is of format {}, this version knows {FORMAT}", backup.format);
+        return Err(failure::hint(failure::invalid(text), "use the version that made it"));
+    }
+    Ok(backup)
+}
+
+/// Makes the folder from which the next start takes all.
+fn prepare(
+    root: &Path,
+    backup: Backup,
+    asked: &RestoreCluster,
+    links: &address::Links,
+) -> Result<Vec<String>, ApiError> {
+    let folder = root.join(FOLDER);
+    clear(&folder).map_err(|error| internal(&error))?;
+    let made = std::fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()));
+    made.map_err(|error| internal(&error))?;
+    let Backup { node, listen, advertise, made, state, .. } = backup;
+    let services = state.services();
+    let mut place = None;
+    if let Some(info) = state.info() {
+        let given = asked.listen.as_deref().map(|text| address::listen(Some(text), links)).transpose();
+        let listen = given.map_err(failure::invalid)?.or(listen).map_or_else(|| address::listen(None, links), Ok);
+        let listen = listen.map_err(failure::invalid)?;
+        let advertise = match (asked.advertise.as_deref(), advertise) {
+            (None, Some(advertise)) => advertise,
+            (given, _) => address::advertise(given, listen, None, links).map_err(failure::invalid)?,
+        };
+        let tried = TcpListener::bind(listen).map_err(|error| {
+            let error = failure::conflict(format!("the cluster port cannot listen at {listen}: {error}"));
+            failure::hint(error, "name another place with --listen-addr and --advertise-addr")
+        });
+        drop(tried?);
+        let credentials = Credentials::own(&info.authority, info.id, node, clock::now())
+            .map_err(|error| failure::failed(format!("make the certificate of this node: {error}")))?;
+        credentials.save(&identity::certificates(&folder)).map_err(|error| internal(&error))?;
+        let mut identity = Identity::new(info.id, node, Role::Manager, listen, advertise.clone());
+        identity.member = Some(1);
+        identity.managers = vec![Peer { node, member: 1, address: advertise.clone() }];
+        identity.save(&folder).map_err(|error| internal(&error))?;
+        place = Some((advertise, credentials.key_digest()));
+    }
+    let mut lines = vec![format!("Restored {services} services as of {} s ago.", clock::now().since(made).as_secs())];
+    if let Some((address, _)) = &place {
+        lines.push(format!("This machine is the only manager now, reached at {address}."));
+    }
+    write(root, &folder, node, &state.restored_on(node, place)).map_err(|error| internal(&error))?;
+    Ok(lines)
+}
+
+fn write(root: &Path, folder: &Path, node: NodeId, state: &Snapshot) -> Result<()> {
+    let key = NodeKey::load_or_create(&root.join("node-key")).context("read the key of this node")?;
+    let data = serde_json::to_vec(state).context("write down the state")?;
+    // Terms count from the epoch here: what is decided from now on is newer than all that any leader decided
+    // after the backup was made.
+    let term = clock::now().0 / 1000;
+    let stable = Stable {
+        hard_state: HardState { term, vote: 0, commit: 1 },
+        snapshot: Saved { index: 1, term, members: Members::of([Member(1)]), data: data.into() },
+        entries: Vec::new(),
+    };
+    let (mut log, _empty) = Store::open(&folder.join("raft"), &key).context("make the log of the cluster")?;
+    log.bootstrap(&stable).context("begin the log of the cluster")?;
+    drop(log);
+    config::write_node_id(folder, node)?;
+    store::write_atomic(&folder.join(READY), b"")?;
+    Ok(())
+}
+
+/// Puts in place what was restored, before anything is opened. May be cut short anywhere: the next start goes
+/// on.
+///
+/// # Errors
+/// The disk fails.
+pub(crate) fn finish(root: &Path) -> Result<()> {
+    let folder = root.join(FOLDER);
+    if !folder.join(READY).exists() {
+        return clear(&folder);
+    }
+    for name in ["raft", "certificates"] {
+        let from = folder.join(name);
+        if from.exists() {
+            clear(&root.join(name))?;
+            std::fs::rename(&from, root.join(name)).with_context(|| format!("move {}", from.display()))?;
+        }
+    }
+    if let Some(identity) = Identity::load(&folder)? {
+        identity.save(root)?;
+    }
+    let node = config::node_id(&folder)?;
+    config::write_node_id(root, node)?;
+    // What this machine did before is of another history.
+    match std::fs::remove_file(root.join("agent-ledger")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("clear the agent's ledger");
+        }
+        _ => {}
+    }
+    let ready = folder.join(READY);
+    std::fs::remove_file(&ready).with_context(|| format!("remove {}", ready.display()))?;
+    clear(&folder)?;
+    tracing::info!(node = %node.short(), "restored from a backup");
+    Ok(())
+}
+
+/// Removes a folder with all that is in it, if it is there.
+fn clear(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("clear {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
