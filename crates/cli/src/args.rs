@@ -211,6 +211,9 @@ pub(crate) enum Command {
     Leave(cluster::Leave),
     /// Show or replace the cluster's certificate authority
     Ca(cluster::Ca),
+    /// Back up and restore what the managers know
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Manage nodes
     #[command(subcommand)]
     Node(swarm::Node),

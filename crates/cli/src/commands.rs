@@ -1,6 +1,7 @@
 //! One module a verb: words → calls of the daemon → data → text.
 
 mod attach;
+mod backup;
 mod cluster;
 mod config;
 mod content;
@@ -99,6 +100,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::JoinToken(args) => cluster::join_token(context, args).await,
         Command::Leave(args) => cluster::leave(context, args).await,
         Command::Ca(args) => cluster::ca(context, args).await,
+        Command::Cluster(command) => backup::run(context, command).await,
         Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
         Command::Version(args) => version::run(context, args).await,

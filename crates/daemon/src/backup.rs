@@ -242,3 +242,152 @@ fn clear(folder: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::cluster::{Cluster, Message};
+    use crate::drive_manager;
+    use crate::testing;
+    use model::{ClusterId, ClusterInfo, ClusterRequest, Node, RequestId, Response, VolumeSpec};
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    const ADDRESS: &str = "127.0.0.1:49377";
+
+    struct Up(Cluster, drive_manager::Running);
+
+    impl Up {
+        fn begin(root: &Path) -> Up {
+            std::fs::create_dir_all(root).unwrap();
+            let key = NodeKey::load_or_create(&root.join("node-key")).unwrap();
+            let identity = identity::settle(root).unwrap();
+            let (prepared, cluster) = drive_manager::open(root, &key, identity.as_ref()).unwrap();
+            Up(cluster, prepared.start().unwrap())
+        }
+
+        async fn end(self) {
+            self.0.stop(LIMIT).await;
+            tokio::time::timeout(LIMIT, self.1.ended()).await.unwrap();
+        }
+
+        async fn done(&self, id: u128, request: Request) {
+            let answer = tokio::time::timeout(LIMIT, self.0.request(RequestId(id), request)).await.unwrap().unwrap();
+            assert!(matches!(answer, Response::Done { .. }), "{answer:?}");
+        }
+    }
+
+    async fn something(up: &Up) {
+        let (assign, _assignments) = tokio::sync::watch::channel(None);
+        let node = Box::new(Node { manager: true, ..Node::new(NodeId(1), "n1") });
+        up.0.tell(Message::SessionUp { node, session: 1, assign });
+        let spec = VolumeSpec { name: "data".to_owned(), ..VolumeSpec::default() };
+        up.done(1, Request::CreateVolume(Box::new(spec))).await;
+    }
+
+    async fn become_cluster(up: &Up) {
+        let id = ClusterId(5);
+        let info = ClusterInfo {
+            id,
+            created: Time(1),
+            authority: pki::new_authority(id, clock::now()).unwrap(),
+            next: None,
+            previous: None,
+            worker_secret: "worker".to_owned(),
+            manager_secret: "manager".to_owned(),
+        };
+        let address = ADDRESS.to_owned();
+        let init = ClusterRequest::Init { info: Box::new(info), node: NodeId(1), address, key: "old".to_owned() };
+        up.done(2, Request::Group(Box::new(init))).await;
+    }
+
+    fn asked() -> RestoreCluster {
+        RestoreCluster { key: BackupKey::of([3; 32]), advertise: None, listen: None }
+    }
+
+    #[tokio::test]
+    async fn a_machine_of_its_own_comes_back_elsewhere() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let up = Up::begin(&old.path().join("data"));
+        something(&up).await;
+        let daemon = testing::daemon_of(old.path(), NodeId(1), up.0.clone()).await;
+        let file = make(&daemon, &asked().key).await.unwrap();
+        let before = up.0.state().await.unwrap();
+        up.end().await;
+
+        let root = new.path().join("data");
+        let there = Up::begin(&root);
+        let daemon = testing::daemon_of(new.path(), NodeId(2), there.0.clone()).await;
+        let wrong = RestoreCluster { key: BackupKey::of([4; 32]), ..asked() };
+        let error = restore(&daemon, wrong, file.clone()).await.unwrap_err();
+        assert!(error.message.contains("does not open with this key"), "{error}");
+        let error = restore(&daemon, asked(), file[..file.len() / 2].to_vec()).await.unwrap_err();
+        assert!(error.message.contains("damaged"), "{error}");
+        let lines = restore(&daemon, asked(), file.clone()).await.unwrap();
+        assert!(lines.first().is_some_and(|line| line.starts_with("Restored 0 services")), "{lines:?}");
+        tokio::time::timeout(LIMIT, daemon.again.cancelled()).await.unwrap();
+        there.end().await;
+        drop(daemon);
+
+        finish(&root).unwrap();
+        finish(&root).unwrap();
+        assert_eq!(config::node_id(&root).unwrap(), NodeId(1));
+        let there = Up::begin(&root);
+        let after = there.0.state().await.unwrap();
+        assert_eq!(after.volumes, before.volumes);
+        assert_eq!(after.nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [NodeId(1)]);
+        let daemon = testing::daemon_of(new.path(), NodeId(1), there.0.clone()).await;
+        let error = restore(&daemon, asked(), file).await.unwrap_err();
+        assert!(error.message.contains("of its own"), "{error}");
+        there.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_cluster_goes_on_with_one_manager_that_has_a_new_certificate() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let up = Up::begin(old.path());
+        something(&up).await;
+        become_cluster(&up).await;
+        let admission = model::Admission {
+            node: Node { address: Some("10.0.0.2:2377".to_owned()), ..Node::new(NodeId(2), "n2") },
+            secret: "manager".to_owned(),
+        };
+        up.done(3, Request::Group(Box::new(ClusterRequest::Admit(Box::new(admission))))).await;
+        let backup = Backup {
+            format: FORMAT,
+            version: "0".to_owned(),
+            made: Time(1),
+            node: NodeId(1),
+            listen: Some(ADDRESS.parse().unwrap()),
+            advertise: Some(ADDRESS.to_owned()),
+            state: *up.0.snapshot().await.unwrap(),
+        };
+        up.end().await;
+        let root = new.path();
+        let lines = prepare(root, backup, &asked(), &[]).unwrap();
+        assert!(lines.iter().any(|line| line.contains(ADDRESS)), "{lines:?}");
+        // A start that was cut short in the middle.
+        std::fs::rename(root.join(FOLDER).join("raft"), root.join("raft")).unwrap();
+        finish(root).unwrap();
+        let identity = Identity::load(root).unwrap().unwrap();
+        assert_eq!((identity.node, identity.member, identity.advertise.as_str()), (NodeId(1), Some(1), ADDRESS));
+        let there = Up::begin(root);
+        let state = there.0.until(|state| state.leader.map(|_| state.clone())).await.unwrap();
+        assert_eq!(state.leader, Some(NodeId(1)));
+        let credentials = Credentials::load(&identity::certificates(root)).unwrap();
+        let find = |id| state.nodes.iter().find(|node| node.id == NodeId(id)).unwrap();
+        assert_eq!((find(1).member, &find(1).key), (Some(1), &credentials.key_digest()));
+        assert!(find(2).left && !find(2).manager && find(2).member.is_none());
+        there.end().await;
+    }
+
+    #[test]
+    fn what_was_prepared_by_halves_is_cleared_away() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("restore/raft")).unwrap();
+        std::fs::write(root.path().join("node-id"), format!("{}\n", NodeId(7))).unwrap();
+        finish(root.path()).unwrap();
+        assert!(!root.path().join("restore").exists() && !root.path().join("raft").exists());
+        assert_eq!(config::node_id(root.path()).unwrap(), NodeId(7));
+    }
+}

@@ -1,7 +1,8 @@
-//! Words about the cluster: `init`, `join`, `join-token`, `leave`, `ca`.
+//! Words about the cluster: `init`, `join`, `join-token`, `leave`, `ca`, `cluster …`.
 
 use super::swarm::Availability;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Where a node is found, and what it may do.
 #[derive(Debug, Args)]
@@ -93,4 +94,41 @@ pub(crate) struct ChangeRole {
     /// Also when the managers that are up would be no majority any more: the cluster stops until they are
     #[arg(short, long)]
     pub(crate) force: bool,
+}
+
+/// `cluster …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Write all that the managers know into one sealed file
+    Backup(Backup),
+    /// Make this machine the manager that made a backup
+    Restore(Restore),
+}
+
+/// `cluster backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Seal it with the key in this file, rather than with a new one that is printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Where to write it
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `cluster restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// Read its key from this file, rather than from standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Where other nodes reach this one; without it where they reached the manager that made the backup
+    #[arg(long, value_name = "ADDRESS|INTERFACE[:PORT]")]
+    pub(crate) advertise_addr: Option<String>,
+    /// Where its cluster port listens; without it where that of that manager did
+    #[arg(long, value_name = "ADDRESS|INTERFACE[:PORT]")]
+    pub(crate) listen_addr: Option<String>,
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }

@@ -101,6 +101,7 @@ impl Core {
             self.raft.handle(Input::Tick)?;
             if self.others.ticks.is_multiple_of(LOOK) {
                 self.shape();
+                self.make_way()?;
             }
         }
         self.read_again(now);
@@ -196,16 +197,33 @@ impl Core {
         }
     }
 
+    /// Who is best prepared to lead in this leader's place.
+    fn heir(&self) -> Option<Member> {
+        let own = self.others.config.member;
+        let voters = self.raft.members().voters.iter().copied().map(Member).filter(|voter| *voter != own);
+        let known = voters.filter_map(|voter| Some((self.raft.progress(voter)?, voter)));
+        let best = known.filter(|(progress, _)| progress.alive).max_by_key(|(progress, _)| progress.matched);
+        best.map(|(_, heir)| heir)
+    }
+
+    /// A leader whose disk is full decides nothing, and keeps the others from it: another leads meanwhile.
+    fn make_way(&mut self) -> Result<()> {
+        if self.unwritten.is_empty() || !matches!(self.raft.role(), Role::Leader { .. }) {
+            return Ok(());
+        }
+        if let Some(heir) = self.heir() {
+            tracing::warn!("the disk of this manager is full: {heir} is to lead");
+            self.raft.handle(Input::HandOver(heir))?;
+        }
+        Ok(())
+    }
+
     /// Lets another lead before this member ends; returns when one does, when there is nobody, or after a while.
     pub(super) fn retire(&mut self, inbox: &std::sync::mpsc::Receiver<crate::cluster::Message>) -> Result<()> {
         let began = Instant::now();
         while matches!(self.raft.role(), Role::Leader { .. }) && self.has_company() && began.elapsed() < HAND_OVER {
-            let own = self.others.config.member;
-            let voters = self.raft.members().voters.iter().copied().map(Member).filter(|voter| *voter != own);
-            let ready = voters.filter_map(|voter| Some((self.raft.progress(voter)?, voter)));
-            let best = ready.filter(|(progress, _)| progress.alive).max_by_key(|(progress, _)| progress.matched);
-            let Some((_, best)) = best else { return Ok(()) };
-            self.raft.handle(Input::HandOver(best))?;
+            let Some(heir) = self.heir() else { return Ok(()) };
+            self.raft.handle(Input::HandOver(heir))?;
             self.settle()?;
             if let Ok(message) = inbox.recv_timeout(TICK / 4) {
                 let _stop_once_more = self.take(message);

@@ -236,3 +236,56 @@ async fn who_is_demoted_leaves_the_group_and_who_leads_hands_over_first() {
     assert_eq!(leader(&two.cluster), Leader::Me);
     done(&two.cluster, 51, volume("after")).await;
 }
+
+/// A file system of one megabyte, for as long as it lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path) -> Option<Small> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return None;
+        }
+        let mut command = std::process::Command::new("mount");
+        let mounted = command.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at).status().unwrap();
+        assert!(mounted.success());
+        Some(Small(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _done = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_holds_up_only_its_own_manager() {
+    let rig = Rig { root: tempfile::tempdir().unwrap(), wires: Wires::default() };
+    let Some(small) = Small::mount(&rig.folder(1)) else { return };
+    let one = first(&rig).await;
+    let second = admit(&one.cluster, 2).await;
+    let two = rig.start(2, second);
+    let third = admit(&one.cluster, 3).await;
+    let three = rig.start(3, third);
+    until("the third follows", || three.cluster.group().borrow().members.len() == 3).await;
+    done(&two.cluster, 60, volume("before")).await;
+    assert_eq!(leader(&one.cluster), Leader::Me);
+
+    let filler = small.0.join("filler");
+    let _full = std::fs::write(&filler, vec![1; 2 << 20]).unwrap_err();
+    // It notices with its next write; then another leads, and goes on without it.
+    done(&two.cluster, 61, volume("while it is full")).await;
+    until("another leads", || leader(&two.cluster) == Leader::Me || leader(&three.cluster) == Leader::Me).await;
+    for id in 0..5 {
+        done(&three.cluster, 62 + id, volume(&format!("v{id}"))).await;
+    }
+    std::fs::remove_file(&filler).unwrap();
+    let caught_up = one.cluster.until(|state| state.volumes.iter().any(|volume| volume.name == "v4").then_some(()));
+    tokio::time::timeout(LIMIT, caught_up).await.unwrap().unwrap();
+    for up in [one, two, three] {
+        up.cluster.stop(LIMIT).await;
+        tokio::time::timeout(LIMIT, up.running.ended()).await.unwrap();
+    }
+    drop(small);
+}
