@@ -52,12 +52,14 @@ pub(crate) async fn propose(daemon: &Daemon, id: RequestId, request: Request) ->
     );
     let before = if removes { Some(daemon.cluster.state().await?) } else { None };
     let response = daemon.cluster.request(id, request).await?;
-    if let Response::Done { changes, .. } = &response {
+    if let Response::Done { changes, id, .. } = &response {
+        // What was made alone is what the answer names.
+        let alone = id.as_deref().filter(|_| changes.len() == 1);
         let told: Vec<(&ObjectChange, &str)> = changes.iter().filter_map(|it| Some((it, action(it)?))).collect();
         if !told.is_empty() {
             let after = daemon.cluster.state().await?;
             for (change, action) in told {
-                tell(daemon, change, action, before.as_deref(), &after);
+                tell(daemon, change, action, alone, before.as_deref(), &after);
             }
         }
     }
@@ -77,7 +79,14 @@ fn action(change: &ObjectChange) -> Option<&'static str> {
 
 /// One event. Of a container that a person runs its own events tell: that it is kept as a service is ours
 /// to know.
-fn tell(daemon: &Daemon, change: &ObjectChange, action: &str, before: Option<&State>, after: &State) {
+fn tell(
+    daemon: &Daemon,
+    change: &ObjectChange,
+    action: &str,
+    alone: Option<&str>,
+    before: Option<&State>,
+    after: &State,
+) {
     let name = &change.name;
     // What was removed may be there again under its name.
     let states = match change.action.as_str() {
@@ -99,5 +108,6 @@ fn tell(daemon: &Daemon, change: &ObjectChange, action: &str, before: Option<&St
         }
         _ => None,
     };
-    daemon.events.emit(&change.kind, action, id.unwrap_or_else(|| name.clone()), &[("name", name)]);
+    let id = id.or_else(|| alone.map(str::to_owned)).unwrap_or_else(|| name.clone());
+    daemon.events.emit(&change.kind, action, id, &[("name", name)]);
 }
