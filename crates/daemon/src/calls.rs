@@ -11,7 +11,7 @@ pub(crate) use replicated::propose;
 
 use crate::api_server::Scope;
 use crate::shared::Daemon;
-use crate::{failure, images};
+use crate::{failure, images, worker};
 use api::{ApiError, Call, Reply};
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use std::sync::Arc;
 /// # Errors
 /// What the client is told instead.
 pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Result<Reply, ApiError> {
+    worker::refuse_call(daemon, &call)?;
     Ok(match call {
         Call::Ping => Reply::Pong(daemon.info.clone()),
         Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),

@@ -6,7 +6,7 @@ use crate::effects::Hands;
 use crate::shared::Daemon;
 use crate::{clock, config, network, node, worker};
 use anyhow::Context as _;
-use model::{AgentReport, PowerAction, Request, State, TaskId, Verdict};
+use model::{AgentReport, Node, PowerAction, Request, Role, State, TaskId, Verdict};
 use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Machine, Outcome};
 use runtime::engine::RuntimeEvent;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub(crate) async fn drive(
 ) -> anyhow::Result<()> {
     let Sources { session: AgentEnd { mut session, mut assignment, said }, mut desk, mut runtime } = sources;
     let remembered = read(&ledger).context("read what the agent of this node remembers")?;
-    let mut described = node::describe(daemon.node, &daemon.run_root);
+    let mut described = describe(&daemon);
     let machine = Machine { hostname: described.hostname.clone(), platform: described.platform.clone() };
     let mut driver = Driver {
         agent: Agent::new(daemon.node, u64::from_le_bytes(config::random()?)).on(machine),
@@ -279,6 +279,17 @@ fn read(ledger: &store::Ledger) -> anyhow::Result<Option<Ledger>> {
         Some(bytes) => Ok(Some(serde_json::from_slice(&bytes).context("it was written by a newer version, perhaps")?)),
         None => Ok(None),
     }
+}
+
+/// This machine, with where it is reached and what it is.
+fn describe(daemon: &Daemon) -> Node {
+    let mut node = node::describe(daemon.node, &daemon.run_root);
+    if let Some(membership) = &daemon.membership {
+        let identity = membership.identity();
+        node.address = Some(identity.advertise.clone());
+        node.manager = identity.role == Role::Manager;
+    }
+    node
 }
 
 async fn look(desk: &mut Option<worker::Desk>) -> Option<oneshot::Sender<Arc<State>>> {

@@ -20,6 +20,7 @@ mod failure;
 mod gitops;
 mod identity;
 mod images;
+mod learn;
 mod logs;
 mod names;
 mod network;

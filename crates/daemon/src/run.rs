@@ -126,6 +126,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         None => None,
     };
     let renewal = tokio::spawn(peers::renew::run(daemon.clone()));
+    let learning = tokio::spawn(crate::learn::run(daemon.clone()));
     let listener = api_server::bind(&roots.socket())?;
     let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
     tokio::spawn({
@@ -165,6 +166,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         let _guard = guard.await;
         let _followers = followers.await;
         let _renewal = renewal.await;
+        let _learning = learning.await;
         if let Some(port) = port {
             let _port = port.await;
         }

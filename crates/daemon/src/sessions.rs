@@ -4,7 +4,7 @@ use crate::api_server::Body;
 use crate::calls::{looks, propose};
 use crate::rendezvous::{Awaited, Meeting};
 use crate::shared::Daemon;
-use crate::{failure, pin};
+use crate::{failure, pin, worker};
 use api::frame::{self, Frame};
 use api::{ApiError, ErrorKind, ExecProcess, SessionCall};
 use bytes::Bytes;
@@ -240,6 +240,7 @@ async fn launch(
     if !spec.standalone {
         return Err(failure::invalid("run: this is no standalone container"));
     }
+    worker::refuse(daemon)?;
     if daemon.membership.is_some() {
         // It is run where it was asked for: its client waits for it there.
         spec.placement.constraints.push(format!("node.id=={}", daemon.node));

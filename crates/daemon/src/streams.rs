@@ -53,6 +53,7 @@ pub(crate) async fn open(daemon: Arc<Daemon>, call: StreamCall, scope: Scope) ->
             });
         }
         StreamCall::Watch { stack } => {
+            crate::worker::refuse(&daemon)?;
             tokio::spawn(async move {
                 if let Err(error) = watch(&daemon, &stack, &sender).await {
                     let _left = sender.send(StreamItem::Error(error)).await;

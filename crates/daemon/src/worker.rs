@@ -3,11 +3,15 @@
 
 use crate::agents::Said;
 use crate::cluster::{Cluster, Group, Message};
+use crate::failure;
 use crate::identity::Membership;
+use crate::shared::Daemon;
 use anyhow::{Context as _, Result};
+use api::{ApiError, Call};
 use model::diagnostic::Diagnostic;
 use model::{
-    Assignment, ClusterRequest, Node, RefusalKind, Request, Response, Service, State, Task, TaskId, TaskStatus,
+    Assignment, ClusterRequest, Node, RefusalKind, Request, Response, Role, Service, State, Task, TaskId,
+    TaskStatus,
 };
 use node_agent::Agent;
 use std::collections::BTreeMap;
@@ -87,6 +91,30 @@ fn answer(
     }
 }
 
+/// Refuses on a worker what only a manager can do, before anything is done for it.
+///
+/// # Errors
+/// This is a worker.
+pub(crate) fn refuse(daemon: &Daemon) -> Result<(), ApiError> {
+    let worker = daemon.membership.as_ref().filter(|membership| membership.identity().role == Role::Worker);
+    match worker.map(|membership| refusal(membership)) {
+        Some(Response::Refused { kind, diagnostics }) => Err(failure::refused(kind, &diagnostics)),
+        _ => Ok(()),
+    }
+}
+
+/// The same for a call that needs one.
+///
+/// # Errors
+/// This is a worker.
+pub(crate) fn refuse_call(daemon: &Daemon, call: &Call) -> Result<(), ApiError> {
+    match call {
+        Call::Cluster { request, .. } if is_own(request) => Ok(()),
+        Call::Cluster { .. } | Call::Plan(_) | Call::SyncSource { .. } | Call::DiffSource(_) => refuse(daemon),
+        _ => Ok(()),
+    }
+}
+
 /// May a node ask for it over its session? The manager sees to it that it is about the node itself.
 fn is_own(request: &Request) -> bool {
     match request {
@@ -97,7 +125,7 @@ fn is_own(request: &Request) -> bool {
 }
 
 /// What only a manager can do.
-pub(crate) fn refusal(membership: &Membership) -> Response {
+fn refusal(membership: &Membership) -> Response {
     let addresses: Vec<String> = membership.identity().managers.iter().map(|peer| peer.address.clone()).collect();
     let text = match addresses.is_empty() {
         true => "this node is a worker: run this on a manager".to_owned(),

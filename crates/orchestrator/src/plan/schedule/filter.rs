@@ -29,6 +29,11 @@ impl<'s> Asking<'s> {
         Asking { spec, ports: usage::host_ports(spec, service).collect(), failing }
     }
 
+    /// Does a person run it, on one very machine? What that takes of services does not matter then.
+    fn is_run_here(&self) -> bool {
+        self.spec.standalone && self.spec.placement.constraints.iter().any(|text| text.starts_with("node.id=="))
+    }
+
     /// Asks the filters in turn; the first that refuses is counted.
     pub(super) fn can_take(&self, usage: &Usage, place: usize, limits: &Limits, unplaced: &mut Unplaced) -> bool {
         let node = usage.node(place);
@@ -38,6 +43,7 @@ impl<'s> Asking<'s> {
         }
         match node.availability {
             Availability::Active => {}
+            Availability::Pause | Availability::Drain if self.is_run_here() => {}
             Availability::Pause => {
                 unplaced.paused += 1;
                 return false;
