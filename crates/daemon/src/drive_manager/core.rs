@@ -294,6 +294,7 @@ impl Core {
             }
             ManagerOutput::Changed { revision } => {
                 self.shown = None;
+                self.others.look = true;
                 self.changed.send_replace(revision);
             }
         }
@@ -312,6 +313,7 @@ impl Core {
             }
             Output::Role(Role::Leader { term }) => {
                 self.tell(ManagerInput::Leading { term });
+                self.others.look = true;
                 self.shown = None;
                 self.group.send_modify(|group| group.leader = Leader::Me);
             }

@@ -43,6 +43,8 @@ pub(super) struct Others {
     ticket: u64,
     /// A follower waits for a snapshot.
     pub(super) snapshot_wanted: bool,
+    /// The state has changed since the group was compared with it. Without others nothing else asks for a tick.
+    pub(super) look: bool,
 }
 
 impl Others {
@@ -56,6 +58,7 @@ impl Others {
             again: Vec::new(),
             ticket: 0,
             snapshot_wanted: false,
+            look: true,
         }
     }
 
@@ -84,7 +87,8 @@ impl Core {
 
     /// Until the next tick; `None` where nobody is waited for.
     pub(super) fn until_tick(&self) -> Option<Duration> {
-        let needed = self.has_company() || !self.others.again.is_empty() || !self.others.reads.is_empty();
+        let reads = !self.others.again.is_empty() || !self.others.reads.is_empty();
+        let needed = self.has_company() || reads || self.others.look && self.others.is_cluster();
         needed.then(|| self.others.next_tick.saturating_duration_since(Instant::now()))
     }
 
@@ -103,6 +107,8 @@ impl Core {
                 self.shape();
                 self.make_way()?;
             }
+        } else if self.others.look {
+            self.shape();
         }
         self.read_again(now);
         Ok(())
@@ -110,13 +116,16 @@ impl Core {
 
     /// One step towards the group that the state asks for, if this member leads.
     pub(super) fn shape(&mut self) {
+        self.others.look = false;
         if !self.others.is_cluster() || !matches!(self.raft.role(), Role::Leader { .. }) {
             return;
         }
         let wanted = self.manager.managers().into_iter().map(|(_, member)| Member(member)).collect();
         let raft = &self.raft;
         let progress = |member| -> Option<Progress> { raft.progress(member) };
-        let input = match next_step(self.others.config.member, &wanted, raft.members(), progress) {
+        let step = next_step(self.others.config.member, &wanted, raft.members(), progress);
+        self.others.look = step.is_some();
+        let input = match step {
             None => return,
             Some(Step::Change { voters, learners }) => {
                 tracing::info!(?voters, ?learners, "changing the managers' group");
