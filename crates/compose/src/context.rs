@@ -2,6 +2,7 @@
 
 use crate::tree::{At, Node};
 use model::diagnostic::{Diagnostic, Severity, Span};
+use std::sync::OnceLock;
 
 /// More diagnostics than this help nobody.
 const MAX_DIAGNOSTICS: usize = 200;
@@ -16,8 +17,15 @@ struct Text {
     path: String,
     name: String,
     text: String,
-    /// Byte offset of each line.
-    lines: Vec<usize>,
+    /// Byte offset of each line; only diagnostics ask for them.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl Text {
+    fn lines(&self) -> &[usize] {
+        let find = || std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.lines.get_or_init(find)
+    }
 }
 
 /// Texts and diagnostics.
@@ -42,8 +50,7 @@ impl Context {
     /// Remembers a text under the name that messages show, and gives its number.
     pub(crate) fn add_text(&mut self, path: &str, text: &str) -> u32 {
         let name = self.short(path).to_owned();
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        self.texts.push(Text { path: path.to_owned(), name, text: text.to_owned(), lines });
+        self.texts.push(Text { path: path.to_owned(), name, text: text.to_owned(), lines: OnceLock::new() });
         u32::try_from(self.texts.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -93,7 +100,7 @@ impl Context {
 
     fn line(&self, at: At) -> Option<String> {
         let text = self.texts.get(at.file as usize)?;
-        let start = *text.lines.get(at.line.checked_sub(1)? as usize)?;
+        let start = *text.lines().get(at.line.checked_sub(1)? as usize)?;
         let line = text.text.get(start..)?.lines().next()?;
         Some(line.trim_end_matches('\r').chars().take(500).collect())
     }

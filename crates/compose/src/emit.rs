@@ -205,7 +205,7 @@ fn is_plain(text: &str) -> bool {
         && !text.contains(": ")
         && !text.contains(" #")
         && !WORDS.contains(&text.to_ascii_lowercase().as_str())
-        && matches!(scalar::resolve(text), Value::Text(_))
+        && matches!(scalar::resolve(text.into()), Value::Text(_))
         && !text.starts_with(|c: char| c.is_ascii_digit() && text.contains(':'))
         && !looks_like_date(text)
 }

@@ -1,10 +1,11 @@
 //! Which type a plain YAML scalar has, as the reference's YAML library decides it.
 
 use crate::tree::Value;
+use std::borrow::Cow;
 
 /// The value of a plain scalar.
-pub(crate) fn resolve(text: &str) -> Value {
-    match text {
+pub(crate) fn resolve(text: Cow<'_, str>) -> Value {
+    match &*text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" => return Value::Bool(true),
         "false" | "False" | "FALSE" => return Value::Bool(false),
@@ -14,7 +15,7 @@ pub(crate) fn resolve(text: &str) -> Value {
         _ => {}
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
-        return Value::Text(text.to_owned());
+        return Value::Text(text.into_owned());
     }
     let plain = text.replace('_', "");
     if let Some(number) = integer(&plain) {
@@ -26,7 +27,7 @@ pub(crate) fn resolve(text: &str) -> Value {
     {
         return Value::Float(number);
     }
-    Value::Text(text.to_owned())
+    Value::Text(text.into_owned())
 }
 
 /// A number that is no `i64`: the reference still keeps those of 64 bits without a sign.
@@ -116,7 +117,7 @@ mod tests {
             ("99999999999999999999", Value::Float(99_999_999_999_999_999_999.0)),
             ("12345678901234567890", text("12345678901234567890")),
         ] {
-            assert_eq!(resolve(source), value, "{source}");
+            assert_eq!(resolve(source.into()), value, "{source}");
         }
     }
 }

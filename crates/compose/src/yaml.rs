@@ -108,9 +108,11 @@ struct Frame {
     content: Content,
 }
 
+/// What it holds so far lies on the stacks of the builder, from `start` on: each list is allocated once,
+/// when its length is known.
 enum Content {
-    List(Vec<Node>),
-    Map { entries: Vec<(String, Node)>, key: Option<(String, At)>, merged: Option<(At, Node)>, skip: bool },
+    List { start: usize },
+    Map { start: usize, key: Option<(String, At)>, merged: Option<(At, Node)>, skip: bool },
 }
 
 #[derive(Default)]
@@ -119,6 +121,10 @@ struct Builder {
     /// Lines that were moved to the right, and how far.
     moved: BTreeMap<usize, usize>,
     stack: Vec<Frame>,
+    /// Items of all lists that are open.
+    items: Vec<Node>,
+    /// Entries of all mappings that are open.
+    entries: Vec<(String, Node)>,
     anchors: BTreeMap<usize, (Node, usize)>,
     aliased: usize,
     nodes: usize,
@@ -157,10 +163,12 @@ impl Builder {
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
-            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), span),
-            Event::SequenceStart(anchor, tag) => self.open(Content::List(Vec::new()), anchor, tag.as_deref(), span),
+            Event::Scalar(text, style, anchor, tag) => self.scalar(text, style, anchor, tag.as_deref(), span),
+            Event::SequenceStart(anchor, tag) => {
+                self.open(Content::List { start: self.items.len() }, anchor, tag.as_deref(), span)
+            }
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Map { entries: Vec::new(), key: None, merged: None, skip: false };
+                let content = Content::Map { start: self.entries.len(), key: None, merged: None, skip: false };
                 self.open(content, anchor, tag.as_deref(), span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -175,7 +183,7 @@ impl Builder {
 
     fn scalar(
         &mut self,
-        text: &str,
+        text: Cow<'_, str>,
         style: ScalarStyle,
         anchor: usize,
         tag: Option<&saphyr_parser::Tag>,
@@ -189,11 +197,11 @@ impl Builder {
         let steer = steering(tag);
         let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
         let value = match core {
-            Some("str") => Value::Text(text.to_owned()),
+            Some("str") => Value::Text(text.into_owned()),
             Some("null") => Value::Null,
             Some(_) => scalar::resolve(text),
             None if plain && (tag.is_none() || steer != Tag::None) => scalar::resolve(text),
-            None => Value::Text(text.to_owned()),
+            None => Value::Text(text.into_owned()),
         };
         let node = Node { tag: steer, ..Node::new(value, at) };
         if anchor > 0 {
@@ -225,8 +233,9 @@ impl Builder {
     fn close(&mut self) -> Result<(), Problem> {
         let Some(mut frame) = self.stack.pop() else { return Ok(()) };
         frame.node.value = match frame.content {
-            Content::List(items) => Value::List(items),
-            Content::Map { entries, merged, .. } => {
+            Content::List { start } => Value::List(self.items.split_off(start)),
+            Content::Map { start, merged, .. } => {
+                let entries = self.entries.split_off(start);
                 let mut map = self.distinct(entries);
                 if let Some((at, source)) = merged {
                     map = self.merge_key(map, at, source);
@@ -282,8 +291,8 @@ impl Builder {
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => self.documents.push(node),
-            Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, key, merged, skip }) => {
+            Some(Content::List { .. }) => self.items.push(node),
+            Some(Content::Map { key, merged, skip, .. }) => {
                 let Some((name, at)) = key.take() else { return Ok(()) };
                 if std::mem::take(skip) {
                     if name == "<<" {
@@ -292,7 +301,7 @@ impl Builder {
                     return Ok(());
                 }
                 node.key = at;
-                entries.push((name, node));
+                self.entries.push((name, node));
             }
         }
         Ok(())
