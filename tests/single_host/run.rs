@@ -30,6 +30,18 @@ fn what_cannot_start_has_dockers_exit_codes() {
     host.sh("ps -a --format {{.Status}}").prints("Created (bind source path does not exist: /no/such/folder)");
     host.sh("start stuck").exits(1).complains("/no/such/folder");
     host.sh("rm stuck").ok();
+    // the same where it ran before: no further start, and the reason
+    let source = host.work().join("source");
+    std::fs::create_dir(&source).unwrap();
+    let mount = format!("type=bind,source={},target=/x", source.display());
+    let words = ["run", "-d", "--name", "once", "--restart", "always", "--mount", &mount, BUSYBOX, "sleep", "0.2"];
+    host.rswarm(words).ok();
+    std::fs::remove_dir(&source).unwrap();
+    eventually("it says why it is not started again", Duration::from_secs(5), || {
+        let status = host.sh("ps -a --format {{.Status}}").ok().text();
+        status.starts_with("Exited (125)") && status.contains("bind source path does not exist")
+    });
+    host.sh("rm once").ok();
     host.sh("ps -a -q").prints("");
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// A replica that has failed before must run so long to count as running.
 const STEADY: Duration = Duration::from_secs(3);
-/// A replica without a health check must be seen to run for as long as its start took to count, but at least
-/// and at most so long: what ends as soon as it has begun is not up. Enough for a wrong option, a missing
-/// library or file, also on a machine that is slow; whoever wants more writes a health check.
+/// A replica without a health check must be seen to run for half as long again as its start took to count, but
+/// at least and at most so long: what ends as soon as it has begun is not up. Enough for a wrong option, a missing
+/// library or file, mostly also on a machine that is busy; whoever wants more writes a health check.
 const HOLD: [Duration; 2] = [Duration::from_millis(30), Duration::from_secs(1)];
 /// A replica that has ended gets its replacement within this time, if at all.
 const REPLACED_WITHIN: Duration = Duration::from_millis(1500);
@@ -229,7 +229,7 @@ impl Board {
         // What ran before anybody looked would have been told of if it had ended.
         let settled = self.unchanged.contains(&task.spec.name) && self.began == Some(seen);
         let ran_before = self.began.is_some_and(|began| started.after(most) <= began);
-        (!is_checked && !ran_before && !settled).then(|| seen.after(seen.since(started).clamp(least, most)))
+        (!is_checked && !ran_before && !settled).then(|| seen.after((seen.since(started) * 3 / 2).clamp(least, most)))
     }
 
     /// Is there anything left to wait for?

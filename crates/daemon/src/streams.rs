@@ -156,7 +156,7 @@ async fn follow_stats(daemon: Arc<Daemon>, containers: Vec<String>, scope: Scope
 }
 
 /// Shortest time between two looks at a stack: an `up` of hundreds changes thousands of times.
-const WATCH_PAUSE: Duration = Duration::from_millis(20);
+const WATCH_PAUSE: Duration = Duration::from_millis(10);
 
 async fn watch(daemon: &Daemon, stack: &str, sender: &Sender) -> Result<(), ApiError> {
     let mut changes = daemon.cluster.changes();

@@ -191,7 +191,12 @@ fn status(row: &ContainerRow, now: u64) -> String {
         }
         Some(ContainerState::Paused) => format!("Up {} (Paused)", span(since(row.started_at))),
         Some(ContainerState::Restarting) => format!("Restarting ({}) {}", row.exit_code.unwrap_or(0), ended()),
-        Some(ContainerState::Exited) => format!("Exited ({}) {}", row.exit_code.unwrap_or(0), ended()),
+        Some(ContainerState::Exited) => {
+            // More than the code says: it was not started again because of this, was out of memory, unhealthy.
+            let told = row.message.is_empty() || row.message.starts_with("exit code");
+            let why = if told { String::new() } else { format!(" ({})", row.message) };
+            format!("Exited ({}) {}{why}", row.exit_code.unwrap_or(0), ended())
+        }
         Some(ContainerState::Created) if row.message.is_empty() => "Created".to_owned(),
         Some(ContainerState::Created) => format!("Created ({})", row.message),
         None => waiting(row),
