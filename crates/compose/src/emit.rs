@@ -45,7 +45,7 @@ fn json_value(node: &Node, depth: usize, out: &mut String) {
         Value::Int(number) => {
             let _ = write!(out, "{number}");
         }
-        Value::Float(number) if number.is_finite() => out.push_str(&units::float(*number)),
+        Value::Float(number) if number.is_finite() => out.push_str(&units::json_float(*number)),
         Value::Float(_) => out.push_str("null"),
         Value::Text(text) => json_text(text, out),
         Value::List(items) if items.is_empty() => out.push_str("[]"),

@@ -1,5 +1,6 @@
 //! Durations, sizes and numbers as Compose files write them and as the reference prints them.
 
+use std::ops::Range;
 use std::time::Duration;
 
 const NANOS: [(&str, u64); 9] = [
@@ -105,8 +106,18 @@ pub fn bytes(text: &str) -> Option<i64> {
     (bytes < 9.2e18).then_some(bytes as i64)
 }
 
-/// A number as Go's `%v` prints it: shortest digits that read back, `1e+21` from there on.
+/// A number as Go's `%v` prints it: shortest digits that read back, `1e+06` from there on.
 pub(crate) fn float(number: f64) -> String {
+    shortest(number, 1e-4..1e6)
+}
+
+/// A number as Go writes it into JSON, where exponents begin later.
+pub(crate) fn json_float(number: f64) -> String {
+    shortest(number, 1e-6..1e21).replace("e-0", "e-")
+}
+
+/// Sizes out of `plain` get an exponent of at least two digits.
+fn shortest(number: f64, plain: Range<f64>) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }
@@ -114,16 +125,16 @@ pub(crate) fn float(number: f64) -> String {
         return if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let size = number.abs();
-    if size != 0.0 && !(1e-4..1e21).contains(&size) {
-        let text = format!("{number:e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, digits) = match exponent.strip_prefix('-') {
-            Some(digits) => ('-', digits),
-            None => ('+', exponent),
-        };
-        return format!("{mantissa}e{sign}{digits:0>2}");
+    if size == 0.0 || plain.contains(&size) {
+        return format!("{number}");
     }
-    format!("{number}")
+    let text = format!("{number:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', exponent),
+    };
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 #[cfg(test)]
@@ -178,8 +189,23 @@ mod tests {
 
     #[test]
     fn numbers_print_as_in_go() {
-        for (number, text) in [(1.1, "1.1"), (3.0, "3"), (1e21, "1e+21"), (0.00001, "1e-05"), (0.5, "0.5")] {
+        for (number, text) in [
+            (1.1, "1.1"),
+            (3.0, "3"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (20_000_000.5, "2.00000005e+07"),
+            (1e21, "1e+21"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (0.5, "0.5"),
+        ] {
             assert_eq!(float(number), text);
+        }
+        for (number, text) in
+            [(2e6, "2000000"), (1e21, "1e+21"), (0.00001, "0.00001"), (1e-7, "1e-7"), (1e-10, "1e-10")]
+        {
+            assert_eq!(json_float(number), text);
         }
     }
 
