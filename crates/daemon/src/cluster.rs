@@ -88,6 +88,8 @@ pub(crate) struct Group {
     pub(crate) leader: Leader,
     /// All members: voters, old and new, and learners.
     pub(crate) members: BTreeSet<u64>,
+    /// Those of them that vote.
+    pub(crate) voters: BTreeSet<u64>,
 }
 
 /// Cheap to clone.

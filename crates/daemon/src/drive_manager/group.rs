@@ -77,7 +77,7 @@ pub(super) fn config(member: Member, seed: u64) -> Config {
 pub(super) fn group(members: &Members) -> Group {
     let Members { voters, learners, voters_outgoing, learners_next, auto_leave: _ } = members;
     let all = [voters, learners, voters_outgoing, learners_next].into_iter().flatten().copied();
-    Group { leader: Leader::Unknown, members: all.collect() }
+    Group { leader: Leader::Unknown, members: all.collect(), voters: voters.iter().copied().collect() }
 }
 
 impl Core {
@@ -273,11 +273,10 @@ impl Core {
             Output::Readable(ticket) => self.readable(ticket),
             Output::Unreadable(ticket) => self.unreadable(ticket),
             Output::Members(members) => {
-                let members = group(&members).members;
+                let now = group(&members);
                 self.group.send_if_modified(|group| {
-                    let changed = group.members != members;
-                    group.members = members;
-                    changed
+                    let before = std::mem::replace(group, Group { leader: group.leader, ..now });
+                    *group != before
                 });
             }
             _ => {}

@@ -173,7 +173,7 @@ async fn one_becomes_three_and_survives_its_leader() {
     let two = rig.start(2, second);
     let third = admit(&one.cluster, 3).await;
     let three = rig.start(3, third);
-    until("the third follows", || three.cluster.group().borrow().members.len() == 3).await;
+    until("the third votes", || three.cluster.group().borrow().voters.len() == 3).await;
 
     // Any of them takes requests and shows what was done by another.
     done(&three.cluster, 10, volume("new")).await;
@@ -218,7 +218,7 @@ async fn who_is_demoted_leaves_the_group_and_who_leads_hands_over_first() {
     let one = first(&rig).await;
     let second = admit(&one.cluster, 2).await;
     let two = rig.start(2, second);
-    until("the second votes", || two.cluster.group().borrow().members.len() == 2).await;
+    until("the second votes", || two.cluster.group().borrow().voters.len() == 2).await;
     // Both count as up for the change of role.
     let (assign, _assignments) = tokio::sync::watch::channel(None);
     let node = Box::new(Node::new(NodeId(2), "n2"));
@@ -268,14 +268,14 @@ async fn a_full_disk_holds_up_only_its_own_manager() {
     let two = rig.start(2, second);
     let third = admit(&one.cluster, 3).await;
     let three = rig.start(3, third);
-    until("the third follows", || three.cluster.group().borrow().members.len() == 3).await;
+    until("the third votes", || three.cluster.group().borrow().voters.len() == 3).await;
     done(&two.cluster, 60, volume("before")).await;
     assert_eq!(leader(&one.cluster), Leader::Me);
 
     let filler = small.0.join("filler");
     let _full = std::fs::write(&filler, vec![1; 2 << 20]).unwrap_err();
     // It notices with its next write; then another leads, and goes on without it.
-    done(&two.cluster, 61, volume("while it is full")).await;
+    done(&two.cluster, 61, volume("meanwhile")).await;
     until("another leads", || leader(&two.cluster) == Leader::Me || leader(&three.cluster) == Leader::Me).await;
     for id in 0..5 {
         done(&three.cluster, 62 + id, volume(&format!("v{id}"))).await;
