@@ -274,8 +274,10 @@ async fn a_full_disk_holds_up_only_its_own_manager() {
 
     let filler = small.0.join("filler");
     let _full = std::fs::write(&filler, vec![1; 2 << 20]).unwrap_err();
-    // It notices with its next write; then another leads, and goes on without it.
-    done(&two.cluster, 61, volume("meanwhile")).await;
+    // It notices with its next write that needs more room than the log has ahead; then another leads, and goes on without it.
+    let labels = [("text".to_owned(), "x".repeat(300 << 10))].into();
+    let large = VolumeSpec { name: "meanwhile".to_owned(), labels, ..VolumeSpec::default() };
+    done(&two.cluster, 61, Request::CreateVolume(Box::new(large))).await;
     until("another leads", || leader(&two.cluster) == Leader::Me || leader(&three.cluster) == Leader::Me).await;
     for id in 0..5 {
         done(&three.cluster, 62 + id, volume(&format!("v{id}"))).await;
