@@ -27,6 +27,9 @@ const BATCH: usize = 256;
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Where the assignments of a node go.
+type Assign = watch::Sender<Option<Arc<Assignment>>>;
+
 /// Consensus, log and manager of one member.
 pub(super) struct Core {
     pub(super) store: Store,
@@ -36,7 +39,7 @@ pub(super) struct Core {
     pub(super) group: watch::Sender<Group>,
     pub(super) others: Others,
     /// Agents that are connected: session, and where their assignments go.
-    agents: BTreeMap<NodeId, (u64, watch::Sender<Option<Arc<Assignment>>>)>,
+    agents: BTreeMap<NodeId, (u64, Assign)>,
     clients: BTreeMap<RequestId, Vec<oneshot::Sender<Response>>>,
     /// Proposals that have their place in the log: index → (term, ticket).
     pub(super) accepted: BTreeMap<u64, (u64, u64)>,
