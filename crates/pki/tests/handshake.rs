@@ -239,7 +239,8 @@ fn credentials_that_do_not_belong_together_are_refused() {
     assert_eq!(read.roots, credentials.roots);
     Credentials::from_pem(&key.to_pem()).unwrap_err();
     credentials.trusting(vec![theirs.root.clone()]).unwrap_err();
-    assert_eq!(credentials.trusting(vec![ours.root.clone()]).unwrap().roots, [ours.root.clone()]);
+    let only = std::slice::from_ref(&ours.root);
+    assert_eq!(credentials.trusting(only.to_vec()).unwrap().roots, only);
     assert_eq!(credentials.certificate.identity, identity);
     assert_eq!(pki::root(&ours.root.certificate).unwrap(), ours.root);
     let life = credentials.certificate.expires.0 - credentials.certificate.begins.0;
