@@ -1,5 +1,6 @@
 //! Calls with one answer.
 
+pub(crate) mod cluster;
 mod lifecycle;
 pub(crate) mod looks;
 mod objects;
@@ -60,9 +61,11 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::ContainerUsage(containers) => Reply::Usage(looks::usage(daemon, containers, scope).await?),
         Call::Volumes => Reply::Volumes(objects::volume_rows(daemon).await?),
         Call::ConfigData(name) => Reply::ConfigData(objects::config_data(daemon, &name).await?),
-        Call::Init(_) | Call::Join(_) | Call::Leave { .. } | Call::JoinToken { .. } | Call::RotateAuthority => {
-            return Err(failure::failed("this daemon is of no cluster"));
-        }
+        Call::Init(asked) => Reply::Joined(cluster::init(daemon, asked).await?),
+        Call::Join(asked) => Reply::Joined(cluster::join(daemon, asked).await?),
+        Call::Leave { force } => done(cluster::leave(daemon, force).await)?,
+        Call::JoinToken { role, rotate } => Reply::JoinToken(cluster::join_token(daemon, role, rotate).await?),
+        Call::RotateAuthority => done(cluster::rotate_authority(daemon).await)?,
         Call::Run { id, spec } => crate::sessions::run_detached(daemon, id, spec).await?,
     })
 }

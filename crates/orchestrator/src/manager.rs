@@ -152,6 +152,15 @@ impl Manager {
         self.cluster.sources.values().cloned().collect()
     }
 
+    /// The managers that there should be, with their numbers in the group; empty on a machine of its own.
+    pub fn managers(&self) -> Vec<(NodeId, u64)> {
+        if self.cluster.info.is_none() {
+            return Vec::new();
+        }
+        let nodes = self.cluster.nodes.values().filter(|node| node.manager && !node.left);
+        nodes.filter_map(|node| Some((node.id, node.member?))).collect()
+    }
+
     /// What this cluster is, with its secrets; `None` on a machine of its own.
     pub fn cluster_info(&self) -> Option<Arc<ClusterInfo>> {
         self.cluster.info.clone()
