@@ -29,7 +29,7 @@ impl Members {
     /// takes them for what they say. One whose certificate is older than the state and who is not in it was
     /// removed. (A manager that has just joined knows nobody, and must listen to the leader all the same.)
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Option<PeerRole> {
-        let ahead = peer.since > self.revision;
+        let ahead = peer.since > self.revision || self.nodes.is_empty();
         match (peer.role, self.nodes.get(&peer.node)) {
             (PeerRole::Client, _) => Some(PeerRole::Client),
             // Promoted or demoted, and not renewed yet: the lesser of both.
@@ -67,6 +67,12 @@ mod tests {
         let node = |id, manager, left| Node { manager, left, ..Node::new(NodeId(id), "") };
         let nodes = vec![node(1, true, false), node(2, false, false), node(3, true, true)];
         Members::of(&State { revision: 10, nodes, ..State::default() })
+    }
+
+    #[test]
+    fn who_knows_nobody_yet_listens_to_the_first_manager() {
+        let first = PeerIdentity { cluster: ClusterId(1), node: NodeId(1), role: PeerRole::Manager, since: 0 };
+        assert_eq!(Members::default().admit(&first), Some(PeerRole::Manager));
     }
 
     fn admit(node: u128, role: PeerRole, since: u64) -> Option<PeerRole> {
