@@ -18,7 +18,9 @@ mod tests;
 pub(crate) use dial::run;
 #[cfg(test)]
 pub(crate) use frames::ToAgent as Order;
-pub(crate) use link::{AgentEnd, Said, SessionEnd, pair};
+#[cfg(test)]
+use link::SessionEnd;
+pub(crate) use link::{AgentEnd, Said, pair};
 pub(crate) use serve::serve;
 pub(crate) use switchboard::{Io, Switchboard};
 

@@ -68,12 +68,7 @@ async fn restore(context: &Context, args: Restore) -> Result<u8> {
             lines.push(text);
         }
     }
-    if !context.returns().await {
-        return Err(advised(
-            "the state is restored, but the daemon has not come back",
-            "look into its log, and start it again",
-        ));
-    }
+    super::cluster::back(context).await?;
     for line in lines {
         context.line(&line)?;
     }
@@ -87,7 +82,8 @@ fn key_in(path: &Path) -> Result<BackupKey> {
 
 fn ask() -> Result<BackupKey> {
     if terminal::stdin_is_terminal() {
-        eprint!("Key of the backup: ");
+        let mut terminal = std::io::stderr().lock();
+        terminal.write_all(b"Key of the backup: ").and_then(|()| terminal.flush()).context("ask for the key")?;
     }
     let mut text = String::new();
     std::io::stdin().read_line(&mut text).context("read the key from standard input")?;

@@ -61,8 +61,12 @@ fn may(wanted: swarm::Availability) -> Availability {
     }
 }
 
+/// By then a daemon that begins anew has let go of its socket: it does so a moment after its answer.
+const GOING: Duration = Duration::from_millis(400);
+
 /// The daemon begins anew as what it is now.
-async fn back(context: &Context) -> Result<()> {
+pub(super) async fn back(context: &Context) -> Result<()> {
+    tokio::time::sleep(GOING).await;
     match context.returns().await {
         true => Ok(()),
         false => Err(advised(

@@ -7,7 +7,7 @@ use crate::parse;
 use crate::render::list::{List, Row};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{Call, DaemonInfo, Reply};
-use model::{Availability, Node, Request, State};
+use model::{Availability, Node, NodeId, Request, State};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -32,14 +32,14 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
         ],
         columns: vec!["ID", "Hostname", "Status", "Availability", "ManagerStatus", "EngineVersion"],
         key: "ID",
-        rows: nodes.iter().map(|node| row(node, &own, &args)).collect(),
+        rows: nodes.iter().map(|node| row(node, state.leader, &own, &args)).collect(),
     };
     context.data(&list.render(&args.listing)?)?;
     Ok(0)
 }
 
 /// The daemon that is spoken to knows its own version only.
-fn row(node: &Node, own: &DaemonInfo, args: &Ls) -> Row {
+fn row(node: &Node, leader: Option<NodeId>, own: &DaemonInfo, args: &Ls) -> Row {
     let is_own = node.id.to_string() == own.node;
     let id = if args.listing.no_trunc { node.id.to_string() } else { node.id.short() };
     let mark = if is_own && !args.listing.quiet { " *" } else { "" };
@@ -48,9 +48,18 @@ fn row(node: &Node, own: &DaemonInfo, args: &Ls) -> Row {
         .with("Hostname", node.hostname.as_str())
         .with("Status", if node.ready { "Ready" } else { "Down" })
         .with("Availability", availability(node.availability))
-        .with("ManagerStatus", if node.manager { "Reachable" } else { "" })
+        .with("ManagerStatus", manager_status(node, leader))
         .with("EngineVersion", if is_own { own.version.as_str() } else { "" })
         .with("Self", is_own.to_string())
+}
+
+fn manager_status(node: &Node, leader: Option<NodeId>) -> &'static str {
+    match (node.manager, leader == Some(node.id)) {
+        (false, _) => "",
+        (true, true) => "Leader",
+        (true, false) if node.ready => "Reachable",
+        (true, false) => "Unreachable",
+    }
 }
 
 fn availability(availability: Availability) -> &'static str {
