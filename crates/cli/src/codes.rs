@@ -105,6 +105,12 @@ const DAEMON: &[Code] = &[
         "A node may report about its own containers and ask for what becomes of them, and nothing else. Requests that \
          change the cluster go to a manager.",
     ),
+    code(
+        "RS9003",
+        "this node is a worker",
+        "A worker knows what it runs itself and nothing of the rest of the cluster. Run the command on a manager: \
+         the refusal names those that are known.",
+    ),
 ];
 
 /// Every code, in order.
