@@ -153,7 +153,9 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
-        if depth == 0 && ["images", "raft", "agent-ledger"].iter().any(|grows| name == *grows) {
+        // `raft-0123` is the log of a member that joined a group
+        let grows = |known: &&str| name.to_str().is_some_and(|name| name.starts_with(*known));
+        if depth == 0 && ["images", "raft", "agent-ledger", "certificates"].iter().any(grows) {
             continue;
         }
         if depth > 0 {

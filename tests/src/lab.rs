@@ -42,9 +42,16 @@ impl Lab {
         for index in 0..count {
             lab.plug(index);
         }
-        for host in &mut lab.hosts {
+        // The same image everywhere, as from a registry: an import is another image each time.
+        let archive = lab.hosts.first()?.work().join("busybox.tar").display().to_string();
+        for (index, host) in lab.hosts.iter_mut().enumerate() {
             host.start_daemon();
-            host.import_busybox();
+            if index == 0 {
+                host.import_busybox();
+                host.rswarm(["save", "-o", &archive, crate::BUSYBOX]).ok();
+            } else {
+                host.rswarm(["load", "-q", "-i", &archive]).ok();
+            }
             host.count();
         }
         Some(lab)

@@ -1,0 +1,96 @@
+//! What happens when machines are lost, cut off or frozen.
+
+use e2e::{BUSYBOX, Lab, eventually};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+/// A node is lost, and its replicas run elsewhere: 5 s where nothing else runs, more in a crowd of tests.
+const MOVED: Duration = Duration::from_secs(12);
+
+fn web(lab: &Lab, replicas: &str) {
+    let words = ["service", "create", "-d", "--name", "web", "--stop-grace-period", "0s", "--replicas", replicas];
+    lab.hosts[0].rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
+}
+
+fn moved(lab: &Lab, by: usize, from: &str, replicas: usize) {
+    eventually(&format!("all runs elsewhere than on {from}"), MOVED, || {
+        let places = lab.places(by, "web");
+        places.iter().filter(|place| *place != from).count() == replicas
+    });
+}
+
+#[test]
+fn a_worker_that_is_cut_off_is_replaced_and_stops_its_copies_when_it_is_back() {
+    let Some(lab) = Lab::cluster(1, 2) else { return };
+    web(&lab, "3");
+    eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2", "host3"]);
+    let copy = lab.hosts[2].sh("ps -q --no-trunc").ok().text();
+    lab.cut(2, true);
+    moved(&lab, 0, "host3", 3);
+    // Alone it keeps what it has, and answers for it.
+    assert_eq!(lab.hosts[2].sh("ps -q --no-trunc").ok().text(), copy);
+    lab.cut(2, false);
+    eventually("its copy has ended", SOON, || !lab.hosts[2].sh("ps -q --no-trunc").lines().contains(&copy));
+    eventually("three run", SOON, || lab.places(0, "web").len() == 3);
+
+    // Frozen, which no connection tells of.
+    let on = |host: usize| lab.places(0, "web").contains(&format!("host{host}"));
+    let host = if on(2) { 2 } else { 3 };
+    lab.hosts[host - 1].freeze_daemon(true);
+    moved(&lab, 0, &format!("host{host}"), 3);
+    lab.hosts[host - 1].freeze_daemon(false);
+    lab.all_ready(3);
+}
+
+#[test]
+fn a_worker_whose_daemon_is_killed_keeps_its_containers() {
+    let Some(lab) = Lab::cluster(1, 1) else { return };
+    let words = ["service", "create", "-d", "--name", "web", "--mode", "global", "--stop-grace-period", "0s"];
+    lab.hosts[0].rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
+    eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2"]);
+    let copy = lab.hosts[1].sh("ps -q --no-trunc").ok().text();
+    lab.hosts[1].kill_daemon();
+    lab.hosts[1].start_daemon();
+    lab.all_ready(2);
+    eventually("the same one", SOON, || lab.hosts[1].sh("ps -q --no-trunc").text() == copy);
+
+    // With the manager gone it still starts again what ends, also after its daemon began anew.
+    let alone = ["run", "-d", "--name", "keeper", "--restart", "always", BUSYBOX, "sleep", "10000"];
+    lab.hosts[0].rswarm(alone).ok();
+    lab.hosts[0].kill_daemon();
+    lab.hosts[1].kill_daemon();
+    lab.hosts[1].start_daemon();
+    eventually("it answers for what it has", SOON, || lab.hosts[1].sh("ps -q --no-trunc").text() == copy);
+    lab.hosts[0].start_daemon();
+    lab.all_ready(2);
+    lab.hosts[0].sh("rm -f keeper").ok();
+}
+
+#[test]
+fn the_leader_is_killed_and_the_others_go_on() {
+    let Some(lab) = Lab::cluster(3, 2) else { return };
+    web(&lab, "5");
+    eventually("five run", SOON, || lab.places(0, "web").len() == 5);
+    let leader = (0..3).find(|index| {
+        let rows = lab.hosts[0].rswarm(["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"]);
+        rows.lines().contains(&format!("host{} Leader", index + 1))
+    });
+    let leader = leader.expect("one leads");
+    let other = (leader + 1) % 3;
+    lab.hosts[leader].kill_daemon();
+    let killed = Instant::now();
+    eventually("a write is taken", SOON, || lab.hosts[other].rswarm(["network", "create", "after"]).succeeded());
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    let gone = format!("host{}", leader + 1);
+    moved(&lab, other, &gone, 5);
+    lab.hosts[leader].start_daemon();
+    eventually("all five are there", SOON, || {
+        let rows = lab.hosts[other].rswarm(["node", "ls", "--format", "{{.Status}}"]);
+        rows.lines().iter().filter(|line| *line == "Ready").count() == 5
+    });
+    eventually("five run, and no more", SOON, || {
+        let count: usize = lab.hosts.iter().map(|host| host.sh("ps -q").lines().len()).sum();
+        lab.places(other, "web").len() == 5 && count >= 5
+    });
+    lab.hosts[other].sh("network rm after").ok();
+}

@@ -1,0 +1,8 @@
+//! Several machines, from outside: real daemons in network namespaces of their own, joined to clusters. A file
+//! for each theme.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod losses;
+mod members;
