@@ -57,6 +57,8 @@ fn a_worker_whose_daemon_is_killed_keeps_its_containers() {
     // With the manager gone it still starts again what ends, also after its daemon began anew.
     let alone = ["run", "-d", "--name", "keeper", "--restart", "always", BUSYBOX, "sleep", "10000"];
     lab.hosts[0].rswarm(alone).ok();
+    // An agent writes down what it is told within a tenth of a second.
+    std::thread::sleep(Duration::from_millis(300));
     lab.hosts[0].kill_daemon();
     lab.hosts[1].kill_daemon();
     lab.hosts[1].start_daemon();
