@@ -137,7 +137,9 @@ mod tests {
         assert_eq!(at(Some("wg0:4000")).unwrap(), "10.2.0.5:4000");
         assert_eq!(at(Some("[fd00::5]:9")).unwrap(), "[fd00::5]:9");
         assert_eq!(at(Some("fd00::5")).unwrap(), "[fd00::5]:2377");
-        for (bad, words) in [("eth7", "eth0, eth0, wg0"), ("eth0:0", "no port"), ("10.0.0.1:x", "no port"), ("[::1", "]")] {
+        for (bad, words) in
+            [("eth7", "eth0, eth0, wg0"), ("eth0:0", "no port"), ("10.0.0.1:x", "no port"), ("[::1", "]")]
+        {
             let why = at(Some(bad)).unwrap_err();
             assert!(why.contains(words), "{bad}: {why}");
         }

@@ -10,8 +10,7 @@ use anyhow::{Context as _, Result};
 use api::{ApiError, Call};
 use model::diagnostic::Diagnostic;
 use model::{
-    Assignment, ClusterRequest, Node, RefusalKind, Request, Response, Role, Service, State, Task, TaskId,
-    TaskStatus,
+    Assignment, ClusterRequest, Node, RefusalKind, Request, Response, Role, Service, State, Task, TaskId, TaskStatus,
 };
 use node_agent::Agent;
 use std::collections::BTreeMap;
