@@ -5,6 +5,8 @@ use crate::failure;
 use model::{HostNet, Node};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl Network {
     /// # Errors
     /// `netd` can't be started or asked; single faults are in the answer.
     pub(crate) async fn apply(&self, net: &HostNet) -> Result<Applied, Error> {
-        self.ask(net, false).await
+        self.ask(&reachable(net), false).await
     }
 
     async fn ask(&self, net: &HostNet, verify: bool) -> Result<Applied, Error> {
@@ -108,8 +110,59 @@ impl Network {
     }
 }
 
+/// The same without what is on other machines. No network leads there yet, so that a published port or a name
+/// would lead into the void for as many callers as there are replicas elsewhere; those that are here answer.
+fn reachable(net: &HostNet) -> HostNet {
+    let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
+    let here: BTreeSet<IpAddr> = attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    let mut net = net.clone();
+    for port in &mut net.ports {
+        port.backends.retain(|(address, _)| here.contains(address));
+    }
+    net.ports.retain(|port| !port.backends.is_empty());
+    for zone in net.zones.values_mut() {
+        zone.names.values_mut().for_each(|addresses| addresses.retain(|address| here.contains(address)));
+    }
+    net
+}
+
 /// Has this machine changed in a way that the cluster should know of?
 pub(crate) fn routes_changed(before: &Node, run_root: &std::path::Path) -> Option<Node> {
     let routes = overlay_net::host_routes(run_root).ok()?;
     (routes != before.host_routes).then(|| Node { host_routes: routes, ..before.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use model::{Endpoint, HostEndpoint, NetworkId, Protocol, PublishedPort, TaskId, Zone};
+
+    #[test]
+    fn nobody_is_sent_to_another_machine() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (here, there) = (address("10.0.1.2"), address("10.0.1.3"));
+        let endpoint =
+            Endpoint { network: NetworkId(1), address: here, address6: None, mac: None, aliases: Vec::new() };
+        let port = |host_port, backends: &[IpAddr]| PublishedPort {
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            host_port,
+            backends: backends.iter().map(|address| (*address, 80)).collect(),
+            service: "web".to_owned(),
+        };
+        let names = [("web", vec![here, there]), ("db", vec![there])];
+        let zone = Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into() };
+        let net = HostNet {
+            endpoints: [(TaskId(1), HostEndpoint { attachments: vec![endpoint], ..HostEndpoint::default() })].into(),
+            ports: vec![port(80, &[here, there]), port(81, &[there])],
+            zones: [(NetworkId(1), zone)].into(),
+            ..HostNet::default()
+        };
+        let reachable = reachable(&net);
+        assert_eq!(reachable.ports, [port(80, &[here])], "a port with nobody behind it refuses at once");
+        let names = &reachable.zones.get(&NetworkId(1)).unwrap().names;
+        assert_eq!(names.get("web").unwrap(), &[here]);
+        assert!(names.get("db").unwrap().is_empty(), "known, and nowhere");
+    }
 }
