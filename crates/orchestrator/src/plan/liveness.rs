@@ -10,8 +10,10 @@ use std::time::Duration;
 /// How long a node may be away after its session broke. Agents dial again within a second.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// How long a leader that has just begun waits for agents that have not found it yet.
-const WELCOME: Duration = Duration::from_secs(10);
+/// How long a leader that has just begun waits for agents that have not found it yet. Those of a leader that
+/// was cut off notice that after four seconds of silence, and have found the new one a second later; that one
+/// was elected at least a second before.
+const WELCOME: Duration = Duration::from_secs(5);
 
 /// What the leader knows of its agents.
 #[derive(Debug, Clone, Default)]
