@@ -238,6 +238,9 @@ pub struct DaemonInfo {
     pub oci_runtime: String,
     /// This node's id.
     pub node: String,
+    /// Drawn anew each time it begins: tells whether it is still the same one.
+    #[serde(default)]
+    pub life: u64,
 }
 
 /// Why a call failed; with HTTP status 400, 404, 409 or 500 by `kind`.

@@ -219,5 +219,6 @@ fn info(args: &DaemonArgs, roots: &Roots, node: model::NodeId) -> api::DaemonInf
         cgroup: node::cgroup_version().to_owned(),
         oci_runtime: args.oci_runtime.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string()),
         node: node.to_string(),
+        life: config::random().map_or(0, u64::from_le_bytes),
     }
 }

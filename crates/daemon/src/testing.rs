@@ -93,6 +93,7 @@ pub(crate) async fn daemon_of(
     .await
     .unwrap();
     let info = api::DaemonInfo {
+        life: 0,
         version: "0".to_owned(),
         pid: 1,
         data_root: String::new(),

@@ -60,6 +60,7 @@ async fn restore(context: &Context, args: Restore) -> Result<u8> {
         None => ask()?,
     };
     start::ensure(context).await?;
+    let before = super::cluster::life(context).await?;
     let call = RestoreCluster { key, advertise: args.advertise_addr, listen: args.listen_addr };
     let mut items = context.client.upload(&UploadCall::Restore(call), stream(Box::new(file))).await?;
     let mut lines = Vec::new();
@@ -68,7 +69,7 @@ async fn restore(context: &Context, args: Restore) -> Result<u8> {
             lines.push(text);
         }
     }
-    super::cluster::back(context).await?;
+    super::cluster::back(context, before).await?;
     for line in lines {
         context.line(&line)?;
     }

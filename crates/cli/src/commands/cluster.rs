@@ -9,11 +9,15 @@ use api::{Call, InitCluster, JoinCluster, Reply};
 use model::{Availability, ClusterRequest, NodeId, Request};
 use std::time::Duration;
 
+/// How long a daemon may take to begin anew.
+const BACK: Duration = Duration::from_secs(20);
+
 /// How often a change that takes its time is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
     crate::start::ensure(context).await?;
+    let before = life(context).await?;
     let Place { advertise_addr, listen_addr, availability } = args.place;
     let call = Call::Init(InitCluster {
         advertise: advertise_addr,
@@ -25,7 +29,7 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
         Reply::Joined(joined) => joined,
         other => return Err(unexpected(&other)),
     };
-    back(context).await?;
+    back(context, before).await?;
     let token = token(context, model::Role::Worker, false).await?;
     context.line(&format!("Cluster initialized: current node ({}) is now a manager.", joined.node))?;
     context.line("\nTo add a worker to this cluster, run the following command:\n")?;
@@ -36,6 +40,7 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
 
 pub(super) async fn join(context: &Context, args: Join) -> Result<u8> {
     crate::start::ensure(context).await?;
+    let before = life(context).await?;
     let Place { advertise_addr, listen_addr, availability } = args.place;
     let call = Call::Join(JoinCluster {
         token: args.token,
@@ -48,7 +53,7 @@ pub(super) async fn join(context: &Context, args: Join) -> Result<u8> {
         Reply::Joined(joined) => joined,
         other => return Err(unexpected(&other)),
     };
-    back(context).await?;
+    back(context, before).await?;
     context.line(&format!("This node joined a cluster as a {}.", joined.role))?;
     Ok(0)
 }
@@ -61,19 +66,23 @@ fn may(wanted: swarm::Availability) -> Availability {
     }
 }
 
-/// By then a daemon that begins anew has let go of its socket: it does so a moment after its answer.
-const GOING: Duration = Duration::from_millis(400);
+/// Which life of the daemon this is: what it is asked for now makes it begin anew.
+pub(super) async fn life(context: &Context) -> Result<u64> {
+    Ok(super::node::own(context).await?.life)
+}
 
-/// The daemon begins anew as what it is now.
-pub(super) async fn back(context: &Context) -> Result<()> {
-    tokio::time::sleep(GOING).await;
-    match context.returns().await {
-        true => Ok(()),
-        false => Err(advised(
-            "the change is made, but the daemon has not come back",
-            "look into its log, and start it again",
-        )),
+/// Waits until the daemon is another than that one: it has begun anew as what it is now.
+pub(super) async fn back(context: &Context, before: u64) -> Result<()> {
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < BACK {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Ok(Reply::Pong(info)) = context.call(Call::Ping).await
+            && info.life != before
+        {
+            return Ok(());
+        }
     }
+    Err(advised("the change is made, but the daemon has not come back", "look into its log, and start it again"))
 }
 
 pub(super) async fn join_token(context: &Context, args: JoinToken) -> Result<u8> {
@@ -102,8 +111,9 @@ async fn token(context: &Context, role: model::Role, rotate: bool) -> Result<api
 }
 
 pub(super) async fn leave(context: &Context, args: Leave) -> Result<u8> {
+    let before = life(context).await?;
     context.order(Call::Leave { force: args.force }).await?;
-    back(context).await?;
+    back(context, before).await?;
     context.line("Node left the cluster.")?;
     Ok(0)
 }

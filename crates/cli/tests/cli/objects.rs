@@ -36,6 +36,7 @@ fn state() -> State {
 fn host() -> Fake {
     Fake::new(|asked| match asked {
         Asked::Call(Call::Ping) => Answer::Reply(Reply::Pong(DaemonInfo {
+            life: 0,
             version: "9.9.9".to_owned(),
             pid: 7,
             data_root: "/d".to_owned(),
