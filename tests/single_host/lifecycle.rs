@@ -86,7 +86,9 @@ fn rm_refuses_what_runs() {
     let Some(host) = Host::new() else { return };
     host.sleeper("--name box");
     host.sh("rm box").fails().complains("box");
+    let asked = std::time::Instant::now();
     host.sh("rm -f box").ok().prints("box");
+    assert!(asked.elapsed() < Duration::from_secs(5), "rm -f waits for nobody's grace period");
     host.sh("rm box").fails().complains("box");
     host.sh("rm -f box").ok();
 }

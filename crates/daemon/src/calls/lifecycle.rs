@@ -167,6 +167,16 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, name: &str, force: bool, volume
         let error = failure::conflict(format!("container {} is running", task.name()));
         return Err(failure::hint(error, "stop it first, or use -f"));
     }
-    daemon.cluster.ask(Request::RemoveService { id: task.service, force, volumes }).await?;
+    if runs(&task)
+        && let Err(error) = kill(daemon, name, "KILL").await
+    {
+        // It has ended meanwhile, mostly; what still runs is stopped by the removal.
+        tracing::debug!(%name, "kill what is to be removed: {error}");
+    }
+    match daemon.cluster.ask(Request::RemoveService { id: task.service, force, volumes }).await {
+        // One of `run --rm` goes by itself once it has ended.
+        Err(error) if error.kind == api::ErrorKind::NotFound => {}
+        removed => drop(removed?),
+    }
     daemon.cluster.until_task(task.id, |task| task.is_none().then_some(())).await
 }
