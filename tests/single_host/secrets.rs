@@ -96,7 +96,7 @@ fn contents_of_no_stack_are_used_as_external_ones() {
     let data = host.sh("config inspect conf").ok().json();
     assert_eq!(data[0]["Spec"]["Data"], "YSA9IDE=");
     let text = format!(
-        "services:\n  app: {{image: {BUSYBOX}, command: sh -c 'cat /run/secrets/token /conf; exec sleep 10000', stop_grace_period: 0s, secrets: [token], configs: [conf]}}\nsecrets: {{token: {{external: true}}}}\nconfigs: {{conf: {{external: true}}}}\n"
+        "services:\n  app: {{image: {BUSYBOX}, command: sh -c 'cat /run/secrets/token /conf; echo; exec sleep 10000', stop_grace_period: 0s, secrets: [token], configs: [conf]}}\nsecrets: {{token: {{external: true}}}}\nconfigs: {{conf: {{external: true}}}}\n"
     );
     host.up("app", &text).ok();
     host.sh("logs -p app --no-log-prefix app").ok().prints("s3cr3ta = 1");

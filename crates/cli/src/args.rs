@@ -75,13 +75,13 @@ enum ConfigsCommand {
 /// # Errors
 /// Help was asked for, or the words mean nothing.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    if words.get(1).is_none_or(|word| word != "config") {
-        return Cli::try_parse_from(words);
-    }
     const OBJECTS: [&str; 6] = ["ls", "list", "create", "inspect", "rm", "remove"];
-    if words.get(2).and_then(|word| word.to_str()).is_some_and(|word| OBJECTS.contains(&word)) {
+    if matches!(verbs(words).as_slice(), ["config", verb] if OBJECTS.contains(verb)) {
         let Configs { global, command: ConfigsCommand::Config(content) } = Configs::try_parse_from(words)?;
         return Ok(Cli { global, version: None, command: Command::Configs(content) });
+    }
+    if words.get(1).is_none_or(|word| word != "config") {
+        return Cli::try_parse_from(words);
     }
     let Quick { global, command: QuickCommand::Config(config) } = Quick::try_parse_from(words)?;
     Ok(Cli { global, version: None, command: Command::Config(config) })
@@ -275,6 +275,11 @@ pub(crate) enum Container {
 
 /// Is it `run` or `exec`, to judge by words that may make no sense otherwise?
 pub(crate) fn hands_on_exit_code(words: &[OsString]) -> bool {
+    matches!(verbs(words).as_slice(), ["run" | "exec", ..] | ["container", "run" | "exec"])
+}
+
+/// The first two words that are neither options of every command nor their values.
+fn verbs(words: &[OsString]) -> Vec<&str> {
     const WITH_VALUE: [&str; 5] = ["--data-root", "--run-root", "--cgroup-parent", "-H", "--host"];
     let mut verbs = Vec::new();
     let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
@@ -285,7 +290,7 @@ pub(crate) fn hands_on_exit_code(words: &[OsString]) -> bool {
             verbs.push(word);
         }
     }
-    matches!(verbs.as_slice(), ["run" | "exec", ..] | ["container", "run" | "exec"])
+    verbs
 }
 
 /// How a list is printed.
