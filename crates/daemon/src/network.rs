@@ -116,10 +116,12 @@ fn reachable(net: &HostNet) -> HostNet {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
     let here: BTreeSet<IpAddr> = attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
     let mut net = net.clone();
-    for port in &mut net.ports {
+    // One that nobody is behind yet stays: that it is taken by something else is told before a container starts.
+    net.ports.retain_mut(|port| {
+        let waits = port.backends.is_empty();
         port.backends.retain(|(address, _)| here.contains(address));
-    }
-    net.ports.retain(|port| !port.backends.is_empty());
+        waits || !port.backends.is_empty()
+    });
     for zone in net.zones.values_mut() {
         zone.names.values_mut().for_each(|addresses| addresses.retain(|address| here.contains(address)));
     }
@@ -155,12 +157,13 @@ mod tests {
         let zone = Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into() };
         let net = HostNet {
             endpoints: [(TaskId(1), HostEndpoint { attachments: vec![endpoint], ..HostEndpoint::default() })].into(),
-            ports: vec![port(80, &[here, there]), port(81, &[there])],
+            ports: vec![port(80, &[here, there]), port(81, &[there]), port(82, &[])],
             zones: [(NetworkId(1), zone)].into(),
             ..HostNet::default()
         };
         let reachable = reachable(&net);
-        assert_eq!(reachable.ports, [port(80, &[here])], "a port with nobody behind it refuses at once");
+        let expected = [port(80, &[here]), port(82, &[])];
+        assert_eq!(reachable.ports, expected, "one that is served elsewhere only refuses at once");
         let names = &reachable.zones.get(&NetworkId(1)).unwrap().names;
         assert_eq!(names.get("web").unwrap(), &[here]);
         assert!(names.get("db").unwrap().is_empty(), "known, and nowhere");
