@@ -77,6 +77,13 @@ impl Node {
         }
     }
 
+    /// The same once it is no part of the cluster any more: it waits to be removed, and only a token lets it in
+    /// again.
+    #[must_use]
+    pub fn departed(&self) -> Node {
+        Node { left: true, ready: false, manager: false, member: None, ..self.clone() }
+    }
+
     /// Manager or worker.
     pub fn role(&self) -> Role {
         if self.manager { Role::Manager } else { Role::Worker }

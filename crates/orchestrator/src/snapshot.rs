@@ -129,8 +129,7 @@ impl Snapshot {
     #[must_use]
     pub fn restored_on(mut self, own: NodeId, place: Option<(String, String)>) -> Snapshot {
         for node in self.nodes.iter_mut().filter(|node| node.manager && node.id != own) {
-            let gone = Node { left: true, ready: false, manager: false, member: None, ..(**node).clone() };
-            *node = Arc::new(gone);
+            *node = Arc::new(node.departed());
         }
         let known = self.nodes.iter().position(|node| node.id == own);
         let known = known.map_or_else(|| Arc::new(Node::new(own, "")), |at| self.nodes.swap_remove(at));

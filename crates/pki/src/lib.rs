@@ -30,4 +30,4 @@ pub use pinned::pinned_client_config;
 pub use renewal::renew_at;
 pub use request::requested_key;
 pub use tls::{Keyring, client_config, peer_identity, server_config, server_name};
-pub use token::{Token, new_secret, same_secret};
+pub use token::{Token, new_secret};

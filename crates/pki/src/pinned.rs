@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::key::digest;
 use crate::peer::PeerRole;
+use crate::pem;
 use crate::tls::{self, Usage};
-use crate::{pem, token};
 use model::Root;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let known = others.iter().find(|other| token::same_secret(&digest(other), &self.digest));
+        let known = others.iter().find(|other| model::same_secret(&digest(other), &self.digest));
         let root = known.ok_or(CertificateError::UnknownIssuer)?;
         let root = Root { certificate: pem::of_certificate(root), digest: self.digest.clone() };
         match tls::verify(certificate, &[root], Usage::Server, now)?.role {
@@ -37,27 +37,7 @@ impl ServerCertVerifier for Pinned {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS before 1.3 is not spoken here".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls::signatures!();
 }
 
 /// What one who joins dials with: no certificate of its own, and trust in one authority, known by the SHA-256

@@ -4,6 +4,7 @@ use super::{Done, Refusal, changed};
 use crate::draft::Draft;
 use model::{
     Admission, Authority, Availability, ClusterInfo, ClusterRequest, MAX_MANAGERS, Node, NodeId, NodeTrust, Role,
+    same_secret,
 };
 use std::sync::Arc;
 
@@ -56,11 +57,6 @@ fn init(draft: &mut Draft<'_>, info: &ClusterInfo, id: NodeId, address: &str, ke
     put(draft, own);
     draft.edit().info = Some(Arc::new(info.clone()));
     Ok(Done::one(info.id.to_string(), changed("cluster", &info.id.short(), "created")))
-}
-
-/// Takes as long wherever the two differ.
-fn same_secret(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 fn admit(draft: &mut Draft<'_>, admission: &Admission) -> Result<Done, Refusal> {
@@ -178,7 +174,7 @@ fn set_role(draft: &mut Draft<'_>, id: NodeId, role: Role, force: bool) -> Resul
 
 fn leave(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Done, Refusal> {
     info(draft)?;
-    let mut node = (*node(draft, id)?).clone();
+    let node = node(draft, id)?;
     if node.manager {
         check_quorum(draft, id, force)?;
         if !force {
@@ -186,10 +182,8 @@ fn leave(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Done, Refusal
             return Err(refusal.hint("demote it first: `rswarm node demote`; --force takes it out at once"));
         }
     }
-    (node.left, node.ready, node.manager, node.member) = (true, false, false, None);
-    node.trust = NodeTrust::default();
     let change = changed("node", &node.hostname, "updated");
-    put(draft, node);
+    put(draft, Node { trust: NodeTrust::default(), ..node.departed() });
     Ok(Done::one(id.to_string(), change))
 }
 
@@ -197,12 +191,9 @@ fn leave(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Done, Refusal
 fn forget(draft: &mut Draft<'_>, survivor: NodeId, address: &str) -> Result<Done, Refusal> {
     info(draft)?;
     let own = node(draft, survivor)?;
-    let others: Vec<Node> = managers(draft).filter(|node| node.id != survivor).map(|node| (**node).clone()).collect();
-    for mut other in others {
-        // They hold an older truth: they may come back only with a token.
-        (other.left, other.ready, other.manager, other.member) = (true, false, false, None);
-        put(draft, other);
-    }
+    // They hold an older truth: they may come back only with a token.
+    let others: Vec<Node> = managers(draft).filter(|node| node.id != survivor).map(|node| node.departed()).collect();
+    others.into_iter().for_each(|other| put(draft, other));
     let own =
         Node { address: Some(address.to_owned()), member: own.member.or(Some(1)), manager: true, ..(*own).clone() };
     let change = changed("node", &own.hostname, "updated");
