@@ -1,13 +1,35 @@
 //! Where nodes find each other: `ADDRESS[:PORT]`, `INTERFACE[:PORT]`, or what can be concluded.
 
+use crate::failure;
 use crate::identity::PORT;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use api::ApiError;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
+use std::path::Path;
 
 /// An address of the documentation's block: asking for the way there sends nothing (RFC 5737).
 const FAR_AWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// The links of this host with their addresses.
 pub(crate) type Links = [(String, IpAddr)];
+
+/// Those of the host that a daemon with this run root is on.
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn links(run_root: &Path) -> Result<Vec<(String, IpAddr)>, ApiError> {
+    overlay_net::host_addresses(run_root)
+        .map_err(|error| failure::failed(format!("read the addresses of this host: {error}")))
+}
+
+/// Tries to listen there, so that a taken port is told before anything changes.
+///
+/// # Errors
+/// It is taken, or no address of this host.
+pub(crate) fn check_free(listen: SocketAddr) -> Result<(), ApiError> {
+    TcpListener::bind(listen)
+        .map(drop)
+        .map_err(|error| failure::conflict(format!("the cluster port cannot listen at {listen}: {error}")))
+}
 
 /// `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6` in its two parts.
 fn split(text: &str) -> Result<(&str, u16), String> {

@@ -191,11 +191,15 @@ pub(crate) fn refusal(error: &ApiError) -> Response<Body> {
 
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
-    let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed();
-    let mut response = Response::new(body);
+    let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     response
+}
+
+/// These bytes.
+pub(crate) fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
 }
 
 /// No bytes.

@@ -5,11 +5,11 @@ use crate::api_server::Body;
 use crate::calls::looks;
 use crate::images::blocking;
 use crate::shared::Daemon;
-use crate::{backup, failure, images, streams};
+use crate::{api_server, backup, failure, images, streams};
 use api::{ApiError, ArchivePart, DownloadCall, StreamItem, UploadCall};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use image::tree::{How, Owners};
 use std::io::{self, Read, Write};
@@ -112,7 +112,7 @@ pub(crate) async fn download(daemon: Arc<Daemon>, call: DownloadCall) -> Result<
     match call {
         DownloadCall::Backup(key) => {
             let file = backup::make(&daemon, &key).await?;
-            return Ok(Full::new(Bytes::from(file)).map_err(|never| match never {}).boxed());
+            return Ok(api_server::full(file));
         }
         DownloadCall::Save(references) => {
             let store = daemon.images.store().clone();

@@ -8,19 +8,19 @@
 //! prepares a folder, and the daemon begins anew; the next start puts all of it in place ([`finish`]), however
 //! often it is cut short.
 
-use crate::identity::{self, Identity, Peer};
+use crate::calls::cluster::own_things;
+use crate::identity::{self, Identity, remove};
 use crate::peers::credentials::Credentials;
 use crate::shared::Daemon;
 use crate::{address, clock, config, failure};
 use anyhow::{Context as _, Result};
 use api::{ApiError, BackupKey, RestoreCluster};
 use consensus::{HardState, Member, Members, Snapshot as Saved, Stable};
-use model::{NodeId, Request, Role, Time};
+use model::{NodeId, Request, Time};
 use orchestrator::Snapshot;
 use serde::{Deserialize, Serialize};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 use store::{NodeKey, Store, StoreError};
 
 /// Of what is sealed.
@@ -30,9 +30,6 @@ const FORMAT: u32 = 1;
 const FOLDER: &str = "restore";
 /// Written when that is complete.
 const READY: &str = "ready";
-
-/// The answer is on its way before the daemon begins anew.
-const ANSWERED: Duration = Duration::from_millis(100);
 
 /// A backup.
 #[derive(Serialize, Deserialize)]
@@ -48,10 +45,6 @@ struct Backup {
     /// Where others reached that.
     advertise: Option<String>,
     state: Snapshot,
-}
-
-fn internal(error: &anyhow::Error) -> ApiError {
-    failure::failed(format!("{error:#}"))
 }
 
 fn key(key: &BackupKey) -> Result<NodeKey, ApiError> {
@@ -81,7 +74,7 @@ pub(crate) async fn make(daemon: &Daemon, with: &BackupKey) -> Result<Vec<u8>, A
         let value = serde_json::to_vec(&backup).context("write down the state")?;
         Ok(store::seal_backup(&with, &value)?)
     });
-    sealed.await.map_err(failure::joined)?.map_err(|error| internal(&error))
+    sealed.await.map_err(failure::joined)?.map_err(|error| failure::internal(&error))
 }
 
 /// Prepares this machine to take the place of the manager that made the backup, then lets the daemon begin
@@ -96,24 +89,19 @@ pub(crate) async fn restore(daemon: &Daemon, asked: RestoreCluster, file: Vec<u8
         return Err(failure::hint(error, "restore on a machine that is part of none: `rswarm leave` makes it so"));
     }
     let state = daemon.cluster.state().await?;
-    if !(state.services.is_empty() && state.volumes.is_empty() && state.sources.is_empty()) {
+    if own_things(&state).is_some() {
         let error =
             failure::conflict("this machine has services or volumes of its own, which the backup would replace");
         return Err(failure::hint(error, "remove them, or restore with a daemon of a fresh --data-root"));
     }
-    let links = overlay_net::host_addresses(&daemon.run_root)
-        .map_err(|error| failure::failed(format!("read the addresses of this host: {error}")))?;
+    let links = address::links(&daemon.run_root)?;
     let root = daemon.data_root.clone();
     let prepared = tokio::task::spawn_blocking(move || {
         let backup = open(&asked.key, &file)?;
         prepare(&root, backup, &asked, &links)
     });
     let lines = prepared.await.map_err(failure::joined)??;
-    let again = daemon.again.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(ANSWERED).await;
-        again.cancel();
-    });
+    daemon.begin_anew();
     Ok(lines)
 }
 
@@ -142,9 +130,9 @@ fn prepare(
     links: &address::Links,
 ) -> Result<Vec<String>, ApiError> {
     let folder = root.join(FOLDER);
-    clear(&folder).map_err(|error| internal(&error))?;
+    remove(&folder).map_err(|error| failure::internal(&error))?;
     let made = std::fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()));
-    made.map_err(|error| internal(&error))?;
+    made.map_err(|error| failure::internal(&error))?;
     let Backup { node, listen, advertise, made, state, .. } = backup;
     let services = state.services();
     let mut place = None;
@@ -156,25 +144,21 @@ fn prepare(
             (None, Some(advertise)) => advertise,
             (given, _) => address::advertise(given, listen, None, links).map_err(failure::invalid)?,
         };
-        let tried = TcpListener::bind(listen).map_err(|error| {
-            let error = failure::conflict(format!("the cluster port cannot listen at {listen}: {error}"));
-            failure::hint(error, "name another place with --listen-addr and --advertise-addr")
-        });
-        drop(tried?);
+        let elsewhere = |error| failure::hint(error, "name another place with --listen-addr and --advertise-addr");
+        address::check_free(listen).map_err(elsewhere)?;
         let credentials = Credentials::own(&info.authority, info.id, node, clock::now())
             .map_err(|error| failure::failed(format!("make the certificate of this node: {error}")))?;
-        credentials.save(&identity::certificates(&folder)).map_err(|error| internal(&error))?;
-        let mut identity = Identity::new(info.id, node, Role::Manager, listen, advertise.clone());
-        identity.member = Some(1);
-        identity.managers = vec![Peer { node, member: 1, address: advertise.clone() }];
-        identity.save(&folder).map_err(|error| internal(&error))?;
+        credentials.save(&identity::certificates(&folder)).map_err(|error| failure::internal(&error))?;
+        Identity::first(info.id, node, listen, advertise.clone())
+            .save(&folder)
+            .map_err(|error| failure::internal(&error))?;
         place = Some((advertise, credentials.key_digest()));
     }
     let mut lines = vec![format!("Restored {services} services as of {} s ago.", clock::now().since(made).as_secs())];
     if let Some((address, _)) = &place {
         lines.push(format!("This machine is the only manager now, reached at {address}."));
     }
-    write(root, &folder, node, &state.restored_on(node, place)).map_err(|error| internal(&error))?;
+    write(root, &folder, node, &state.restored_on(node, place)).map_err(|error| failure::internal(&error))?;
     Ok(lines)
 }
 
@@ -205,12 +189,12 @@ fn write(root: &Path, folder: &Path, node: NodeId, state: &Snapshot) -> Result<(
 pub(crate) fn finish(root: &Path) -> Result<()> {
     let folder = root.join(FOLDER);
     if !folder.join(READY).exists() {
-        return clear(&folder);
+        return remove(&folder);
     }
     for name in ["raft", "certificates"] {
         let from = folder.join(name);
         if from.exists() {
-            clear(&root.join(name))?;
+            remove(&root.join(name))?;
             std::fs::rename(&from, root.join(name)).with_context(|| format!("move {}", from.display()))?;
         }
     }
@@ -220,27 +204,12 @@ pub(crate) fn finish(root: &Path) -> Result<()> {
     let node = config::node_id(&folder)?;
     config::write_node_id(root, node)?;
     // What this machine did before is of another history.
-    match std::fs::remove_file(root.join("agent-ledger")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).context("clear the agent's ledger");
-        }
-        _ => {}
-    }
+    remove(&root.join("agent-ledger"))?;
     let ready = folder.join(READY);
     std::fs::remove_file(&ready).with_context(|| format!("remove {}", ready.display()))?;
-    clear(&folder)?;
+    remove(&folder)?;
     tracing::info!(node = %node.short(), "restored from a backup");
     Ok(())
-}
-
-/// Removes a folder with all that is in it, if it is there.
-fn clear(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("clear {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -251,6 +220,7 @@ mod tests {
     use crate::drive_manager;
     use crate::testing;
     use model::{ClusterId, ClusterInfo, ClusterRequest, Node, RequestId, Response, VolumeSpec};
+    use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(20);
     const ADDRESS: &str = "127.0.0.1:49377";

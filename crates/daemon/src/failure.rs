@@ -34,6 +34,11 @@ pub(crate) fn failed(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorKind::Failed, message)
 }
 
+/// What failed in a way that nobody who asks can help, with all its causes.
+pub(crate) fn internal(error: &anyhow::Error) -> ApiError {
+    failed(format!("{error:#}"))
+}
+
 /// The same with advice.
 pub(crate) fn hint(mut error: ApiError, hint: &str) -> ApiError {
     error.hint = Some(hint.to_owned());

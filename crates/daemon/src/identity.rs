@@ -6,7 +6,7 @@
 //! and executes itself. Containers do not notice.
 
 use anyhow::{Context as _, Result};
-use model::{ClusterId, NodeId, Role};
+use model::{ClusterId, Node, NodeId, Role};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,14 @@ pub(crate) struct Peer {
     pub(crate) member: u64,
     /// `host:port`.
     pub(crate) address: String,
+}
+
+impl Peer {
+    /// That node, if it is a manager that others can reach.
+    pub(crate) fn of(node: &Node) -> Option<Peer> {
+        let (member, address) = (node.member?, node.address.clone()?);
+        (node.manager && !node.left).then_some(Peer { node: node.id, member, address })
+    }
 }
 
 /// A node's place in its cluster.
@@ -80,6 +88,13 @@ impl Identity {
             managers: Vec::new(),
             past: Past::None,
         }
+    }
+
+    /// That of a cluster's first manager, the only one.
+    pub(crate) fn first(cluster: ClusterId, node: NodeId, listen: SocketAddr, advertise: String) -> Identity {
+        let managers = vec![Peer { node, member: 1, address: advertise.clone() }];
+        let identity = Identity::new(cluster, node, Role::Manager, listen, advertise);
+        Identity { member: Some(1), managers, ..identity }
     }
 
     /// Reads it; `None`: the machine is one of its own.
@@ -166,8 +181,11 @@ pub(crate) fn settle(data_root: &Path) -> Result<Option<Identity>> {
     Ok(Some(identity))
 }
 
-/// Removes a file or a folder, if it is there.
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file or a folder with all that is in it, if it is there.
+///
+/// # Errors
+/// The disk fails.
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),

@@ -1,6 +1,7 @@
 //! A node is told its place in the cluster, and acts upon it: whom to dial, whom to trust, what it is.
 
 use crate::agents::place::Place;
+use crate::failure;
 use crate::shared::Daemon;
 use api::ApiError;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
 /// The disk fails, or no manager signs a new certificate: to be tried again.
 async fn learn(daemon: &Arc<Daemon>, place: &Place) -> Result<(), ApiError> {
     let (Some(membership), Some(peers)) = (&daemon.membership, &daemon.peers) else { return Ok(()) };
-    let failed = |error: anyhow::Error| crate::failure::failed(format!("{error:#}"));
+    let failed = |error: anyhow::Error| failure::internal(&error);
     if !place.managers.is_empty() {
         membership.change(|identity| identity.managers.clone_from(&place.managers)).map_err(failed)?;
     }

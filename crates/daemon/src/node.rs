@@ -9,7 +9,7 @@ pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
     Node {
         id,
         hostname: name.nodename().to_string_lossy().into_owned(),
-        platform: format!("linux/{}", architecture()),
+        platform: format!("linux/{}", image::architecture()),
         labels: BTreeMap::new(),
         engine_labels: BTreeMap::new(),
         manager: true,
@@ -36,17 +36,6 @@ pub(crate) fn cpus() -> u64 {
 pub(crate) fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
-}
-
-/// GOARCH, which is what images are named after.
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
 }
 
 /// `v1`, `v2` or `hybrid`: which cgroup hierarchies are mounted.

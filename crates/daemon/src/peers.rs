@@ -33,7 +33,7 @@ use admit::Members;
 use anyhow::{Context as _, Result};
 use connections::Connections;
 use credentials::Credentials;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use model::{NodeId, NodeTrust, Role, Root};
@@ -170,6 +170,21 @@ impl Peers {
         connect(self.dialing.clone(), address, expect).await
     }
 
+    /// One question to a manager, and its answer of at most `limit` bytes; `Err`: it refuses.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is another node than expected.
+    pub(crate) async fn post(
+        &self,
+        address: &str,
+        node: NodeId,
+        path: &str,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<std::result::Result<bytes::Bytes, api::ApiError>> {
+        post(self.connect(address, Some(node)).await?, path, body, limit).await
+    }
+
     /// The same, upgraded at this path.
     ///
     /// # Errors
@@ -196,6 +211,27 @@ impl Peers {
         let upgraded = upgraded.and_then(|asked| asked).with_context(|| format!("ask {address} for {path}"))?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
+}
+
+/// One question on a connection of its own; `Err`: it was refused. Answers longer than `limit` bytes are not read.
+async fn post(
+    stream: TlsStream<TcpStream>,
+    path: &str,
+    body: Vec<u8>,
+    limit: usize,
+) -> Result<std::result::Result<bytes::Bytes, api::ApiError>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::post(path).header("host", "rswarm").body(Full::new(bytes::Bytes::from(body)))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), limit).collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+    if status.is_success() {
+        return Ok(Ok(body));
+    }
+    let refusal =
+        serde_json::from_slice(&body).with_context(|| format!("it answered {status}, for whatever reason"))?;
+    Ok(Err(refusal))
 }
 
 /// A TLS connection to `address` (`host:port`).

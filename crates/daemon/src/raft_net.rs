@@ -3,6 +3,7 @@
 //! do not wait behind it. Requests that came to a manager that does not lead go the same way.
 
 use crate::agents::Io;
+use crate::api_server::MAX_CALL;
 use crate::cluster::{Cluster, Message};
 use crate::identity::Peer;
 use crate::reach;
@@ -244,7 +245,9 @@ pub(crate) async fn answer(cluster: &Cluster, body: &[u8]) -> Result<Vec<u8>, St
 pub(crate) async fn forward(daemon: &Arc<Daemon>, leader: u64, id: RequestId, request: &Request) -> Option<Response> {
     let peer = peer(daemon, Member(leader))?;
     let body = serde_json::to_vec(&Forwarded { id, request: Box::new(request.clone()) }).ok()?;
-    match reach::post(daemon, &peer.address, peer.node, "/cluster/v1/request", body).await {
+    let peers = daemon.peers.as_ref()?;
+    let asked = peers.post(&peer.address, peer.node, "/cluster/v1/request", body, MAX_CALL).await;
+    match asked.and_then(|answer| Ok(answer?)) {
         Ok(answer) => match serde_json::from_slice(&answer) {
             Ok(Answered::Done(response)) => Some(*response),
             Ok(Answered::Elsewhere) => None,

@@ -71,26 +71,3 @@ async fn dial(daemon: &Arc<Daemon>, address: &str, node: NodeId) -> Result<Io, A
     let stream = peers.connect(address, Some(node)).await;
     Ok(Box::new(stream.map_err(|error| failure::failed(format!("{error:#}")))?))
 }
-
-/// One question to the cluster port of a manager, and its answer.
-///
-/// # Errors
-/// It cannot be reached, is another node than expected, or refuses.
-pub(crate) async fn post(
-    daemon: &Arc<Daemon>,
-    address: &str,
-    node: NodeId,
-    path: &str,
-    body: Vec<u8>,
-) -> anyhow::Result<bytes::Bytes> {
-    use http_body_util::{BodyExt as _, Full};
-    let stream = dial(daemon, address, node).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::post(path).header("host", "rswarm").body(Full::new(bytes::Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    anyhow::ensure!(status.is_success(), "it answered {status}: {}", String::from_utf8_lossy(&body));
-    Ok(body)
-}

@@ -2,14 +2,13 @@
 //! connection that the node itself makes ([`crate::reach`]). What is passed on names its node in a header, so
 //! that it is answered there and nowhere else.
 
-use crate::api_server::Body;
+use crate::api_server::{Body, empty, full};
 use crate::shared::Daemon;
 use crate::{failure, names, reach};
 use api::client::Items;
 use api::{ApiError, CALL_HEADER, Call, DownloadCall, ErrorKind, Reply, SessionCall, StreamCall, UploadCall};
 use base64::Engine as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -125,7 +124,7 @@ pub(crate) async fn whole(
 ) -> Result<Response<Body>, ApiError> {
     let near = request.headers().contains_key("upgrade").then(|| hyper::upgrade::on(&mut request));
     let (parts, rest) = request.into_parts();
-    let rest = if near.is_some() { Empty::new().map_err(|never| match never {}).boxed() } else { incoming(rest) };
+    let rest = if near.is_some() { empty() } else { incoming(rest) };
     let mut answer = reach::send(daemon, node, outgoing(node, parts.uri.path(), &parts.headers, rest)?).await?;
     if let Some(near) = near.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS) {
         let (far, stop) = (hyper::upgrade::on(&mut answer), daemon.stop.clone());
@@ -193,10 +192,6 @@ fn outgoing(node: NodeId, path: &str, headers: &HeaderMap, body: Body) -> Result
         request = request.header(name, value);
     }
     request.body(body).map_err(|error| failure::invalid(format!("pass on {path}: {error}")))
-}
-
-fn full(bytes: Vec<u8>) -> Body {
-    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
 }
 
 fn incoming(body: Incoming) -> Body {

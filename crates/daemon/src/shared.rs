@@ -40,7 +40,19 @@ pub(crate) struct Daemon {
     pub(crate) again: CancellationToken,
 }
 
+/// An answer is on its way before the daemon begins anew.
+const ANSWERED: std::time::Duration = std::time::Duration::from_millis(100);
+
 impl Daemon {
+    /// Begins anew as what it was made meanwhile, once whoever asked for that has the answer.
+    pub(crate) fn begin_anew(&self) {
+        let again = self.again.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ANSWERED).await;
+            again.cancel();
+        });
+    }
+
     /// Tells of something that happened to a container.
     pub(crate) fn container_event(&self, task: &Task, action: impl Into<String>, more: &[(&str, String)]) {
         let mut attributes = task.spec.container.labels.clone();

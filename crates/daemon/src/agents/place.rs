@@ -33,14 +33,10 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn of(state: &State) -> Places {
-        let peer = |node: &model::Node| {
-            let (member, address) = (node.member?, node.address.clone()?);
-            (node.manager && !node.left).then_some(Peer { node: node.id, member, address })
-        };
         let nodes = state.nodes.iter().filter(|node| !node.left);
         Places {
             nodes: nodes.map(|node| (node.id, (node.role(), node.member))).collect(),
-            managers: state.nodes.iter().filter_map(peer).collect(),
+            managers: state.nodes.iter().filter_map(Peer::of).collect(),
             roots: state.cluster.as_ref().map(|cluster| cluster.roots.clone()).unwrap_or_default(),
             known: state.cluster.is_some(),
         }

@@ -2,44 +2,19 @@
 //! change while it runs: it is written down, answered, and then the daemon begins anew.
 
 use crate::address::{self, Links};
-use crate::identity::{self, Identity, Past, Peer};
+use crate::identity::{self, Identity, Past};
 use crate::peers::credentials::Credentials;
 use crate::peers::join;
 use crate::shared::Daemon;
 use crate::{clock, config, failure, node};
 use api::{ApiError, InitCluster, JoinCluster, JoinToken, Joined};
 use model::{ClusterId, ClusterInfo, ClusterRequest, Node, Request, Role, State};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The answer is on its way before the daemon begins anew.
-const ANSWERED: Duration = Duration::from_millis(100);
-
 /// How long a node that leaves waits for a manager to take notice.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-fn bad(why: String) -> ApiError {
-    failure::invalid(why)
-}
-
-fn internal(error: &anyhow::Error) -> ApiError {
-    failure::failed(format!("{error:#}"))
-}
-
-/// Begins anew, after the answer.
-fn again(daemon: &Arc<Daemon>) {
-    let again = daemon.again.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(ANSWERED).await;
-        again.cancel();
-    });
-}
-
-fn links(daemon: &Daemon) -> Result<Vec<(String, std::net::IpAddr)>, ApiError> {
-    overlay_net::host_addresses(&daemon.run_root)
-        .map_err(|error| failure::failed(format!("read the addresses of this host: {error}")))
-}
 
 /// Where it listens and where others reach it; tried, so that a taken port is told before anything changes.
 fn places(
@@ -48,11 +23,9 @@ fn places(
     towards: Option<SocketAddr>,
     links: &Links,
 ) -> Result<(SocketAddr, String), ApiError> {
-    let listen = address::listen(listen, links).map_err(bad)?;
-    let advertise = address::advertise(advertise, listen, towards, links).map_err(bad)?;
-    let tried = TcpListener::bind(listen)
-        .map_err(|error| failure::conflict(format!("the cluster port cannot listen at {listen}: {error}")));
-    drop(tried?);
+    let listen = address::listen(listen, links).map_err(failure::invalid)?;
+    let advertise = address::advertise(advertise, listen, towards, links).map_err(failure::invalid)?;
+    address::check_free(listen)?;
     Ok((listen, advertise))
 }
 
@@ -78,15 +51,15 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
         return force_new(daemon, asked).await;
     }
     refuse_member(daemon)?;
-    let links = links(daemon)?;
+    let links = address::links(&daemon.run_root)?;
     let (listen, advertise) = places(asked.advertise.as_deref(), asked.listen.as_deref(), None, &links)?;
-    let cluster = ClusterId(u128::from_be_bytes(config::random().map_err(|error| internal(&error))?));
+    let cluster = ClusterId(u128::from_be_bytes(config::random().map_err(|error| failure::internal(&error))?));
     let now = clock::now();
     let pki = |error: pki::Error| failure::failed(format!("make the identity of the cluster: {error}"));
     let authority = pki::new_authority(cluster, now).map_err(pki)?;
     let credentials = Credentials::own(&authority, cluster, daemon.node, now).map_err(pki)?;
     let key = credentials.key_digest();
-    credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| internal(&error))?;
+    credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| failure::internal(&error))?;
     let info = ClusterInfo {
         id: cluster,
         created: now,
@@ -103,16 +76,10 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
         let labels = std::collections::BTreeMap::new();
         daemon.cluster.ask(Request::UpdateNode { id: daemon.node, availability, labels }).await?;
     }
-    become_manager(daemon, cluster, listen, &advertise)?;
-    again(daemon);
+    let identity = Identity::first(cluster, daemon.node, listen, advertise.clone());
+    identity.save(&daemon.data_root).map_err(|error| failure::internal(&error))?;
+    daemon.begin_anew();
     Ok(Joined { node: daemon.node.to_string(), role: Role::Manager, address: advertise })
-}
-
-fn become_manager(daemon: &Daemon, cluster: ClusterId, listen: SocketAddr, advertise: &str) -> Result<(), ApiError> {
-    let mut identity = Identity::new(cluster, daemon.node, Role::Manager, listen, advertise.to_owned());
-    identity.member = Some(1);
-    identity.managers = vec![Peer { node: daemon.node, member: 1, address: advertise.to_owned() }];
-    identity.save(&daemon.data_root).map_err(|error| internal(&error))
 }
 
 /// The log says that this machine is a cluster's first manager, but the daemon was killed before it wrote that
@@ -132,10 +99,11 @@ pub(crate) async fn finish_init(daemon: &Arc<Daemon>) -> Result<bool, ApiError> 
     let folder = identity::certificates(&daemon.data_root);
     let credentials = Credentials::own(&info.authority, cluster.id, daemon.node, clock::now())
         .map_err(|error| failure::failed(format!("make the certificate of this node: {error}")))?;
-    credentials.save(&folder).map_err(|error| internal(&error))?;
-    let listen = address::listen(None, &[]).map_err(bad)?;
+    credentials.save(&folder).map_err(|error| failure::internal(&error))?;
+    let listen = address::listen(None, &[]).map_err(failure::invalid)?;
     let port = advertise.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(listen.port());
-    become_manager(daemon, cluster.id, SocketAddr::new(listen.ip(), port), &advertise)?;
+    let identity = Identity::first(cluster.id, daemon.node, SocketAddr::new(listen.ip(), port), advertise);
+    identity.save(&daemon.data_root).map_err(|error| failure::internal(&error))?;
     Ok(true)
 }
 
@@ -151,9 +119,9 @@ async fn force_new(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joined, A
     if identity.role != Role::Manager {
         return Err(failure::conflict("this node is a worker: only a manager knows the state of the cluster"));
     }
-    let links = links(daemon)?;
+    let links = address::links(&daemon.run_root)?;
     let address = match asked.advertise.as_deref() {
-        Some(text) => address::advertise(Some(text), identity.listen, None, &links).map_err(bad)?,
+        Some(text) => address::advertise(Some(text), identity.listen, None, &links).map_err(failure::invalid)?,
         None => identity.advertise.clone(),
     };
     daemon.cluster.survive().await?;
@@ -164,13 +132,13 @@ async fn force_new(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joined, A
         identity.managers.retain(|peer| peer.node == identity.node);
         identity.managers.iter_mut().for_each(|peer| peer.address.clone_from(&address));
     });
-    changed.map_err(|error| internal(&error))?;
-    again(daemon);
+    changed.map_err(|error| failure::internal(&error))?;
+    daemon.begin_anew();
     Ok(Joined { node: daemon.node.to_string(), role: Role::Manager, address })
 }
 
 /// What this machine has of its own and would lose.
-fn own_things(state: &State) -> Option<String> {
+pub(crate) fn own_things(state: &State) -> Option<String> {
     let mut things = Vec::new();
     let mut count = |count: usize, one: &str, more: &str| match count {
         0 => {}
@@ -190,19 +158,18 @@ fn own_things(state: &State) -> Option<String> {
 /// It has things of its own, the token lets nobody in, or no manager answers.
 pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joined, ApiError> {
     refuse_member(daemon)?;
-    let token: pki::Token = asked
-        .token
-        .parse()
-        .map_err(|error| failure::hint(bad(format!("--token: {error}")), "copy it whole from `rswarm join-token`"))?;
+    let token: pki::Token = asked.token.parse().map_err(|error| {
+        failure::hint(failure::invalid(format!("--token: {error}")), "copy it whole from `rswarm join-token`")
+    })?;
     let managers = asked.managers.iter().map(|text| address::manager(text)).collect::<Result<Vec<_>, _>>();
-    let managers = managers.map_err(bad)?;
+    let managers = managers.map_err(failure::invalid)?;
     if let Some(things) = own_things(&*daemon.cluster.state().await?) {
         return Err(failure::hint(
             failure::conflict(format!("this machine has things of its own that the cluster would not know: {things}")),
             "remove them, or join with a daemon of a fresh --data-root",
         ));
     }
-    let links = links(daemon)?;
+    let links = address::links(&daemon.run_root)?;
     let first = managers.first().cloned().unwrap_or_default();
     let towards = tokio::task::spawn_blocking(move || address::resolve(&first)).await.map_err(failure::joined)?;
     let (listen, advertise) = places(asked.advertise.as_deref(), asked.listen.as_deref(), towards, &links)?;
@@ -213,13 +180,13 @@ pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joi
         ..described
     };
     let welcome = join::join(told, &token, &managers, &identity::certificates(&daemon.data_root)).await?;
-    welcome.credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| internal(&error))?;
+    welcome.credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| failure::internal(&error))?;
     let mut identity = Identity::new(welcome.cluster, daemon.node, welcome.role, listen, advertise.clone());
     identity.member = welcome.member;
     identity.managers = welcome.managers;
     identity.past = Past::Joined;
-    identity.save(&daemon.data_root).map_err(|error| internal(&error))?;
-    again(daemon);
+    identity.save(&daemon.data_root).map_err(|error| failure::internal(&error))?;
+    daemon.begin_anew();
     Ok(Joined { node: daemon.node.to_string(), role: welcome.role, address: advertise })
 }
 
@@ -255,8 +222,8 @@ pub(crate) async fn leave(daemon: &Arc<Daemon>, force: bool) -> Result<(), ApiEr
             ));
         }
     }
-    membership.change(|identity| identity.past = Past::Left).map_err(|error| internal(&error))?;
-    again(daemon);
+    membership.change(|identity| identity.past = Past::Left).map_err(|error| failure::internal(&error))?;
+    daemon.begin_anew();
     Ok(())
 }
 

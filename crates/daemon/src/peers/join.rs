@@ -10,11 +10,10 @@ use crate::shared::Daemon;
 use crate::{clock, config, failure};
 use api::ApiError;
 use base64::Engine as _;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use model::{Admission, Availability, ClusterId, ClusterRequest, Node, NodeId, RequestId, Role, Root, State};
+use model::{Admission, Availability, ClusterId, ClusterRequest, Node, NodeId, RequestId, Role, Root};
 use pki::{LIFETIME, PeerIdentity, Token};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,8 @@ use std::time::Duration;
 
 /// Longest body that is read from a stranger.
 const MAX_BODY: usize = 64 << 10;
+/// Longest answer that is read: a certificate and some roots.
+pub(super) const MAX_ANSWER: usize = 1 << 20;
 /// Longest name, platform and address that are taken from one.
 const MAX_TEXT: usize = 255;
 /// How long a manager may take to let a machine in.
@@ -62,15 +63,6 @@ pub(crate) struct Welcome {
     pub(crate) member: Option<u64>,
     pub(crate) managers: Vec<Peer>,
     pub(crate) credentials: Credentials,
-}
-
-/// The managers as others reach them.
-pub(super) fn managers(state: &State) -> Vec<Peer> {
-    let peer = |node: &Node| {
-        let (member, address) = (node.member?, node.address.clone()?);
-        (node.manager && !node.left).then_some(Peer { node: node.id, member, address })
-    };
-    state.nodes.iter().filter_map(peer).collect()
 }
 
 /// Reads a small JSON body.
@@ -141,7 +133,12 @@ async fn admit(daemon: &Arc<Daemon>, asked: Asked) -> Result<Given, ApiError> {
     };
     let found = daemon.cluster.until(|state| {
         let node = state.nodes.iter().find(|node| node.id == asked.node)?;
-        Some((node.role(), node.member, managers(state), state.cluster.clone()?.roots))
+        Some((
+            node.role(),
+            node.member,
+            state.nodes.iter().filter_map(Peer::of).collect(),
+            state.cluster.clone()?.roots,
+        ))
     });
     let found = tokio::time::timeout(PATIENCE, found).await;
     let (role, member, managers, roots) =
@@ -157,8 +154,7 @@ async fn admit(daemon: &Arc<Daemon>, asked: Asked) -> Result<Given, ApiError> {
 /// # Errors
 /// All refuse, cannot be reached, or are not who the token says; or the disk fails.
 pub(crate) async fn join(told: Node, token: &Token, addresses: &[String], folder: &Path) -> Result<Welcome, ApiError> {
-    let internal = |error: anyhow::Error| failure::failed(format!("{error:#}"));
-    let key = joining_key(folder).map_err(internal)?;
+    let key = joining_key(folder).map_err(|error| failure::internal(&error))?;
     let asked = Asked {
         secret: token.secret().to_owned(),
         request: encode(&key.request().map_err(bad)?),
@@ -195,14 +191,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 async fn ask(asked: &Asked, token: &Token, address: &str) -> Result<Given, Failure> {
     let stream = super::connect(pki::pinned_client_config(&token.digest())?, address, None).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let body = Full::new(bytes::Bytes::from(serde_json::to_vec(asked)?));
-    let response = sender.send_request(Request::post("/cluster/v1/join").header("host", "rswarm").body(body)?).await?;
-    let ok = response.status().is_success();
-    let body = Limited::new(response.into_body(), 1 << 20).collect().await.map_err(anyhow::Error::from_boxed)?;
-    let body = body.to_bytes();
-    if ok { Ok(serde_json::from_slice(&body)?) } else { Err(Failure::Refused(serde_json::from_slice(&body)?)) }
+    match super::post(stream, "/cluster/v1/join", serde_json::to_vec(asked)?, MAX_ANSWER).await? {
+        Ok(given) => Ok(serde_json::from_slice(&given)?),
+        Err(error) => Err(Failure::Refused(error)),
+    }
 }
 
 /// Sees that what was given is what was asked for.

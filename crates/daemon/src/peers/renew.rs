@@ -2,16 +2,14 @@
 
 use super::Peers;
 use super::credentials::Credentials;
-use super::join::{decode, encode, small};
+use super::join::{MAX_ANSWER, decode, encode, small};
 use crate::api_server::{self, Body};
 use crate::shared::Daemon;
 use crate::{clock, failure};
 use anyhow::{Context as _, Result};
 use api::ApiError;
-use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use model::{NodeId, Role, Root};
 use pki::{LIFETIME, PeerIdentity};
 use serde::{Deserialize, Serialize};
@@ -111,20 +109,9 @@ impl Peers {
     }
 
     async fn ask(&self, address: &str, node: NodeId, asked: &Asked) -> Result<Given> {
-        let stream = self.connect(address, Some(node)).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let body = Full::new(bytes::Bytes::from(serde_json::to_vec(asked)?));
-        let request = Request::post("/cluster/v1/renew").header("host", "rswarm").body(body)?;
-        let response = sender.send_request(request).await?;
-        let ok = response.status().is_success();
-        let body = Limited::new(response.into_body(), 1 << 20).collect().await.map_err(anyhow::Error::from_boxed)?;
-        let body = body.to_bytes();
-        if ok {
-            return serde_json::from_slice(&body).context("read the answer");
-        }
-        let error: ApiError = serde_json::from_slice(&body).context("read the refusal")?;
-        Err(error.into())
+        let body = serde_json::to_vec(asked)?;
+        let given = self.post(address, node, "/cluster/v1/renew", body, MAX_ANSWER).await??;
+        serde_json::from_slice(&given).context("read the answer")
     }
 }
 
