@@ -63,6 +63,15 @@ pub(crate) enum Role {
     Manager,
 }
 
+impl From<Role> for model::Role {
+    fn from(typed: Role) -> Self {
+        match typed {
+            Role::Worker => model::Role::Worker,
+            Role::Manager => model::Role::Manager,
+        }
+    }
+}
+
 /// `leave`.
 #[derive(Debug, Args)]
 pub(crate) struct Leave {

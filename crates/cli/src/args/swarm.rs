@@ -384,6 +384,16 @@ pub(crate) enum Availability {
     Drain,
 }
 
+impl From<Availability> for model::Availability {
+    fn from(typed: Availability) -> Self {
+        match typed {
+            Availability::Active => model::Availability::Active,
+            Availability::Pause => model::Availability::Pause,
+            Availability::Drain => model::Availability::Drain,
+        }
+    }
+}
+
 /// `node rm`.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveNodes {

@@ -1,7 +1,6 @@
 //! `init`, `join`, `join-token`, `leave`, `ca`: a machine's place in a cluster.
 
-use crate::args::cluster::{Ca, ChangeRole, Init, Join, JoinToken, Leave, Place, Role};
-use crate::args::swarm;
+use crate::args::cluster::{Ca, ChangeRole, Init, Join, JoinToken, Leave, Place};
 use crate::context::{Context, unexpected};
 use crate::failure::advised;
 use anyhow::{Result, bail};
@@ -22,7 +21,7 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
     let call = Call::Init(InitCluster {
         advertise: advertise_addr,
         listen: listen_addr,
-        availability: availability.map(may),
+        availability: availability.map(Availability::from),
         force_new_cluster: args.force_new_cluster,
     });
     let joined = match context.call(call).await? {
@@ -47,7 +46,7 @@ pub(super) async fn join(context: &Context, args: Join) -> Result<u8> {
         managers: args.managers,
         advertise: advertise_addr,
         listen: listen_addr,
-        availability: availability.map(may),
+        availability: availability.map(Availability::from),
     });
     let joined = match context.call(call).await? {
         Reply::Joined(joined) => joined,
@@ -56,14 +55,6 @@ pub(super) async fn join(context: &Context, args: Join) -> Result<u8> {
     back(context, before).await?;
     context.line(&format!("This node joined a cluster as a {}.", joined.role))?;
     Ok(0)
-}
-
-fn may(wanted: swarm::Availability) -> Availability {
-    match wanted {
-        swarm::Availability::Active => Availability::Active,
-        swarm::Availability::Pause => Availability::Pause,
-        swarm::Availability::Drain => Availability::Drain,
-    }
 }
 
 /// Which life of the daemon this is: what it is asked for now makes it begin anew.
@@ -86,19 +77,16 @@ pub(super) async fn back(context: &Context, before: u64) -> Result<()> {
 }
 
 pub(super) async fn join_token(context: &Context, args: JoinToken) -> Result<u8> {
-    let (role, name) = match args.role {
-        Role::Worker => (model::Role::Worker, "worker"),
-        Role::Manager => (model::Role::Manager, "manager"),
-    };
+    let role = model::Role::from(args.role);
     let token = token(context, role, args.rotate).await?;
     if args.quiet {
         context.line(&token.token)?;
         return Ok(0);
     }
     if args.rotate {
-        context.line(&format!("Successfully rotated {name} join token.\n"))?;
+        context.line(&format!("Successfully rotated {role} join token.\n"))?;
     }
-    context.line(&format!("To add a {name} to this cluster, run the following command:\n"))?;
+    context.line(&format!("To add a {role} to this cluster, run the following command:\n"))?;
     context.line(&format!("    rswarm join --token {} {}\n", token.token, token.address))?;
     Ok(0)
 }

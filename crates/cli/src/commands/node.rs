@@ -1,7 +1,7 @@
 //! `node …`: the machines of the cluster.
 
 use crate::args::object::InspectOne;
-use crate::args::swarm::{self, Ls, NodeTasks, RemoveNodes, UpdateNode};
+use crate::args::swarm::{Ls, NodeTasks, RemoveNodes, UpdateNode};
 use crate::context::{Context, unexpected};
 use crate::parse;
 use crate::render::list::{List, Row};
@@ -94,11 +94,7 @@ pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {
     let own = own(context).await?;
     let state = context.state().await?;
     let id = find(&state, &own, &args.node)?.id;
-    let availability = args.availability.map(|wanted| match wanted {
-        swarm::Availability::Active => Availability::Active,
-        swarm::Availability::Pause => Availability::Pause,
-        swarm::Availability::Drain => Availability::Drain,
-    });
+    let availability = args.availability.map(Availability::from);
     let mut labels: BTreeMap<String, Option<String>> = args.label_rm.iter().map(|key| (key.clone(), None)).collect();
     let added = parse::pairs(&args.label_add).context("--label-add")?;
     labels.extend(added.into_iter().map(|(key, value)| (key, Some(value))));
