@@ -152,6 +152,7 @@ mod tests {
             host_port,
             backends: backends.iter().map(|address| (*address, 80)).collect(),
             service: "web".to_owned(),
+            everywhere: false,
         };
         let names = [("web", vec![here, there]), ("db", vec![there])];
         let zone = Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into() };

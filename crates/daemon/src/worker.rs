@@ -241,6 +241,10 @@ mod tests {
             secrets: BTreeMap::new(),
             configs: BTreeMap::new(),
             removed_volumes: std::collections::BTreeSet::new(),
+            mesh: None,
+            remotes: std::collections::BTreeMap::new(),
+            vips: std::collections::BTreeMap::new(),
+            ingress: std::collections::BTreeMap::new(),
         };
         let status = |attempt, state| TaskStatus {
             attempt,

@@ -1,12 +1,14 @@
 //! What one node should do, whole, with a generation: the newest wins.
 
 use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
+use crate::mesh::{Mesh, RemoteEndpoint, VirtualAddress};
 use crate::network::{Network, PublishedPort, Zone};
 use crate::spec::PortSpec;
 use crate::stack::{ContentSpec, VolumeSpec};
 use crate::task::{Task, TaskState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Orders assignments: a newer leader's first, then by revision.
@@ -42,6 +44,18 @@ pub struct Assignment {
     /// Volumes to delete with their data. A task that mounts one of them waits until that is done.
     #[serde(default)]
     pub removed_volumes: BTreeSet<String>,
+    /// The way to other nodes.
+    #[serde(default)]
+    pub mesh: Option<Mesh>,
+    /// Tasks of those networks that are on other nodes.
+    #[serde(default)]
+    pub remotes: BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>>,
+    /// Virtual addresses of services on those networks.
+    #[serde(default)]
+    pub vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
+    /// Backends of [`Assignment::ports`] that are on other nodes, with the number of their node.
+    #[serde(default)]
+    pub ingress: BTreeMap<IpAddr, u32>,
 }
 
 /// A task with what its node needs to know besides.

@@ -1,11 +1,13 @@
 //! Networks as facts, and the whole network value of one host.
 
 use crate::ids::{NetworkId, TaskId};
+use crate::mesh::{Mesh, RemoteEndpoint, VirtualAddress};
 use crate::spec::Protocol;
 use crate::stack::NetworkSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The network of standalone containers that name none (Docker's). It is always there.
 pub const DEFAULT_NETWORK: &str = "bridge";
@@ -101,6 +103,16 @@ pub struct HostNet {
     pub ports: Vec<PublishedPort>,
     /// Names to answer, per network.
     pub zones: BTreeMap<NetworkId, Zone>,
+    /// The way to other hosts; `None`: there are none, or the network of this one is not to be part of it.
+    pub mesh: Option<Mesh>,
+    /// Tasks of those networks that are on other hosts.
+    pub remotes: BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>>,
+    /// Virtual addresses of services on those networks. Backends here that are not ready are left out by the
+    /// agent.
+    pub vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
+    /// Backends of published ports that are on other hosts, with the number of their node. Their network need not
+    /// be on this host.
+    pub ingress: BTreeMap<IpAddr, u32>,
 }
 
 /// The network namespace of one task.
@@ -130,6 +142,10 @@ pub struct PublishedPort {
     pub backends: BTreeSet<(IpAddr, u16)>,
     /// Full name of the service, for messages.
     pub service: String,
+    /// Every node publishes it (`mode: ingress`), so that connections to the backends here may come from other
+    /// nodes too.
+    #[serde(default)]
+    pub everywhere: bool,
 }
 
 /// DNS names of one network.

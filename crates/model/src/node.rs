@@ -2,6 +2,7 @@
 
 use crate::cluster::{NodeTrust, Role};
 use crate::ids::NodeId;
+use crate::mesh::MeshOffer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +51,12 @@ pub struct Node {
     /// It has left the cluster, and only waits to be removed.
     #[serde(default)]
     pub left: bool,
+    /// What it tells of its end of the mesh; `None`: it has none.
+    #[serde(default)]
+    pub mesh: Option<MeshOffer>,
+    /// Its number in the mesh, as decided by the leader.
+    #[serde(default)]
+    pub mesh_number: Option<u32>,
 }
 
 impl Node {
@@ -74,6 +81,8 @@ impl Node {
             key: String::new(),
             trust: NodeTrust::default(),
             left: false,
+            mesh: None,
+            mesh_number: None,
         }
     }
 

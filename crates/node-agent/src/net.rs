@@ -146,6 +146,7 @@ impl Nets {
                     host_ip: key.2,
                     backends: BTreeSet::new(),
                     service: service.clone(),
+                    everywhere: false,
                 };
                 let port = ports.entry(key).or_insert_with(fresh);
                 if port.service != service {

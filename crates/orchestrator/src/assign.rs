@@ -36,6 +36,10 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assign
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
         removed_volumes: BTreeSet::new(),
+        mesh: None,
+        remotes: BTreeMap::new(),
+        vips: BTreeMap::new(),
+        ingress: BTreeMap::new(),
     };
     for (volume, nodes) in &cluster.volumes_left {
         if nodes.contains(&node) {

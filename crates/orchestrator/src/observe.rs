@@ -26,6 +26,7 @@ pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
                 member: known.member,
                 key: known.key.clone(),
                 left: known.left,
+                mesh_number: known.mesh_number,
                 ..told.clone()
             };
             // In a cluster it is the state that says who manages.
@@ -64,6 +65,8 @@ fn is_told(known: &Node, told: &Node) -> bool {
         key: _,
         trust,
         left: _,
+        mesh,
+        mesh_number: _,
     } = told;
     known.id == *id
         && known.hostname == *hostname
@@ -73,6 +76,7 @@ fn is_told(known: &Node, told: &Node) -> bool {
         && known.memory == *memory
         && known.generic == *generic
         && known.host_routes == *host_routes
+        && known.mesh == *mesh
         && known.incarnation == *incarnation
         && (address.is_none() || known.address == *address)
         && known.trust == *trust

@@ -160,6 +160,7 @@ mod tests {
             host_port,
             backends: Default::default(),
             service: service.to_owned(),
+            everywhere: false,
         }
     }
 

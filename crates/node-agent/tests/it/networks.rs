@@ -46,6 +46,7 @@ fn backends_of_other_hosts_are_the_managers_and_ours_are_our_own() {
         host_port: 8080,
         backends: BTreeSet::from([theirs, ours]),
         service: "shop_web".to_owned(),
+        everywhere: false,
     }];
     rig.assign();
     assert_eq!(asked(&rig).ports[0].backends, BTreeSet::from([theirs]), "ours does not run yet");

@@ -227,6 +227,10 @@ pub(crate) fn assignment() -> Assignment {
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
         removed_volumes: BTreeSet::new(),
+        mesh: None,
+        remotes: BTreeMap::new(),
+        vips: BTreeMap::new(),
+        ingress: BTreeMap::new(),
     }
 }
 

@@ -40,7 +40,8 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
         let behind = tasks.iter().filter(|task| serves(task));
         let backends = behind.filter_map(|task| Some((entrance(cluster, &task.endpoints)?.address, target))).collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
-        PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone() }
+        let everywhere = wanted == PortMode::Ingress;
+        PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone(), everywhere }
     };
     published.map(port).collect()
 }

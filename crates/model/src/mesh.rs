@@ -1,0 +1,98 @@
+//! The mesh: an encrypted way from each machine of a cluster to each other, and what of a network is elsewhere.
+//!
+//! Every node has a WireGuard key pair of its own making. What it offers others is in its [`MeshOffer`]; the
+//! planner gives it a number, from which its address inside the mesh follows. The mesh has a network namespace
+//! of its own on each host, so that its addresses collide with nobody's.
+
+use crate::ids::NodeId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Addresses inside the mesh: 100.64.0.0/10, a node's number added to it. Nobody outside ever sees one.
+const MESH_BASE: u32 = 0x6440_0000;
+/// How many numbers there are; 0 is nobody's.
+pub const MESH_NUMBERS: u32 = 1 << 22;
+/// What WireGuard, UDP and an IPv6 header add to a packet, in bytes.
+pub const MESH_OVERHEAD: u16 = 80;
+/// What VXLAN adds to a packet inside the mesh, in bytes: Ethernet, VXLAN, UDP and IPv4 headers.
+pub const VXLAN_OVERHEAD: u16 = 50;
+/// The UDP port of the mesh, if nobody chose another.
+pub const MESH_PORT: u16 = 51820;
+
+/// The address of a node inside the mesh.
+pub fn mesh_address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(MESH_BASE | (number % MESH_NUMBERS))
+}
+
+/// What a node tells others of its end of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshOffer {
+    /// Its public key: 32 bytes in base64, as `wg` shows it.
+    pub public_key: String,
+    /// UDP port that it listens on.
+    pub port: u16,
+    /// Where it may be reached, likeliest first: the advertised address, then those of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// The largest IP packet that the links to the others carry, in bytes.
+    pub mtu: u16,
+}
+
+/// The mesh as one host should have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mesh {
+    /// This node's number.
+    pub number: u32,
+    /// UDP port to listen on.
+    pub port: u16,
+    /// The largest IP packet inside the mesh, the same on every node, in bytes.
+    pub mtu: u16,
+    /// Everybody else. A node that is not here any more is cut off at once.
+    pub peers: BTreeMap<NodeId, MeshPeer>,
+}
+
+/// Another node of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshPeer {
+    /// Its number.
+    pub number: u32,
+    /// Its public key, in base64.
+    pub public_key: String,
+    /// Where it may be reached, likeliest first. Where it was last heard from counts for more.
+    pub endpoints: Vec<SocketAddr>,
+}
+
+/// A task's place on a network that is on another node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RemoteEndpoint {
+    /// IPv4 address.
+    pub address: IpAddr,
+    /// IPv6 address, when the network has it.
+    pub address6: Option<IpAddr>,
+    /// MAC address; `None`: the one that follows from the IPv4 address, `02:42:…`.
+    pub mac: Option<String>,
+    /// Number of the node that it is on.
+    pub node: u32,
+}
+
+/// The one address of a service on a network, and the tasks behind it (`endpoint_mode: vip`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VirtualAddress {
+    /// IPv4 address.
+    pub address: IpAddr,
+    /// IPv6 address, when the network has it.
+    pub address6: Option<IpAddr>,
+    /// Addresses of tasks that take traffic, of both families.
+    pub backends: std::collections::BTreeSet<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_follow_from_numbers() {
+        assert_eq!(mesh_address(1), Ipv4Addr::new(100, 64, 0, 1));
+        assert_eq!(mesh_address(MESH_NUMBERS - 1), Ipv4Addr::new(100, 127, 255, 255));
+    }
+}
