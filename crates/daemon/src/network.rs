@@ -5,7 +5,7 @@ use crate::failure;
 use model::{HostNet, Node};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,20 +110,39 @@ impl Network {
     }
 }
 
-/// The same without what is on other machines. No network leads there yet, so that a published port or a name
-/// would lead into the void for as many callers as there are replicas elsewhere; those that are here answer.
+/// The same without what no way leads to: tasks on other machines where there is no mesh, or on a network that
+/// does not span machines. A published port or a name would lead into the void for as many callers as there are
+/// replicas out there; those that can be reached answer.
 fn reachable(net: &HostNet) -> HostNet {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
-    let here: BTreeSet<IpAddr> = attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    let mut here: BTreeSet<IpAddr> =
+        attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    if net.mesh.is_some() {
+        let remotes = net.remotes.values().flat_map(|all| all.iter());
+        here.extend(remotes.flat_map(|it| std::iter::once(it.address).chain(it.address6)));
+    }
     let mut net = net.clone();
     // One that nobody is behind yet stays: that it is taken by something else is told before a container starts.
     net.ports.retain_mut(|port| {
         let waits = port.backends.is_empty();
-        port.backends.retain(|(address, _)| here.contains(address));
+        let ingress = |address: &IpAddr| net.mesh.is_some() && net.ingress.contains_key(address);
+        port.backends.retain(|(address, _)| here.contains(address) || ingress(address));
         waits || !port.backends.is_empty()
     });
-    for zone in net.zones.values_mut() {
-        zone.names.values_mut().for_each(|addresses| addresses.retain(|address| here.contains(address)));
+    for vips in net.vips.values_mut() {
+        if vips.iter().any(|vip| !vip.backends.is_subset(&here)) {
+            std::sync::Arc::make_mut(vips).iter_mut().for_each(|vip| vip.backends.retain(|it| here.contains(it)));
+        }
+    }
+    // Until virtual addresses are translated, their names lead to the tasks behind them.
+    let vips = net.vips.values().flat_map(|all| all.iter());
+    let behind: BTreeMap<IpAddr, Vec<IpAddr>> = vips
+        .flat_map(|vip| std::iter::once(vip.address).chain(vip.address6).map(move |own| (own, vip)))
+        .map(|(own, vip)| (own, vip.backends.iter().filter(|it| it.is_ipv4() == own.is_ipv4()).copied().collect()))
+        .collect();
+    for addresses in net.zones.values_mut().flat_map(|zone| zone.names.values_mut()) {
+        let tasks = |address: &IpAddr| behind.get(address).cloned().unwrap_or_else(|| vec![*address]);
+        *addresses = addresses.iter().flat_map(tasks).filter(|address| here.contains(address)).collect();
     }
     net
 }

@@ -172,6 +172,7 @@ fn service(task: &Task) -> Service {
         previous: None,
         removing: false,
         chosen_ports: Vec::new(),
+        vips: std::collections::BTreeMap::new(),
         created: task.created,
         updated: task.created,
         update_status: None,
@@ -244,7 +245,7 @@ mod tests {
             mesh: None,
             remotes: std::collections::BTreeMap::new(),
             vips: std::collections::BTreeMap::new(),
-            ingress: std::collections::BTreeMap::new(),
+            ingress: std::sync::Arc::default(),
         };
         let status = |attempt, state| TaskStatus {
             attempt,

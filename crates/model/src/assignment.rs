@@ -1,7 +1,7 @@
 //! What one node should do, whole, with a generation: the newest wins.
 
 use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
-use crate::mesh::{Mesh, RemoteEndpoint, VirtualAddress};
+use crate::mesh::{MeshMap, RemoteEndpoint, VirtualAddress};
 use crate::network::{Network, PublishedPort, Zone};
 use crate::spec::PortSpec;
 use crate::stack::{ContentSpec, VolumeSpec};
@@ -44,18 +44,18 @@ pub struct Assignment {
     /// Volumes to delete with their data. A task that mounts one of them waits until that is done.
     #[serde(default)]
     pub removed_volumes: BTreeSet<String>,
-    /// The way to other nodes.
+    /// The nodes that have a way to each other, this one among them.
     #[serde(default)]
-    pub mesh: Option<Mesh>,
-    /// Tasks of those networks that are on other nodes.
+    pub mesh: Option<Arc<MeshMap>>,
+    /// All tasks of those networks, on whatever node.
     #[serde(default)]
     pub remotes: BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>>,
     /// Virtual addresses of services on those networks.
     #[serde(default)]
     pub vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
-    /// Backends of [`Assignment::ports`] that are on other nodes, with the number of their node.
+    /// Backends of ports that every node publishes, with the number of their node in the mesh.
     #[serde(default)]
-    pub ingress: BTreeMap<IpAddr, u32>,
+    pub ingress: Arc<BTreeMap<IpAddr, u32>>,
 }
 
 /// A task with what its node needs to know besides.

@@ -4,7 +4,7 @@
 //! planner gives it a number, from which its address inside the mesh follows. The mesh has a network namespace
 //! of its own on each host, so that its addresses collide with nobody's.
 
-use crate::ids::NodeId;
+use crate::ids::{NodeId, ServiceId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,7 +62,27 @@ pub struct MeshPeer {
     pub endpoints: Vec<SocketAddr>,
 }
 
-/// A task's place on a network that is on another node.
+/// All nodes of a mesh: the same value for each of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshMap {
+    /// The largest IP packet inside the mesh, in bytes.
+    pub mtu: u16,
+    /// Every node that is part of it.
+    pub nodes: BTreeMap<NodeId, MeshPeer>,
+}
+
+impl MeshMap {
+    /// The mesh as this node should have it; `None`: the node is no part of it, or alone.
+    pub fn seen_from(&self, node: NodeId) -> Option<Mesh> {
+        let own = self.nodes.get(&node)?;
+        let others = self.nodes.iter().filter(|(id, _)| **id != node);
+        let peers: BTreeMap<NodeId, MeshPeer> = others.map(|(id, peer)| (*id, peer.clone())).collect();
+        let port = own.endpoints.first()?.port();
+        (!peers.is_empty()).then_some(Mesh { number: own.number, port, mtu: self.mtu, peers })
+    }
+}
+
+/// A task's place on a network, as other nodes have to know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RemoteEndpoint {
     /// IPv4 address.
@@ -78,6 +98,8 @@ pub struct RemoteEndpoint {
 /// The one address of a service on a network, and the tasks behind it (`endpoint_mode: vip`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VirtualAddress {
+    /// Whose.
+    pub service: ServiceId,
     /// IPv4 address.
     pub address: IpAddr,
     /// IPv6 address, when the network has it.

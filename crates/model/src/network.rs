@@ -125,6 +125,9 @@ pub struct HostEndpoint {
     pub dns: bool,
     /// Upstream resolvers if not the host's (`dns:`).
     pub dns_servers: Vec<String>,
+    /// Names that mean this in it, whatever the zones say: of the only replica of a service, the service's names
+    /// are its own address, so that a program can listen on its name.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// `sysctls` of the `net.` tree.
     pub sysctls: BTreeMap<String, String>,
 }

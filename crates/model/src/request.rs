@@ -225,6 +225,9 @@ pub struct Service {
     pub removing: bool,
     /// Host ports chosen for ports that named none, in the order of `spec.ports`.
     pub chosen_ports: Vec<Option<u16>>,
+    /// Its own address on each of its networks (`endpoint_mode: vip`); the IPv6 one follows from it.
+    #[serde(default)]
+    pub vips: std::collections::BTreeMap<crate::ids::NetworkId, std::net::Ipv4Addr>,
     /// When it was made.
     pub created: crate::time::Time,
     /// When its spec changed last.

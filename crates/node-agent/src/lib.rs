@@ -8,6 +8,7 @@
 mod agent;
 mod backoff;
 mod effect;
+mod elsewhere;
 mod health;
 mod land;
 mod launch;

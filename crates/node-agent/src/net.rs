@@ -2,6 +2,7 @@
 
 use crate::backoff::Retry;
 use crate::effect::{EffectId, NetFault};
+use crate::elsewhere::Others;
 use crate::task::{Goal, Local, Place};
 use model::{
     AssignedTask, Assignment, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec, Protocol,
@@ -90,6 +91,9 @@ impl Nets {
                 wanted.zones.insert(*id, (**zone).clone());
             }
         }
+        let others = Others { locals, assignment, networks: &wanted.networks };
+        (wanted.remotes, wanted.vips) = (others.remotes(), others.vips(&goal));
+        (wanted.mesh, wanted.ingress) = (others.mesh(), others.ingress());
         wanted.ports = self.ports(locals, assignment, &wanted.networks, goal);
         self.wanted = wanted;
     }
@@ -240,13 +244,13 @@ impl Nets {
     /// Can the task find by name what it was held back for? A start that overtakes the names would make
     /// `depends_on` worth little.
     fn names_dependencies(&self, net: &HostNet, assigned: &AssignedTask) -> bool {
-        let addresses = |net: &HostNet, network: &NetworkId, name: &String| {
-            net.zones.get(network).and_then(|zone| zone.names.get(name)).cloned()
-        };
         let networks = || assigned.task.endpoints.iter().map(|endpoint| &endpoint.network);
-        assigned.task.spec.depends_on.keys().all(|name| {
-            networks().all(|network| addresses(net, network, name) == addresses(&self.wanted, network, name))
-        })
+        assigned
+            .task
+            .spec
+            .depends_on
+            .keys()
+            .all(|name| networks().all(|network| behind(net, network, name) == behind(&self.wanted, network, name)))
     }
 
     fn fault(&self, owner: TaskId, ports: &[PortKey]) -> Option<String> {
@@ -273,6 +277,17 @@ impl Nets {
         let ports: Vec<PortKey> = published(local.assigned.as_ref()?).map(|(key, _)| key).collect();
         self.fault(local.id, &ports)
     }
+}
+
+/// What a name leads to: its addresses, and the tasks behind those that are virtual.
+fn behind<'n>(
+    net: &'n HostNet,
+    network: &NetworkId,
+    name: &str,
+) -> Option<(&'n Vec<IpAddr>, Vec<&'n model::VirtualAddress>)> {
+    let addresses = net.zones.get(network)?.names.get(name)?;
+    let vips = net.vips.get(network).into_iter().flat_map(|all| all.iter());
+    Some((addresses, vips.filter(|vip| addresses.contains(&vip.address)).collect()))
 }
 
 fn is_default(network: &Network) -> bool {
@@ -336,7 +351,7 @@ pub(crate) fn needs(local: &Local, goal: Goal) -> Needs {
     }
 }
 
-fn takes_traffic(local: &Local, goal: Goal) -> bool {
+pub(crate) fn takes_traffic(local: &Local, goal: Goal) -> bool {
     goal == Goal::Run && local.serves()
 }
 
@@ -355,8 +370,25 @@ fn endpoint(assigned: &AssignedTask) -> HostEndpoint {
         attachments: assigned.task.endpoints.clone(),
         dns: !assigned.task.endpoints.is_empty(),
         dns_servers: container.dns.clone(),
+        names: own_names(assigned),
         sysctls: sysctls.map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
+}
+
+/// The names of a service in its only replica.
+fn own_names(assigned: &AssignedTask) -> BTreeMap<String, Vec<IpAddr>> {
+    let spec = &assigned.task.spec;
+    if spec.standalone || !matches!(spec.mode, model::Mode::Replicated { replicas: 1 }) {
+        return BTreeMap::new();
+    }
+    let mut names = BTreeMap::new();
+    for (attachment, endpoint) in spec.networks.iter().zip(&assigned.task.endpoints) {
+        let all = [&spec.key, &spec.name].into_iter().chain(&attachment.aliases);
+        for name in all.map(|name| name.to_lowercase()) {
+            names.entry(name).or_insert_with(|| std::iter::once(endpoint.address).chain(endpoint.address6).collect());
+        }
+    }
+    names
 }
 
 /// Every address of a task.

@@ -61,6 +61,12 @@ impl Range {
         let fits = |candidate: &u32| self.reserved.binary_search(candidate).is_err() && is_free(*candidate);
         (start..=self.last).find(fits).or_else(|| (self.first..start).find(fits))
     }
+
+    /// The free address nearest to its end.
+    pub(crate) fn highest(&self, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+        let fits = |candidate: &u32| self.reserved.binary_search(candidate).is_err() && is_free(*candidate);
+        (self.first..=self.last).rev().find(fits)
+    }
 }
 
 fn v4(address: &IpAddr) -> Option<u32> {

@@ -2,6 +2,7 @@
 
 mod desk;
 mod names;
+mod overlay;
 mod ports;
 mod stale;
 
@@ -11,7 +12,7 @@ use crate::cluster::{Cluster, TaskExt};
 use crate::plan::join_target;
 use crate::usage;
 use desk::Shared;
-use model::{AssignedTask, Assignment, Desired, Generation, NetworkId, NodeId, PortSpec, Task, Zone};
+use model::{AssignedTask, Assignment, Desired, Generation, NetworkId, NodeId, PortSpec, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -36,10 +37,10 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assign
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
         removed_volumes: BTreeSet::new(),
-        mesh: None,
-        remotes: BTreeMap::new(),
-        vips: BTreeMap::new(),
-        ingress: BTreeMap::new(),
+        mesh: shared.mesh.clone(),
+        remotes: wanted.iter().filter_map(|id| Some((*id, shared.remotes.get(id)?.clone()))).collect(),
+        vips: wanted.iter().filter_map(|id| Some((*id, shared.vips.get(id)?.clone()))).collect(),
+        ingress: shared.ingress.clone(),
     };
     for (volume, nodes) in &cluster.volumes_left {
         if nodes.contains(&node) {
@@ -99,17 +100,28 @@ fn same(a: &Assignment, b: &Assignment) -> bool {
     a.tasks.len() == b.tasks.len()
         && a.tasks.iter().zip(&b.tasks).all(|((_, a), (_, b))| same_task(a, b))
         && a.networks == b.networks
-        && a.zones.len() == b.zones.len()
-        && a.zones.iter().zip(&b.zones).all(|((a, x), (b, y))| a == b && same_zone(x, y))
+        && same_each(&a.zones, &b.zones)
         && a.ports == b.ports
         && a.volumes == b.volumes
         && a.secrets == b.secrets
         && a.configs == b.configs
         && a.removed_volumes == b.removed_volumes
+        && same_shared(&a.mesh, &b.mesh)
+        && same_each(&a.remotes, &b.remotes)
+        && same_each(&a.vips, &b.vips)
+        && (Arc::ptr_eq(&a.ingress, &b.ingress) || a.ingress == b.ingress)
 }
 
-fn same_zone(a: &Arc<Zone>, b: &Arc<Zone>) -> bool {
-    Arc::ptr_eq(a, b) || a == b
+fn same_shared<T: PartialEq>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+fn same_each<T: PartialEq>(a: &BTreeMap<NetworkId, Arc<T>>, b: &BTreeMap<NetworkId, Arc<T>>) -> bool {
+    let same = |(a, x): (&NetworkId, &Arc<T>), (b, y): (&NetworkId, &Arc<T>)| a == b && (Arc::ptr_eq(x, y) || x == y);
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
 
 fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {

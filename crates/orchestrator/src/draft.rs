@@ -225,6 +225,7 @@ fn is_small_edit(old: &Service, new: &Service) -> bool {
         previous,
         removing: _,
         chosen_ports,
+        vips,
         created,
         updated,
         update_status: _,
@@ -234,6 +235,7 @@ fn is_small_edit(old: &Service, new: &Service) -> bool {
         && old.force_version == *force_version
         && old.previous == *previous
         && old.chosen_ports == *chosen_ports
+        && old.vips == *vips
         && old.created == *created
         && old.updated == *updated
 }

@@ -2,7 +2,8 @@
 
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Desired, Node, NodeId, RestartCondition, RestartScope, TaskReport};
+use model::{Desired, MESH_NUMBERS, Node, NodeId, RestartCondition, RestartScope, TaskReport};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A node as its agent describes it. What operators decide of it is kept.
@@ -37,11 +38,22 @@ pub(crate) fn node(draft: &mut Draft<'_>, told: &Node) {
         }
         None => told.clone(),
     };
+    let node = Node { mesh_number: node.mesh_number.or_else(|| number(draft, &node)), ..node };
     let began_again = known.is_some_and(|known| known.incarnation != node.incarnation);
     draft.edit().nodes.insert(node.id, Arc::new(node));
     if began_again {
         start_again(draft, told.id);
     }
+}
+
+/// A number in the mesh for a node that offers to be part of it. Numbers go up, so that one is not another's soon
+/// after.
+fn number(draft: &Draft<'_>, node: &Node) -> Option<u32> {
+    node.mesh.as_ref().filter(|_| draft.cluster().info.is_some())?;
+    let used: BTreeSet<u32> = draft.cluster().nodes.values().filter_map(|node| node.mesh_number).collect();
+    let next = used.last().map_or(1, |last| last.saturating_add(1));
+    let free = |number: &u32| !used.contains(number);
+    Some(next).filter(|next| *next < MESH_NUMBERS).or_else(|| (1..MESH_NUMBERS).find(free))
 }
 
 /// Does the agent tell what is known? What the cluster decides does not count.

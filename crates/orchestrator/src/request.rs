@@ -11,6 +11,7 @@ mod power;
 mod service;
 mod source;
 mod stack;
+mod vips;
 mod volume;
 
 use crate::draft::Draft;

@@ -46,6 +46,7 @@ fn service(id: u128, spec: ServiceSpec) -> Service {
         previous: None,
         removing: false,
         chosen_ports: Vec::new(),
+        vips: std::collections::BTreeMap::new(),
         created: Time(0),
         updated: Time(0),
         update_status: None,

@@ -35,6 +35,7 @@ pub(crate) fn service(spec: ServiceSpec) -> Service {
         previous: None,
         removing: false,
         chosen_ports: Vec::new(),
+        vips: std::collections::BTreeMap::new(),
         created: Time(0),
         updated: Time(0),
         update_status: None,

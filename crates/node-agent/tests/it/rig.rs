@@ -230,7 +230,7 @@ pub(crate) fn assignment() -> Assignment {
         mesh: None,
         remotes: BTreeMap::new(),
         vips: BTreeMap::new(),
-        ingress: BTreeMap::new(),
+        ingress: std::sync::Arc::default(),
     }
 }
 

@@ -2,11 +2,12 @@
 //! once for all of them, and only where something in them may have changed.
 
 use super::stale::Stale;
-use super::{assign, names, ports, same};
+use super::{assign, names, overlay, ports, same};
 use crate::change::Change;
 use crate::cluster::Cluster;
-use model::{Assignment, NetworkId, NodeId, PublishedPort, ServiceId, Zone};
+use model::{Assignment, MeshMap, NetworkId, NodeId, PublishedPort, RemoteEndpoint, ServiceId, VirtualAddress, Zone};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The parts of assignments that are the same on every node that needs them.
@@ -15,6 +16,12 @@ pub(super) struct Shared {
     pub(super) zones: BTreeMap<NetworkId, Arc<Zone>>,
     /// Ports that every node publishes, by service.
     pub(super) ports: BTreeMap<ServiceId, Vec<PublishedPort>>,
+    /// The way of each node to each other; `None`: there is only one.
+    pub(super) mesh: Option<Arc<MeshMap>>,
+    pub(super) remotes: BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>>,
+    pub(super) vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
+    /// Where the backends of those ports are.
+    pub(super) ingress: Arc<BTreeMap<IpAddr, u32>>,
 }
 
 /// Writes assignments.
@@ -50,8 +57,9 @@ impl Desk {
         nodes: impl Iterator<Item = NodeId>,
     ) -> Vec<Assignment> {
         let mut stale = std::mem::take(&mut self.stale);
+        self.renew_mesh(cluster, &mut stale);
         if stale.all {
-            self.shared = Shared::default();
+            self.shared = Shared { mesh: self.shared.mesh.take(), ..Shared::default() };
             stale.networks = cluster.networks.keys().copied().collect();
             stale.services = cluster.services.keys().copied().collect();
         }
@@ -72,6 +80,18 @@ impl Desk {
         news
     }
 
+    fn renew_mesh(&mut self, cluster: &Cluster, stale: &mut Stale) {
+        if !stale.mesh && !stale.all {
+            return;
+        }
+        let now = overlay::mesh(cluster);
+        if self.shared.mesh.as_deref() != now.as_ref() {
+            self.shared.mesh = now.map(Arc::new);
+            // Where each task is shows in what others know of its networks.
+            stale.all = true;
+        }
+    }
+
     fn renew_zones(&mut self, cluster: &Cluster, stale: &mut Stale) {
         if stale.networks.is_empty() {
             return;
@@ -80,18 +100,27 @@ impl Desk {
         for id in &stale.networks {
             let Some(network) = cluster.networks.get(id) else {
                 self.shared.zones.remove(id);
+                self.shared.remotes.remove(id);
+                self.shared.vips.remove(id);
                 continue;
             };
             let services = attached.get(network.spec.name.as_str()).map_or(&[][..], Vec::as_slice);
-            let zone = names::zone(cluster, network, services);
-            if self.shared.zones.get(id).is_none_or(|known| **known != zone) {
-                self.shared.zones.insert(*id, Arc::new(zone));
+            let Shared { zones, vips, remotes, mesh, .. } = &mut self.shared;
+            let mut news = put(zones, *id, names::zone(cluster, network, services));
+            news |= put(vips, *id, overlay::vips(cluster, network, services));
+            if let Some(mesh) = mesh {
+                news |= put(remotes, *id, overlay::remotes(cluster, mesh, network));
+            }
+            if news {
                 stale.nodes.extend(cluster.tasks_in(*id).filter_map(|task| task.node));
             }
         }
     }
 
     fn renew_ports(&mut self, cluster: &Cluster, stale: &mut Stale) {
+        if stale.services.is_empty() {
+            return;
+        }
         for id in &stale.services {
             let now = cluster.services.get(id).map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
             if self.shared.ports.get(id).map_or(&[][..], Vec::as_slice) != now {
@@ -103,5 +132,23 @@ impl Desk {
                 self.shared.ports.insert(*id, now);
             }
         }
+        let Some(mesh) = &self.shared.mesh else { return };
+        let of = |(id, ports): (&ServiceId, &Vec<PublishedPort>)| {
+            cluster.services.get(id).map(|service| overlay::ingress(cluster, mesh, service, ports))
+        };
+        let ingress: BTreeMap<IpAddr, u32> = self.shared.ports.iter().filter_map(of).flatten().collect();
+        if *self.shared.ingress != ingress {
+            self.shared.ingress = Arc::new(ingress);
+            stale.all = true;
+        }
     }
+}
+
+/// Is the value another one than before?
+fn put<T: PartialEq>(known: &mut BTreeMap<NetworkId, Arc<T>>, id: NetworkId, value: T) -> bool {
+    let news = known.get(&id).is_none_or(|known| **known != value);
+    if news {
+        known.insert(id, Arc::new(value));
+    }
+    news
 }

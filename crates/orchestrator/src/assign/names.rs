@@ -1,7 +1,8 @@
-//! Names of a network: of services only those tasks that can take traffic, of a container as long as it
-//! runs. A name without an address is known and answered with nothing, not asked of the world.
+//! Names of a network: of a service its own address, or its tasks that can take traffic; of a container as
+//! long as it runs. A name without an address is known and answered with nothing, not asked of the world.
 
-use super::serves;
+use super::overlay::behind;
+use crate::address::derived6;
 use crate::cluster::{Cluster, TaskExt};
 use model::{Endpoint, Network, Service, Task, Zone};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,18 @@ pub(super) fn attached(cluster: &Cluster) -> BTreeMap<&str, Vec<&Service>> {
 pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service]) -> Zone {
     let mut zone = Zone::default();
     for service in services {
-        let behind = cluster.tasks_of(service.id).filter(|task| serves(task)).flat_map(|task| &task.endpoints);
-        let behind: Vec<IpAddr> =
-            behind.filter(|endpoint| endpoint.network == network.id).flat_map(addresses).collect();
+        let behind = behind(cluster, network, service);
+        // Its own address stays whatever becomes of its tasks, so that who keeps an answer is never wrong.
+        let vip = service.vips.get(&network.id).map(|vip| {
+            let v6 = derived6(network, (*vip).into()).map(IpAddr::V6);
+            std::iter::once(IpAddr::V4(*vip)).chain(v6).collect()
+        });
+        let own: &BTreeSet<IpAddr> = vip.as_ref().unwrap_or(&behind);
         for name in names(service, &network.spec.name) {
-            zone.names.entry(name).or_default().extend(&behind);
+            zone.names.entry(name).or_default().extend(own);
+        }
+        for name in [&service.spec.key, &service.spec.name] {
+            zone.names.entry(format!("tasks.{}", name.to_lowercase())).or_default().extend(&behind);
         }
     }
     let stays = |task: &Arc<Task>| cluster.services.get(&task.service).is_some_and(|service| !service.removing);
@@ -48,13 +56,13 @@ pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service]) 
 /// The names of a service on a network.
 fn names(service: &Service, network: &str) -> BTreeSet<String> {
     let (key, full) = (service.spec.key.to_lowercase(), service.spec.name.to_lowercase());
-    let mut names = BTreeSet::from([format!("tasks.{key}"), format!("tasks.{full}"), key, full]);
+    let mut names = BTreeSet::from([key, full]);
     for attachment in service.spec.networks.iter().filter(|attachment| attachment.network == network) {
         names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
     }
     names
 }
 
-fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
     std::iter::once(endpoint.address).chain(endpoint.address6)
 }

@@ -38,7 +38,8 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
     let port = |(index, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
         let target = service.spec.ports.get(index).map_or(0, |port| port.target);
         let behind = tasks.iter().filter(|task| serves(task));
-        let backends = behind.filter_map(|task| Some((entrance(cluster, &task.endpoints)?.address, target))).collect();
+        let entrances = behind.filter_map(|task| entrance(cluster, &task.endpoints)).flat_map(super::names::addresses);
+        let backends = entrances.map(|address| (address, target)).collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
         let everywhere = wanted == PortMode::Ingress;
         PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone(), everywhere }

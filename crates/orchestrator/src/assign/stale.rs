@@ -16,6 +16,8 @@ pub(super) struct Stale {
     pub(super) networks: BTreeSet<NetworkId>,
     /// Their published ports.
     pub(super) services: BTreeSet<ServiceId>,
+    /// The way of nodes to each other.
+    pub(super) mesh: bool,
 }
 
 impl Stale {
@@ -52,10 +54,8 @@ impl Stale {
             | Change::DropConfig(_)
             | Change::PutSecret(..)
             | Change::DropSecret(_) => self.all = true,
-            Change::Cluster(_)
-            | Change::PutNode(_)
-            | Change::DropNode(_)
-            | Change::VolumeHomes(..)
+            Change::Cluster(_) | Change::PutNode(_) | Change::DropNode(_) => self.mesh = true,
+            Change::VolumeHomes(..)
             | Change::Failures(..)
             | Change::NameConfig(..)
             | Change::NameSecret(..)

@@ -17,6 +17,8 @@ pub(crate) struct Held {
     /// Networks that services attach to under this name, with the addresses that they name: those are not
     /// given to others.
     named: Option<BTreeMap<String, Vec<IpAddr>>>,
+    /// Virtual addresses of services.
+    vips: Option<BTreeMap<NetworkId, Vec<u32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,11 @@ impl Held {
                 IpAddr::V4(v4) => drop(taken.v4.entry((*v4).into()).or_default()),
                 IpAddr::V6(v6) => drop(taken.v6.entry((*v6).into()).or_default()),
             }
+        }
+        let vips = self.vips.get_or_insert_with(|| vips(cluster));
+        for vip in vips.get(&network.id).into_iter().flatten() {
+            taken.v4.entry(*vip).or_default();
+            taken.v6.extend(address::derived6(network, *vip).map(|v6| (v6.into(), None)));
         }
         self.by_network.insert(network.id, taken);
         for task in cluster.tasks_in(network.id).filter(|task| !task.has_ended()) {
@@ -80,6 +87,14 @@ fn named(cluster: &Cluster) -> BTreeMap<String, Vec<IpAddr>> {
         }
     }
     named
+}
+
+fn vips(cluster: &Cluster) -> BTreeMap<NetworkId, Vec<u32>> {
+    let mut vips: BTreeMap<NetworkId, Vec<u32>> = BTreeMap::new();
+    for (network, vip) in cluster.services.values().flat_map(|service| &service.vips) {
+        vips.entry(*network).or_default().push((*vip).into());
+    }
+    vips
 }
 
 fn parse(text: Option<&str>) -> Option<IpAddr> {

@@ -1,7 +1,7 @@
 //! One service: made, changed, scaled, removed.
 
 use super::network::{self, check_fixed};
-use super::{Done, Refusal, changed, content, fields, ports, volume};
+use super::{Done, Refusal, changed, content, fields, ports, vips, volume};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::plan::dirty::replaces;
@@ -10,7 +10,7 @@ use model::{
     DEFAULT_NETWORK, Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task,
     UpdateState, UpdateStatus,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Makes a service, or replaces its spec.
@@ -222,6 +222,7 @@ pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (S
             previous: None,
             removing: false,
             chosen_ports: Vec::new(),
+            vips: BTreeMap::new(),
             created: now,
             updated: now,
             update_status: None,
@@ -262,10 +263,11 @@ fn begun(now: model::Time) -> UpdateStatus {
     }
 }
 
-/// Host ports, once all services of a request are in the draft. Clashes with those that were checked
+/// Host ports and virtual addresses, once all services of a request are in the draft. Clashes with those that were checked
 /// before are told already.
 pub(super) fn finish(draft: &mut Draft<'_>, id: ServiceId, checked: &[ServiceId]) -> Result<(), Refusal> {
     ports::choose(draft, id)?;
+    vips::choose(draft, id);
     let Some(service) = draft.cluster().services.get(&id).cloned() else { return Ok(()) };
     Refusal::all(ports::check(draft, &service, checked))
 }

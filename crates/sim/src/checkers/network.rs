@@ -18,9 +18,17 @@ impl World {
                 }
                 let wanted = self.serving(service, state).flat_map(|task| addresses(task, *id)).collect();
                 let lost: BTreeSet<IpAddr> = self.lost(state).flat_map(|task| addresses(task, *id)).collect();
-                let answered = zone.names.get(&service.spec.key).into_iter().flatten().copied();
-                let answered = answered.filter(|address| !lost.contains(address)).collect();
-                same(&format!("{node}: name {}", service.spec.name), &wanted, &answered)?;
+                let mut vips = sim.host.net.vips.get(id).into_iter().flat_map(|all| all.iter());
+                let vip = vips.find(|vip| vip.service == service.id);
+                for name in [service.spec.key.clone(), format!("tasks.{}", service.spec.key)] {
+                    let answered = zone.names.get(&name).into_iter().flatten();
+                    let behind = |address: &IpAddr| match vip.filter(|vip| vip.address == *address) {
+                        Some(vip) => vip.backends.iter().filter(|it| it.is_ipv4()).copied().collect(),
+                        None => BTreeSet::from([*address]),
+                    };
+                    let led = answered.flat_map(behind).filter(|address| !lost.contains(address)).collect();
+                    same(&format!("{node}: name {name} of {}", service.spec.name), &wanted, &led)?;
+                }
             }
             self.ports(node, sim, service, state)?;
         }

@@ -1,0 +1,73 @@
+//! What of a host's network is not only its own: the way to other hosts, who is there, and the addresses that
+//! services have beside those of their tasks.
+
+use crate::net::takes_traffic;
+use crate::task::{Goal, Local};
+use model::{Assignment, Mesh, Network, NetworkId, RemoteEndpoint, TaskId, VirtualAddress};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A view on what the assignment says of others.
+pub(crate) struct Others<'a> {
+    pub(crate) locals: &'a BTreeMap<TaskId, Local>,
+    pub(crate) assignment: &'a Assignment,
+    /// Those that this host needs.
+    pub(crate) networks: &'a BTreeMap<NetworkId, Network>,
+}
+
+impl Others<'_> {
+    /// The way to them.
+    pub(crate) fn mesh(&self) -> Option<Mesh> {
+        self.assignment.mesh.as_ref()?.seen_from(self.assignment.node)
+    }
+
+    /// This node's number in the mesh.
+    fn number(&self) -> Option<u32> {
+        self.assignment.mesh.as_ref()?.nodes.get(&self.assignment.node).map(|own| own.number)
+    }
+
+    /// Tasks of the networks here that are elsewhere.
+    pub(crate) fn remotes(&self) -> BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>> {
+        let Some(number) = self.number() else { return BTreeMap::new() };
+        let known = self.networks.keys().filter_map(|id| Some((*id, self.assignment.remotes.get(id)?)));
+        let elsewhere = |all: &Arc<Vec<RemoteEndpoint>>| match all.iter().any(|task| task.node == number) {
+            true => Arc::new(all.iter().filter(|task| task.node != number).cloned().collect()),
+            false => all.clone(),
+        };
+        known.map(|(id, all)| (id, elsewhere(all))).collect()
+    }
+
+    /// Where the backends of published ports are that are elsewhere.
+    pub(crate) fn ingress(&self) -> BTreeMap<IpAddr, u32> {
+        let Some(number) = self.number() else { return BTreeMap::new() };
+        let all = self.assignment.ingress.iter();
+        all.filter(|(_, node)| **node != number).map(|(address, node)| (*address, *node)).collect()
+    }
+
+    /// Virtual addresses on the networks here. Of tasks on this host, the agent knows best which may be sent
+    /// traffic; of others, the manager does.
+    pub(crate) fn vips(&self, goal: impl Fn(&Local) -> Goal) -> BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>> {
+        let own = self.locals.values().filter_map(|local| Some((local, local.assigned.as_ref()?)));
+        let own: Vec<_> = own.flat_map(|(local, it)| it.task.endpoints.iter().map(move |at| (local, it, at))).collect();
+        let ours: BTreeSet<IpAddr> = own.iter().flat_map(|(_, _, at)| addresses(at)).collect();
+        let mut serving: BTreeMap<(NetworkId, model::ServiceId), Vec<IpAddr>> = BTreeMap::new();
+        for (_, assigned, at) in own.into_iter().filter(|(local, ..)| takes_traffic(local, goal(local))) {
+            serving.entry((at.network, assigned.task.service)).or_default().extend(addresses(at));
+        }
+        let known = self.networks.keys().filter_map(|id| Some((*id, self.assignment.vips.get(id)?)));
+        let seen = |(id, all): (NetworkId, &Arc<Vec<VirtualAddress>>)| {
+            let vips = all.iter().map(|vip| {
+                let elsewhere = vip.backends.iter().filter(|address| !ours.contains(address));
+                let here = serving.get(&(id, vip.service)).into_iter().flatten();
+                VirtualAddress { backends: elsewhere.chain(here).copied().collect(), ..vip.clone() }
+            });
+            (id, Arc::new(vips.collect()))
+        };
+        known.map(seen).collect()
+    }
+}
+
+fn addresses(endpoint: &model::Endpoint) -> impl Iterator<Item = IpAddr> {
+    std::iter::once(endpoint.address).chain(endpoint.address6)
+}

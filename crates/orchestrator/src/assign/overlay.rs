@@ -1,0 +1,102 @@
+//! What nodes must know of each other: the way to each, and who of a network is where.
+
+use super::serves;
+use crate::address::derived6;
+use crate::cluster::{Cluster, TaskExt};
+use model::{
+    DEFAULT_NETWORK, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service,
+    Task, VirtualAddress,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The least that a link must carry (RFC 8200), so that IPv6 works inside.
+const LEAST_MTU: u16 = 1280;
+
+/// The mesh; `None` while there are no two nodes for it.
+pub(super) fn mesh(cluster: &Cluster) -> Option<MeshMap> {
+    cluster.info.as_ref()?;
+    let parts = cluster.nodes.values().filter_map(|node| Some((node, peer(node)?)));
+    let mut map = MeshMap { mtu: u16::MAX, nodes: BTreeMap::new() };
+    for (node, peer) in parts {
+        let mtu = node.mesh.as_ref().map_or(LEAST_MTU, |offer| offer.mtu);
+        map.mtu = map.mtu.min(mtu.saturating_sub(MESH_OVERHEAD).max(LEAST_MTU));
+        map.nodes.insert(node.id, peer);
+    }
+    (map.nodes.len() > 1).then_some(map)
+}
+
+fn peer(node: &Node) -> Option<MeshPeer> {
+    let (offer, number) = (node.mesh.as_ref()?, node.mesh_number?);
+    let endpoints: Vec<SocketAddr> =
+        offer.addresses.iter().map(|address| SocketAddr::new(*address, offer.port)).collect();
+    let reached = !node.left && !endpoints.is_empty();
+    reached.then(|| MeshPeer { number, public_key: offer.public_key.clone(), endpoints })
+}
+
+/// The number of a node that is part of the mesh.
+fn number(map: &MeshMap, node: Option<NodeId>) -> Option<u32> {
+    map.nodes.get(&node?).map(|peer| peer.number)
+}
+
+/// Everybody on a network who may send or be sent something, where the network spans nodes at all: that of
+/// containers without one of their own is each host's affair.
+pub(super) fn remotes(cluster: &Cluster, map: &MeshMap, network: &Network) -> Vec<RemoteEndpoint> {
+    if network.spec.name == DEFAULT_NETWORK && network.spec.stack.is_none() {
+        return Vec::new();
+    }
+    let tasks = cluster.tasks_in(network.id).filter(|task| !task.has_ended());
+    let placed = tasks.filter_map(|task| Some((task, number(map, task.node)?)));
+    let mut all: Vec<RemoteEndpoint> = placed
+        .flat_map(|(task, node)| task.endpoints.iter().map(move |endpoint| (endpoint, node)))
+        .filter(|(endpoint, _)| endpoint.network == network.id)
+        .map(|(endpoint, node)| RemoteEndpoint {
+            address: endpoint.address,
+            address6: endpoint.address6,
+            mac: endpoint.mac.clone(),
+            node,
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// The virtual addresses on a network. `services`: those that attach to it.
+pub(super) fn vips(cluster: &Cluster, network: &Network, services: &[&Service]) -> Vec<VirtualAddress> {
+    let with = services.iter().filter_map(|service| Some((service, *service.vips.get(&network.id)?)));
+    let mut all: Vec<VirtualAddress> = with
+        .map(|(service, vip)| VirtualAddress {
+            service: service.id,
+            address: vip.into(),
+            address6: derived6(network, vip.into()).map(IpAddr::V6),
+            backends: behind(cluster, network, service),
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// Addresses of a service's tasks on a network that may be sent traffic.
+pub(super) fn behind(cluster: &Cluster, network: &Network, service: &Service) -> BTreeSet<IpAddr> {
+    let serving = cluster.tasks_of(service.id).filter(|task| serves(task)).flat_map(|task| &task.endpoints);
+    serving.filter(|endpoint| endpoint.network == network.id).flat_map(super::names::addresses).collect()
+}
+
+/// On which node each backend of these ports is.
+pub(super) fn ingress(
+    cluster: &Cluster,
+    map: &MeshMap,
+    service: &Service,
+    ports: &[PublishedPort],
+) -> BTreeMap<IpAddr, u32> {
+    let backends: BTreeSet<IpAddr> =
+        ports.iter().flat_map(|port| &port.backends).map(|(address, _)| *address).collect();
+    let of_task = |task: &Arc<Task>| {
+        let node = number(map, task.node);
+        let addresses: Vec<IpAddr> = task.endpoints.iter().flat_map(super::names::addresses).collect();
+        node.into_iter().flat_map(move |node| addresses.clone().into_iter().map(move |address| (address, node)))
+    };
+    let all = cluster.tasks_of(service.id).flat_map(of_task);
+    all.filter(|(address, _)| backends.contains(address)).collect()
+}
