@@ -14,6 +14,7 @@
 pub mod client;
 pub mod dns;
 pub mod kernel;
+pub mod mesh;
 pub mod names;
 pub mod netd;
 mod ports;
@@ -26,4 +27,4 @@ pub use dns::resolv::resolv_conf;
 pub use kernel::cleanup;
 pub use names::netns_path;
 pub use report::Applied;
-pub use routes::{host_addresses, host_routes};
+pub use routes::{host_addresses, host_routes, link_mtu};

@@ -37,3 +37,10 @@ pub fn host_addresses(run_root: &Path) -> io::Result<Vec<(String, std::net::IpAd
     let addresses = link::addresses(&socket)?.into_iter().filter(|(_, address, _)| !address.is_loopback());
     Ok(addresses.filter_map(|(index, address, _)| Some((of(index)?.name.clone(), address))).collect())
 }
+
+/// The largest IP packet, in bytes, that the link with this address of the host carries; `None`: no link has it.
+pub fn link_mtu(address: std::net::IpAddr) -> io::Result<Option<u32>> {
+    let socket = Socket::route()?;
+    let index = link::addresses(&socket)?.into_iter().find(|(_, own, _)| *own == address).map(|(index, ..)| index);
+    Ok(link::links(&socket)?.into_iter().find(|link| Some(link.index) == index).map(|link| link.mtu))
+}

@@ -17,6 +17,7 @@ const RTM_GETROUTE: u16 = 26;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
@@ -61,6 +62,7 @@ pub(crate) struct Link {
     /// Index of a veth's other end, in that one's namespace.
     pub(crate) peer: Option<u32>,
     pub(crate) mac: Vec<u8>,
+    pub(crate) mtu: u32,
     pub(crate) kind: String,
 }
 
@@ -82,11 +84,13 @@ fn link(payload: &[u8]) -> Option<Link> {
         master: None,
         peer: None,
         mac: Vec::new(),
+        mtu: 0,
         kind: String::new(),
     };
     for (kind, value) in attrs(rest) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
+            IFLA_MTU => link.mtu = u32_at(value, 0),
             IFLA_GROUP => link.group = u32_at(value, 0),
             IFLA_MASTER => link.master = Some(u32_at(value, 0)),
             IFLA_LINK => link.peer = Some(u32_at(value, 0)),
