@@ -12,8 +12,21 @@ pub struct InitCluster {
     pub listen: Option<String>,
     /// May this node take tasks?
     pub availability: Option<Availability>,
+    /// Where traffic between containers goes.
+    #[serde(default)]
+    pub data_path: DataPath,
     /// Go on alone with what this manager knows, when the majority is lost for good.
     pub force_new_cluster: bool,
+}
+
+/// Where traffic between containers of different nodes goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataPath {
+    /// `ADDRESS` or `INTERFACE`; the advertised address where `None`.
+    pub address: Option<String>,
+    /// UDP port; chosen where `None`.
+    pub port: Option<u16>,
 }
 
 /// `join`.
@@ -29,6 +42,9 @@ pub struct JoinCluster {
     pub listen: Option<String>,
     /// May this node take tasks?
     pub availability: Option<Availability>,
+    /// Where traffic between containers goes.
+    #[serde(default)]
+    pub data_path: DataPath,
 }
 
 impl std::fmt::Debug for JoinCluster {

@@ -88,7 +88,11 @@ pub(crate) fn advertise(
     Ok(SocketAddr::new(address, port).to_string())
 }
 
-fn own(host: &str, links: &Links) -> Result<IpAddr, String> {
+/// An address as it was typed: itself, or the name of a link.
+///
+/// # Errors
+/// It is neither; for people.
+pub(crate) fn own(host: &str, links: &Links) -> Result<IpAddr, String> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }

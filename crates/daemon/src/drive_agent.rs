@@ -6,7 +6,7 @@ use crate::effects::Hands;
 use crate::shared::Daemon;
 use crate::{clock, config, network, node, worker};
 use anyhow::Context as _;
-use model::{AgentReport, Node, PowerAction, Request, Role, State, TaskId, Verdict};
+use model::{AgentReport, MeshOffer, Node, PowerAction, Request, Role, State, TaskId, Verdict};
 use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, Machine, Outcome};
 use runtime::engine::RuntimeEvent;
 use std::collections::BTreeMap;
@@ -101,9 +101,14 @@ pub(crate) async fn drive(
             }
             () = sleep(driver.agent.next_wake()) => Some(AgentInput::Tick),
             _ = routes.tick() => {
-                if let Some(changed) = network::routes_changed(&described, &driver.daemon.run_root) {
-                    driver.say(Said::Describe(Box::new(changed.clone())));
-                    described = changed;
+                let routes = network::routes_changed(&described, &driver.daemon.run_root);
+                let (mut changed, mesh) = (routes.is_some(), offer(&driver.daemon));
+                described = routes.unwrap_or(described);
+                if mesh.is_some() && mesh != described.mesh {
+                    (described.mesh, changed) = (mesh, true);
+                }
+                if changed {
+                    driver.say(Said::Describe(Box::new(described.clone())));
                 }
                 None
             }
@@ -288,8 +293,17 @@ fn describe(daemon: &Daemon) -> Node {
         let identity = membership.identity();
         node.address = Some(identity.advertise.clone());
         node.manager = identity.role == Role::Manager;
+        node.mesh = offer(daemon);
     }
     node
+}
+
+/// What this node offers the others of its end of the mesh. Without one its containers reach nobody elsewhere, and
+/// nobody them.
+fn offer(daemon: &Daemon) -> Option<MeshOffer> {
+    let identity = daemon.membership.as_ref()?.identity();
+    let offer = identity.data_path.offer(&daemon.data_root, &daemon.run_root, &identity.advertise);
+    offer.inspect_err(|error| tracing::warn!("this node can be no part of the mesh: {error}")).ok()
 }
 
 async fn look(desk: &mut Option<worker::Desk>) -> Option<oneshot::Sender<Arc<State>>> {

@@ -5,6 +5,7 @@
 //! file and asks for a new beginning ([`crate::shared::Daemon::again`]), upon which the daemon stops in order
 //! and executes itself. Containers do not notice.
 
+use crate::mesh::DataPath;
 use anyhow::{Context as _, Result};
 use model::{ClusterId, Node, NodeId, Role};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub(crate) struct Identity {
     pub(crate) advertise: String,
     /// The managers, as far as it was told; whom to ask first.
     pub(crate) managers: Vec<Peer>,
+    /// Where traffic between containers goes.
+    #[serde(default)]
+    pub(crate) data_path: DataPath,
     /// What the next start has to clear away.
     #[serde(default)]
     pub(crate) past: Past,
@@ -86,6 +90,7 @@ impl Identity {
             listen,
             advertise,
             managers: Vec::new(),
+            data_path: DataPath::default(),
             past: Past::None,
         }
     }

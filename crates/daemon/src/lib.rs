@@ -22,6 +22,7 @@ mod identity;
 mod images;
 mod learn;
 mod logs;
+mod mesh;
 mod names;
 mod network;
 mod node;

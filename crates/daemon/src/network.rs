@@ -114,10 +114,11 @@ impl Network {
 /// does not span machines. A published port or a name would lead into the void for as many callers as there are
 /// replicas out there; those that can be reached answer.
 fn reachable(net: &HostNet) -> HostNet {
+    let meshed = net.mesh.is_some() && overlay_net::mesh::CARRIES;
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
     let mut here: BTreeSet<IpAddr> =
         attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
-    if net.mesh.is_some() {
+    if meshed {
         let remotes = net.remotes.values().flat_map(|all| all.iter());
         here.extend(remotes.flat_map(|it| std::iter::once(it.address).chain(it.address6)));
     }
@@ -125,7 +126,7 @@ fn reachable(net: &HostNet) -> HostNet {
     // One that nobody is behind yet stays: that it is taken by something else is told before a container starts.
     net.ports.retain_mut(|port| {
         let waits = port.backends.is_empty();
-        let ingress = |address: &IpAddr| net.mesh.is_some() && net.ingress.contains_key(address);
+        let ingress = |address: &IpAddr| meshed && net.ingress.contains_key(address);
         port.backends.retain(|(address, _)| here.contains(address) || ingress(address));
         waits || !port.backends.is_empty()
     });

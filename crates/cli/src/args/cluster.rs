@@ -16,6 +16,12 @@ pub(crate) struct Place {
     /// May it take tasks? [default: active]
     #[arg(long, value_name = "WHAT")]
     pub(crate) availability: Option<Availability>,
+    /// Where traffic between containers of different nodes goes; without it where others reach this node
+    #[arg(long, value_name = "ADDRESS|INTERFACE")]
+    pub(crate) data_path_addr: Option<String>,
+    /// UDP port of that traffic [default: 51820, or the first free one after it]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) data_path_port: Option<u16>,
 }
 
 /// `init`.

@@ -17,11 +17,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
     crate::start::ensure(context).await?;
     let before = life(context).await?;
-    let Place { advertise_addr, listen_addr, availability } = args.place;
+    let Place { advertise_addr, listen_addr, availability, data_path_addr, data_path_port } = args.place;
     let call = Call::Init(InitCluster {
         advertise: advertise_addr,
         listen: listen_addr,
         availability: availability.map(Availability::from),
+        data_path: api::DataPath { address: data_path_addr, port: data_path_port },
         force_new_cluster: args.force_new_cluster,
     });
     let joined = match context.call(call).await? {
@@ -40,13 +41,14 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
 pub(super) async fn join(context: &Context, args: Join) -> Result<u8> {
     crate::start::ensure(context).await?;
     let before = life(context).await?;
-    let Place { advertise_addr, listen_addr, availability } = args.place;
+    let Place { advertise_addr, listen_addr, availability, data_path_addr, data_path_port } = args.place;
     let call = Call::Join(JoinCluster {
         token: args.token,
         managers: args.managers,
         advertise: advertise_addr,
         listen: listen_addr,
         availability: availability.map(Availability::from),
+        data_path: api::DataPath { address: data_path_addr, port: data_path_port },
     });
     let joined = match context.call(call).await? {
         Reply::Joined(joined) => joined,

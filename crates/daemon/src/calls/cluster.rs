@@ -3,6 +3,7 @@
 
 use crate::address::{self, Links};
 use crate::identity::{self, Identity, Past};
+use crate::mesh::DataPath;
 use crate::peers::credentials::Credentials;
 use crate::peers::join;
 use crate::shared::Daemon;
@@ -53,6 +54,7 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
     refuse_member(daemon)?;
     let links = address::links(&daemon.run_root)?;
     let (listen, advertise) = places(asked.advertise.as_deref(), asked.listen.as_deref(), None, &links)?;
+    let data_path = DataPath::choose(&asked.data_path, &links)?;
     let cluster = ClusterId(u128::from_be_bytes(config::random().map_err(|error| failure::internal(&error))?));
     let now = clock::now();
     let pki = |error: pki::Error| failure::failed(format!("make the identity of the cluster: {error}"));
@@ -76,7 +78,7 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
         let labels = std::collections::BTreeMap::new();
         daemon.cluster.ask(Request::UpdateNode { id: daemon.node, availability, labels }).await?;
     }
-    let identity = Identity::first(cluster, daemon.node, listen, advertise.clone());
+    let identity = Identity { data_path, ..Identity::first(cluster, daemon.node, listen, advertise.clone()) };
     identity.save(&daemon.data_root).map_err(|error| failure::internal(&error))?;
     daemon.begin_anew();
     Ok(Joined { node: daemon.node.to_string(), role: Role::Manager, address: advertise })
@@ -173,6 +175,7 @@ pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joi
     let first = managers.first().cloned().unwrap_or_default();
     let towards = tokio::task::spawn_blocking(move || address::resolve(&first)).await.map_err(failure::joined)?;
     let (listen, advertise) = places(asked.advertise.as_deref(), asked.listen.as_deref(), towards, &links)?;
+    let data_path = DataPath::choose(&asked.data_path, &links)?;
     let described = node::describe(daemon.node, &daemon.run_root);
     let told = Node {
         address: Some(advertise.clone()),
@@ -185,6 +188,7 @@ pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joi
     identity.member = welcome.member;
     identity.managers = welcome.managers;
     identity.past = Past::Joined;
+    identity.data_path = data_path;
     identity.save(&daemon.data_root).map_err(|error| failure::internal(&error))?;
     daemon.begin_anew();
     Ok(Joined { node: daemon.node.to_string(), role: welcome.role, address: advertise })
