@@ -9,16 +9,23 @@ pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod observe;
+pub mod tun;
+pub mod tunnel;
+pub(crate) mod vxlan;
 
 pub use apply::cleanup;
 
 use crate::names;
-use model::{HostEndpoint, HostNet, Network, NetworkId, TaskId};
+use model::{HostEndpoint, HostNet, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use tunnel::{MeshLink, Tunnel, USUAL_MTU};
 
 /// An address with its prefix length.
 pub type Cidr = (IpAddr, u8);
+
+/// A MAC address.
+pub type Mac = [u8; 6];
 
 /// Links, addresses and namespaces of one daemon: wanted or seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,15 +34,27 @@ pub struct Kernel {
     pub bridges: BTreeMap<String, Bridge>,
     /// Network namespaces of tasks.
     pub namespaces: BTreeMap<TaskId, Namespace>,
+    /// This host's end of the mesh.
+    pub mesh: Option<MeshLink>,
+    /// VXLANs by name.
+    pub tunnels: BTreeMap<String, Tunnel>,
     /// Links of ours on the host that belong to nothing (crashes leave them); never wanted.
     pub strays: BTreeSet<String>,
 }
 
 /// A bridge: one per network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     /// Gateway addresses.
     pub addresses: BTreeSet<Cidr>,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Bridge { addresses: BTreeSet::new(), mtu: USUAL_MTU }
+    }
 }
 
 /// A network namespace.
@@ -55,7 +74,9 @@ pub struct Veth {
     /// Bridge that the host's end is a port of.
     pub bridge: String,
     /// MAC address inside.
-    pub mac: [u8; 6],
+    pub mac: Mac,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
     /// Addresses inside.
     pub addresses: BTreeSet<Cidr>,
 }
@@ -64,17 +85,17 @@ impl Kernel {
     /// What should be; and for each endpoint that makes no sense, why. Such an endpoint gets whatever
     /// part of it does.
     pub fn wanted(net: &HostNet) -> (Kernel, BTreeMap<TaskId, String>) {
-        let mut kernel = Kernel::default();
+        let mut kernel = Kernel { mesh: MeshLink::wanted(net), tunnels: tunnel::wanted(net), ..Kernel::default() };
         let mut errors = BTreeMap::new();
         for network in net.networks.values() {
             let mut addresses = BTreeSet::from([(network.gateway, network.subnet.prefix)]);
             if let Some((gateway, subnet)) = network.gateway6.zip(network.subnet6) {
                 addresses.extend([(gateway, subnet.prefix), (link::BRIDGE_LINK_LOCAL.into(), 64)]);
             }
-            kernel.bridges.insert(names::bridge(network.id), Bridge { addresses });
+            kernel.bridges.insert(names::bridge(network.id), Bridge { addresses, mtu: tunnel::mtu(net, network) });
         }
         for (task, endpoint) in &net.endpoints {
-            let (namespace, error) = namespace(*task, endpoint, &net.networks);
+            let (namespace, error) = namespace(*task, endpoint, net);
             kernel.namespaces.insert(*task, namespace);
             if let Some(error) = error {
                 errors.insert(*task, error);
@@ -84,15 +105,11 @@ impl Kernel {
     }
 }
 
-fn namespace(
-    task: TaskId,
-    endpoint: &HostEndpoint,
-    networks: &BTreeMap<NetworkId, Network>,
-) -> (Namespace, Option<String>) {
+fn namespace(task: TaskId, endpoint: &HostEndpoint, net: &HostNet) -> (Namespace, Option<String>) {
     let mut namespace = Namespace::default();
     let mut error = None;
     for (index, attachment) in endpoint.attachments.iter().enumerate() {
-        let Some(network) = networks.get(&attachment.network) else {
+        let Some(network) = net.networks.get(&attachment.network) else {
             error = Some(format!("network {} is not on this host", attachment.network.short()));
             continue;
         };
@@ -107,7 +124,9 @@ fn namespace(
         addresses.extend(attachment.address6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix)));
         let bridge = names::bridge(network.id);
         let host_name = names::veth(task, index);
-        namespace.links.insert(format!("eth{index}"), Veth { host_name, bridge, mac, addresses });
+        namespace
+            .links
+            .insert(format!("eth{index}"), Veth { host_name, bridge, mac, mtu: tunnel::mtu(net, network), addresses });
         if !network.spec.internal {
             let has = |v6: bool| namespace.gateways.iter().any(|gateway| gateway.is_ipv6() == v6);
             let gateways = [Some(network.gateway), attachment.address6.and(network.gateway6)];

@@ -15,6 +15,19 @@ pub fn veth(task: TaskId, index: usize) -> String {
     format!("v{}{index:02x}", task.short())
 }
 
+/// The VXLAN of a network.
+pub fn tunnel(network: NetworkId) -> String {
+    format!("rx{}", network.short())
+}
+
+/// The interface of the mesh, in the namespace of the mesh.
+pub const MESH_LINK: &str = "mesh0";
+
+/// Where the network namespace of the mesh is.
+pub fn mesh_netns_path(run_root: &Path) -> PathBuf {
+    netns_dir(run_root).join("mesh")
+}
+
 /// The nftables table of one daemon.
 pub fn table(run_root: &Path) -> String {
     format!("rswarm_{:08x}", owner(run_root))

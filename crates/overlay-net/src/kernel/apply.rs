@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 mod endpoint;
 mod firewall;
+mod tunnels;
 
 /// Sockets at 127.0.0.11 in a container's namespace.
 #[derive(Debug)]
@@ -81,6 +82,12 @@ impl Engine {
         let socket = Socket::route()?;
         let mut sound = self.remove(&socket, &ops, &mut have)?;
         sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
+        for (name, reason) in tunnels::run(&self.run_root, self.owner, &socket, &ops, &mut have)? {
+            sound = false;
+            // What the mesh lacks, every network lacks that spans hosts.
+            let of = |id: &&NetworkId| name == names::MESH_LINK || name == names::tunnel(**id);
+            net.networks.keys().filter(of).for_each(|id| outcome.applied.network(*id, reason.clone()));
+        }
         let jobs = endpoint::jobs(&ops, net, &self.dns);
         self.dns.retain(|task| net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns));
         for done in self.rules_and_endpoints(&socket, net, look, jobs, &mut outcome.applied)? {
@@ -94,7 +101,7 @@ impl Engine {
                 outcome.applied.endpoint(done.task, reason);
             }
         }
-        if want.namespaces.is_empty() {
+        if want.namespaces.is_empty() && want.mesh.is_none() {
             netns::release_dir(&names::netns_dir(&self.run_root));
         }
         self.have = sound.then_some(have);
@@ -131,13 +138,17 @@ impl Engine {
         let mut sound = true;
         for op in ops {
             match op {
-                NetOp::DeleteStray(name) | NetOp::DeleteBridge(name) | NetOp::Detach { host_name: name, .. } => {
+                NetOp::DeleteStray(name)
+                | NetOp::DeleteBridge(name)
+                | NetOp::DeleteTunnel(name)
+                | NetOp::Detach { host_name: name, .. } => {
                     doomed.insert(name.clone());
                 }
                 NetOp::DeleteNamespace(task) => {
                     let links = have.namespaces.get(task).map(|namespace| namespace.links.values());
                     doomed.extend(links.into_iter().flatten().map(|veth| veth.host_name.clone()));
                 }
+                NetOp::DeleteMesh => {}
                 _ => continue,
             }
             gone.push(op.clone());
@@ -158,6 +169,13 @@ impl Engine {
                 sound = false;
                 continue;
             }
+            if matches!(op, NetOp::DeleteMesh)
+                && let Err(error) = tunnels::delete_mesh(&self.run_root)
+            {
+                tracing::warn!(%error, "cannot remove the namespace of the mesh");
+                sound = false;
+                continue;
+            }
             apply_op(op, have);
         }
         Ok(sound)
@@ -172,7 +190,7 @@ impl Engine {
         applied: &mut Applied,
     ) -> io::Result<bool> {
         let ids: BTreeMap<String, NetworkId> = net.networks.keys().map(|id| (names::bridge(*id), *id)).collect();
-        let mut changes: Vec<(&String, Vec<Cidr>, Vec<Cidr>, &NetOp)> = Vec::new();
+        let mut changes: Vec<Change<'_>> = Vec::new();
         let mut create = Batch::default();
         let mut created = Vec::new();
         for op in ops {
@@ -181,10 +199,12 @@ impl Engine {
                     let Some(id) = ids.get(name) else { continue };
                     link::add_bridge(&mut create, name, names::bridge_mac(*id), self.owner);
                     created.push(name);
-                    changes.push((name, Vec::new(), bridge.addresses.iter().copied().collect(), op));
+                    let add = bridge.addresses.iter().copied().collect();
+                    changes.push(Change { name, remove: Vec::new(), add, mtu: bridge.mtu, op });
                 }
-                NetOp::SetBridgeAddresses { bridge, remove, add } => {
-                    changes.push((bridge, remove.iter().copied().collect(), add.iter().copied().collect(), op));
+                NetOp::SetBridge { bridge: name, remove, add, mtu } => {
+                    let (remove, add) = (remove.iter().copied().collect(), add.iter().copied().collect());
+                    changes.push(Change { name, remove, add, mtu: *mtu, op });
                 }
                 _ => {}
             }
@@ -208,7 +228,7 @@ impl Engine {
             link::links(socket)?.into_iter().map(|link| (link.name, link.index)).collect();
         let mut batch = Batch::default();
         let mut about = Vec::new();
-        for (name, remove, add, _) in &changes {
+        for Change { name, remove, add, mtu, .. } in &changes {
             let Some(index) = index.get(*name) else { continue };
             for (address, prefix) in remove {
                 link::delete_address(&mut batch, *index, *address, *prefix);
@@ -216,6 +236,8 @@ impl Engine {
             }
             let unspecified = Ipv4Addr::UNSPECIFIED.into();
             link::no_link_local(&mut batch, name);
+            about.push((*name, false, unspecified));
+            link::set_mtu(&mut batch, name, *mtu);
             about.push((*name, false, unspecified));
             link::set_up(&mut batch, name);
             about.push((*name, false, unspecified));
@@ -229,7 +251,7 @@ impl Engine {
                 fail(name, format!("cannot give {address} to bridge {name}: {error}"));
             }
         }
-        for (name, _, add, op) in changes {
+        for Change { name, add, op, .. } in changes {
             if let Err(error) = forwarding(name, add.iter().any(|(address, _)| address.is_ipv6())) {
                 fail(name, format!("cannot switch on forwarding for bridge {name}: {error}"));
             }
@@ -237,6 +259,15 @@ impl Engine {
         }
         Ok(sound)
     }
+}
+
+/// What is to be done with a bridge.
+struct Change<'a> {
+    name: &'a String,
+    remove: Vec<Cidr>,
+    add: Vec<Cidr>,
+    mtu: u32,
+    op: &'a NetOp,
 }
 
 /// The switches of a bridge and of the host without which nothing is forwarded.

@@ -1,6 +1,7 @@
 //! From what is to what should be: a list of steps, each of which can be repeated. Pure.
 
-use super::{Bridge, Cidr, Kernel, Namespace, Veth};
+use super::tunnel::{MeshLink, Tunnel};
+use super::{Bridge, Cidr, Kernel, Mac, Namespace, Veth};
 use model::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,14 +27,50 @@ pub enum NetOp {
     DeleteBridge(String),
     /// Make a bridge.
     CreateBridge(String, Bridge),
+    /// Remove a VXLAN.
+    DeleteTunnel(String),
+    /// Remove the mesh with its namespace.
+    DeleteMesh,
+    /// Make the mesh's namespace and interface, or give it another address and size.
+    SetMesh(MeshLink),
+    /// Make a VXLAN, with all that it should know.
+    CreateTunnel(String, Tunnel),
+    /// Tell a VXLAN what it did not know, and what is not so any more.
+    Tell {
+        /// The VXLAN.
+        tunnel: String,
+        /// MAC addresses and hosts to forget.
+        lost: BTreeMap<Mac, IpAddr>,
+        /// Addresses to forget.
+        unknown: BTreeSet<IpAddr>,
+        /// MAC addresses, with the host that each is behind.
+        ways: BTreeMap<Mac, IpAddr>,
+        /// Addresses, with the MAC address of each.
+        neighbours: BTreeMap<IpAddr, Mac>,
+        /// The largest packet, where that has changed.
+        mtu: Option<u32>,
+    },
+    /// Let an interface of a namespace carry larger packets, or only smaller ones.
+    Resize {
+        /// Whose namespace.
+        task: TaskId,
+        /// Name of the interface in it.
+        interface: String,
+        /// Name of the host's end.
+        host_name: String,
+        /// The largest packet, in bytes.
+        mtu: u32,
+    },
     /// Give a bridge exactly these addresses.
-    SetBridgeAddresses {
+    SetBridge {
         /// The bridge.
         bridge: String,
         /// To take away.
         remove: BTreeSet<Cidr>,
         /// To give.
         add: BTreeSet<Cidr>,
+        /// The largest packet, in bytes.
+        mtu: u32,
     },
     /// Make a namespace with loopback up and all of its links.
     CreateNamespace(TaskId, Namespace),
@@ -67,7 +104,8 @@ pub fn diff(want: &Kernel, have: &Kernel) -> Vec<NetOp> {
     for (name, wanted) in &want.bridges {
         match have.bridges.get(name) {
             None => bridges.push(NetOp::CreateBridge(name.clone(), wanted.clone())),
-            Some(seen) if seen != wanted => bridges.push(NetOp::SetBridgeAddresses {
+            Some(seen) if seen != wanted => bridges.push(NetOp::SetBridge {
+                mtu: wanted.mtu,
                 bridge: name.clone(),
                 remove: seen.addresses.difference(&wanted.addresses).copied().collect(),
                 add: wanted.addresses.difference(&seen.addresses).copied().collect(),
@@ -76,21 +114,68 @@ pub fn diff(want: &Kernel, have: &Kernel) -> Vec<NetOp> {
         }
     }
     gone.extend(have.bridges.keys().filter(|b| !want.bridges.contains_key(*b)).map(|b| NetOp::DeleteBridge(b.clone())));
+    let mut tunnels = Vec::new();
+    diff_tunnels(want, have, &mut gone, &mut tunnels);
     gone.extend(bridges);
+    gone.extend(tunnels);
     gone.extend(come);
     gone
 }
 
+/// A VXLAN belongs to the mesh's namespace for good: with that, it is made anew.
+fn diff_tunnels(want: &Kernel, have: &Kernel, gone: &mut Vec<NetOp>, come: &mut Vec<NetOp>) {
+    let same_place = |a: &Tunnel, b: &Tunnel| {
+        (a.vni, &a.bridge, a.plain) == (b.vni, &b.bridge, b.plain) && (a.plain || have.mesh.is_some())
+    };
+    let stays = |name: &String, seen: &Tunnel| want.tunnels.get(name).is_some_and(|wanted| same_place(wanted, seen));
+    let leaving = have.tunnels.iter().filter(|(name, seen)| !stays(name, seen));
+    gone.extend(leaving.map(|(name, _)| NetOp::DeleteTunnel(name.clone())));
+    match (want.mesh, have.mesh) {
+        (None, Some(_)) => gone.push(NetOp::DeleteMesh),
+        (Some(wanted), seen) if Some(wanted) != seen => come.push(NetOp::SetMesh(wanted)),
+        _ => {}
+    }
+    for (name, wanted) in &want.tunnels {
+        match have.tunnels.get(name).filter(|seen| stays(name, seen)) {
+            None => come.push(NetOp::CreateTunnel(name.clone(), wanted.clone())),
+            Some(seen) if seen != wanted => come.push(tell(name, wanted, seen)),
+            Some(_) => {}
+        }
+    }
+}
+
+fn tell(name: &str, want: &Tunnel, have: &Tunnel) -> NetOp {
+    fn news<K: Ord + Copy, V: PartialEq + Copy>(want: &BTreeMap<K, V>, have: &BTreeMap<K, V>) -> BTreeMap<K, V> {
+        want.iter().filter(|(key, value)| have.get(key) != Some(value)).map(|(key, value)| (*key, *value)).collect()
+    }
+    NetOp::Tell {
+        tunnel: name.to_owned(),
+        // A way that leads elsewhere now is taken away first: the kernel would keep both.
+        lost: news(&have.ways, &want.ways),
+        unknown: have.neighbours.keys().filter(|address| !want.neighbours.contains_key(address)).copied().collect(),
+        ways: news(&want.ways, &have.ways),
+        neighbours: news(&want.neighbours, &have.neighbours),
+        mtu: (want.mtu != have.mtu).then_some(want.mtu),
+    }
+}
+
 fn diff_namespace(task: TaskId, want: &Namespace, have: &Namespace, gone: &mut Vec<NetOp>, come: &mut Vec<NetOp>) {
     let mut relinked = false;
+    let resized =
+        |wanted: &Veth, seen: &Veth| wanted.mtu != seen.mtu && *wanted == Veth { mtu: wanted.mtu, ..seen.clone() };
     for (interface, seen) in &have.links {
-        if want.links.get(interface) != Some(seen) {
+        let wanted = want.links.get(interface);
+        if let Some(wanted) = wanted.filter(|wanted| resized(wanted, seen)) {
+            let (interface, host_name) = (interface.clone(), seen.host_name.clone());
+            come.push(NetOp::Resize { task, interface, host_name, mtu: wanted.mtu });
+        } else if wanted != Some(seen) {
             gone.push(NetOp::Detach { task, interface: interface.clone(), host_name: seen.host_name.clone() });
             relinked = true;
         }
     }
     for (interface, wanted) in &want.links {
-        if have.links.get(interface) != Some(wanted) {
+        let seen = have.links.get(interface);
+        if seen != Some(wanted) && !seen.is_some_and(|seen| resized(wanted, seen)) {
             come.push(NetOp::Attach { task, interface: interface.clone(), veth: wanted.clone() });
             relinked = true;
         }
@@ -119,10 +204,29 @@ pub(crate) fn apply_op(op: &NetOp, kernel: &mut Kernel) {
         NetOp::Detach { task, interface, .. } => drop(namespaces.entry(*task).or_default().links.remove(interface)),
         NetOp::DeleteBridge(name) => drop(kernel.bridges.remove(name)),
         NetOp::CreateBridge(name, bridge) => drop(kernel.bridges.insert(name.clone(), bridge.clone())),
-        NetOp::SetBridgeAddresses { bridge, remove, add } => {
-            let addresses = &mut kernel.bridges.entry(bridge.clone()).or_default().addresses;
-            addresses.retain(|address| !remove.contains(address));
-            addresses.extend(add);
+        NetOp::SetBridge { bridge, remove, add, mtu } => {
+            let bridge = kernel.bridges.entry(bridge.clone()).or_default();
+            bridge.addresses.retain(|address| !remove.contains(address));
+            bridge.addresses.extend(add);
+            bridge.mtu = *mtu;
+        }
+        NetOp::DeleteTunnel(name) => drop(kernel.tunnels.remove(name)),
+        NetOp::DeleteMesh => kernel.mesh = None,
+        NetOp::SetMesh(mesh) => kernel.mesh = Some(*mesh),
+        NetOp::CreateTunnel(name, tunnel) => drop(kernel.tunnels.insert(name.clone(), tunnel.clone())),
+        NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu } => {
+            if let Some(tunnel) = kernel.tunnels.get_mut(tunnel) {
+                tunnel.ways.retain(|mac, _| !lost.contains_key(mac));
+                tunnel.ways.extend(ways);
+                tunnel.neighbours.retain(|address, _| !unknown.contains(address));
+                tunnel.neighbours.extend(neighbours);
+                tunnel.mtu = mtu.unwrap_or(tunnel.mtu);
+            }
+        }
+        NetOp::Resize { task, interface, mtu, .. } => {
+            if let Some(veth) = namespaces.get_mut(task).and_then(|namespace| namespace.links.get_mut(interface)) {
+                veth.mtu = *mtu;
+            }
         }
         NetOp::CreateNamespace(task, namespace) => drop(namespaces.insert(*task, namespace.clone())),
         NetOp::Attach { task, interface, veth } => {
@@ -144,7 +248,8 @@ mod tests {
     }
 
     fn namespace() -> impl Strategy<Value = Namespace> {
-        let veth = (0_u8..3, 0_u8..2, cidrs()).prop_map(|(bridge, mac, addresses)| Veth {
+        let veth = (0_u8..3, 0_u8..2, 1370_u32..1372, cidrs()).prop_map(|(bridge, mac, mtu, addresses)| Veth {
+            mtu,
             host_name: format!("v{bridge}"),
             bridge: format!("rs{bridge}"),
             mac: [2, 0, 0, 0, 0, mac],
@@ -160,13 +265,32 @@ mod tests {
     fn kernel(strays: bool) -> impl Strategy<Value = Kernel> {
         let bridges = proptest::collection::btree_map(
             (0_u8..4).prop_map(|n| format!("rs{n}")),
-            cidrs().prop_map(|addresses| Bridge { addresses }),
+            (cidrs(), 1370_u32..1372).prop_map(|(addresses, mtu)| Bridge { addresses, mtu }),
             0..4,
         );
         let namespaces = proptest::collection::btree_map((0_u128..5).prop_map(TaskId), namespace(), 0..5);
         let strays =
             proptest::collection::btree_set((0_u8..4).prop_map(|n| format!("v{n}")), 0..=usize::from(strays) * 3);
-        (bridges, namespaces, strays).prop_map(|(bridges, namespaces, strays)| Kernel { bridges, namespaces, strays })
+        let mesh =
+            proptest::option::of((1_u8..3).prop_map(|n| MeshLink { address: [100, 64, 0, n].into(), mtu: 1420 }));
+        (bridges, namespaces, strays, mesh, tunnels()).prop_map(|(bridges, namespaces, strays, mesh, tunnels)| {
+            // Without the mesh there are only plain ones.
+            let tunnels = tunnels.into_iter().filter(|(_, tunnel)| tunnel.plain || mesh.is_some()).collect();
+            Kernel { bridges, namespaces, strays, mesh, tunnels }
+        })
+    }
+
+    fn tunnels() -> impl Strategy<Value = BTreeMap<String, Tunnel>> {
+        let ways = proptest::collection::btree_map((0_u8..4).prop_map(|n| [2, 0, 0, 0, 0, n]), 0_u8..2, 0..4);
+        let tunnel = (0_u32..2, 1370_u32..1372, any::<bool>(), ways).prop_map(|(vni, mtu, plain, hosts)| Tunnel {
+            vni,
+            bridge: "rs0".to_owned(),
+            mtu,
+            plain,
+            neighbours: hosts.keys().map(|mac| (Ipv4Addr::new(10, 0, 0, mac[5]).into(), *mac)).collect(),
+            ways: hosts.into_iter().map(|(mac, host)| (mac, Ipv4Addr::new(100, 64, 0, host).into())).collect(),
+        });
+        proptest::collection::btree_map((0_u8..3).prop_map(|n| format!("rx{n}")), tunnel, 0..3)
     }
 
     proptest! {

@@ -26,10 +26,13 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
 const IFF_UP: u32 = 1;
@@ -44,8 +47,8 @@ const RTA_GATEWAY: u16 = 5;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(crate) const AF_INET: u8 = 2;
+pub(crate) const AF_INET6: u8 = 10;
 
 /// The link-local address of bridges with IPv6, as Docker's have it. It is what neighbours are asked from
 /// on behalf of packets that come from elsewhere; a random one would not be usable in the first seconds.
@@ -64,6 +67,10 @@ pub(crate) struct Link {
     pub(crate) mac: Vec<u8>,
     pub(crate) mtu: u32,
     pub(crate) kind: String,
+    /// Its other end, or what carries it, is in another namespace.
+    pub(crate) abroad: bool,
+    /// Network identifier, of a VXLAN.
+    pub(crate) vni: Option<u32>,
 }
 
 /// All links of the socket's namespace.
@@ -86,6 +93,8 @@ fn link(payload: &[u8]) -> Option<Link> {
         mac: Vec::new(),
         mtu: 0,
         kind: String::new(),
+        abroad: false,
+        vni: None,
     };
     for (kind, value) in attrs(rest) {
         match kind {
@@ -95,7 +104,11 @@ fn link(payload: &[u8]) -> Option<Link> {
             IFLA_MASTER => link.master = Some(u32_at(value, 0)),
             IFLA_LINK => link.peer = Some(u32_at(value, 0)),
             IFLA_ADDRESS => link.mac = value.to_vec(),
-            IFLA_LINKINFO => link.kind = attr(value, IFLA_INFO_KIND).map(text).unwrap_or_default(),
+            IFLA_LINK_NETNSID => link.abroad = true,
+            IFLA_LINKINFO => {
+                link.kind = attr(value, IFLA_INFO_KIND).map(text).unwrap_or_default();
+                link.vni = super::vxlan::vni(value).filter(|_| link.kind == "vxlan");
+            }
             _ => {}
         }
     }
@@ -155,7 +168,8 @@ pub(crate) fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
     Ok(found)
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// An address of either family, from its bytes.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => bytes.first_chunk::<4>().map(|b| Ipv4Addr::from(*b).into()),
         16 => bytes.first_chunk::<16>().map(|b| Ipv6Addr::from(*b).into()),
@@ -163,7 +177,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn ifinfo(index: u32, up: bool) -> [u8; 16] {
+/// `struct ifinfomsg`, with the one flag that is ours to set.
+pub(super) fn ifinfo(index: u32, up: bool) -> [u8; 16] {
     let mut header = [0; 16];
     let flags = u32::from(up).to_ne_bytes();
     for (slot, byte) in header.iter_mut().skip(4).zip(index.to_ne_bytes().into_iter().chain(flags).chain(flags)) {
@@ -189,6 +204,7 @@ pub(crate) struct VethPair<'a> {
     pub(crate) group: u32,
     pub(crate) peer_name: &'a str,
     pub(crate) peer_mac: [u8; 6],
+    pub(crate) mtu: u32,
     pub(crate) peer_namespace: BorrowedFd<'a>,
 }
 
@@ -197,11 +213,13 @@ pub(crate) fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
     batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, false));
     batch.text(IFLA_IFNAME, pair.host_name);
     batch.attr(IFLA_MASTER, &pair.bridge_index.to_ne_bytes()).attr(IFLA_GROUP, &pair.group.to_ne_bytes());
+    batch.attr(IFLA_MTU, &pair.mtu.to_ne_bytes());
     batch.nest(IFLA_LINKINFO, |b| {
         b.text(IFLA_INFO_KIND, "veth");
         b.nest(IFLA_INFO_DATA, |b| {
             b.nest(VETH_INFO_PEER, |b| {
                 b.raw(&ifinfo(0, false)).text(IFLA_IFNAME, pair.peer_name).attr(IFLA_ADDRESS, &pair.peer_mac);
+                b.attr(IFLA_MTU, &pair.mtu.to_ne_bytes());
                 b.attr(IFLA_NET_NS_FD, &pair.peer_namespace.as_raw_fd().to_ne_bytes());
             });
         });
@@ -235,6 +253,27 @@ pub(crate) fn set_up_port(batch: &mut Batch, name: &str) {
             b.attr(IFLA_BRPORT_MODE, &[1]);
         });
     });
+}
+
+/// Asks for a bridge port to be up that learns nothing, and is sent only what is meant for somebody behind it, or
+/// asks who that is.
+pub(crate) fn set_up_tunnel(batch: &mut Batch, name: &str) {
+    batch.message(RTM_NEWLINK, F_ACK, &ifinfo(0, true)).text(IFLA_IFNAME, name);
+    batch.nest(IFLA_LINKINFO, |b| {
+        b.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |b| {
+            b.attr(IFLA_BRPORT_LEARNING, &[0]).attr(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
+        });
+    });
+}
+
+/// Asks for the link to carry packets of this size, in bytes.
+pub(crate) fn set_mtu(batch: &mut Batch, name: &str, mtu: u32) {
+    batch.message(RTM_SETLINK, F_ACK, &[0; 16]).text(IFLA_IFNAME, name).attr(IFLA_MTU, &mtu.to_ne_bytes());
+}
+
+/// Asks for the link to be gone.
+pub(crate) fn delete(batch: &mut Batch, name: &str) {
+    batch.message(RTM_DELLINK, F_ACK, &[0; 16]).text(IFLA_IFNAME, name);
 }
 
 /// Asks for the link to be in another group.

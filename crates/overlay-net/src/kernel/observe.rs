@@ -2,12 +2,13 @@
 
 use super::link::{self, Link};
 use super::netlink::Socket;
-use super::{Bridge, Kernel, Namespace, Veth, netns, nft};
+use super::tunnel::{MeshLink, Tunnel};
+use super::{Bridge, Kernel, Namespace, Veth, netns, nft, vxlan};
 use crate::names;
 use model::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// What was seen.
@@ -38,12 +39,17 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
     }
     for link in links.iter().filter(|link| link.group == owner && link.kind == "bridge") {
         let bridge = observed.kernel.bridges.entry(link.name.clone()).or_insert_with(Bridge::default);
+        bridge.mtu = link.mtu;
         if !link.up {
             // A bridge that is down counts as one without addresses; setting them sets it up.
             bridge.addresses.clear();
         }
     }
-    let mut used = BTreeSet::new();
+    observed.kernel.mesh = mesh(run_root)?;
+    if links.iter().any(|link| link.group == owner && link.kind == "vxlan") {
+        observed.kernel.tunnels = tunnels(&socket, &links, owner)?;
+    }
+    let mut used: BTreeSet<String> = observed.kernel.tunnels.keys().cloned().collect();
     for (task, namespace) in namespaces(run_root) {
         let wanted = want.namespaces.get(&task);
         let inside = std::thread::scope(|scope| {
@@ -61,6 +67,52 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
     };
     observed.kernel.strays = links.iter().filter(stray).map(|link| link.name.clone()).collect();
     Ok(observed)
+}
+
+/// This host's end of the mesh, if it is whole.
+fn mesh(run_root: &Path) -> io::Result<Option<MeshLink>> {
+    let namespace = match netns::open(&names::mesh_netns_path(run_root)) {
+        Ok(Some(namespace)) => namespace,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let look = || {
+        netns::enter(&namespace)?;
+        let socket = Socket::route()?;
+        let links = link::links(&socket)?;
+        let link = links.iter().find(|link| link.name == names::MESH_LINK && link.up);
+        let addresses = link::addresses(&socket)?;
+        let address = addresses.iter().find_map(|(index, address, _)| match address {
+            IpAddr::V4(v4) if link.is_some_and(|link| link.index == *index) => Some(*v4),
+            _ => None,
+        });
+        // A namespace without a whole interface is there all the same: it has to go when nobody wants it.
+        let mtu = link.map_or(0, |link| link.mtu);
+        Ok(MeshLink { address: address.unwrap_or(Ipv4Addr::UNSPECIFIED), mtu })
+    };
+    let seen = std::thread::scope(|scope| scope.spawn(look).join());
+    seen.unwrap_or_else(|_| Err(io::Error::other("the observing thread panicked"))).map(Some)
+}
+
+/// The VXLANs of this daemon, with what they know.
+fn tunnels(socket: &Socket, links: &[Link], owner: u32) -> io::Result<BTreeMap<String, Tunnel>> {
+    let mut known = vxlan::known(socket)?;
+    let own = links.iter().filter(|link| link.group == owner && link.kind == "vxlan");
+    let seen = own.map(|link| {
+        // One that is down is as good as one on no bridge.
+        let bridge = links.iter().find(|other| Some(other.index) == link.master && link.up);
+        let tunnel = Tunnel {
+            vni: link.vni.unwrap_or_default(),
+            bridge: bridge.map(|bridge| bridge.name.clone()).unwrap_or_default(),
+            mtu: link.mtu,
+            plain: !link.abroad,
+            ways: known.ways.remove(&link.index).unwrap_or_default(),
+            neighbours: known.neighbours.remove(&link.index).unwrap_or_default(),
+        };
+        (link.name.clone(), tunnel)
+    });
+    Ok(seen.collect())
 }
 
 /// The named namespaces that are there; names without a namespace are removed on the way.
@@ -95,6 +147,7 @@ fn inside(hosts: &BTreeMap<u32, &Link>, owner: u32, want: Option<&Namespace>) ->
         let veth = Veth {
             host_name: host.name.clone(),
             bridge: bridge.map(|bridge| bridge.name.clone()).unwrap_or_default(),
+            mtu: link.mtu.min(host.mtu),
             mac: wanted.map(|wanted| wanted.mac).or_else(|| link.mac.first_chunk().copied()).unwrap_or_default(),
             addresses: own.filter(|cidr| !extra(cidr)).collect(),
         };

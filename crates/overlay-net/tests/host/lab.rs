@@ -195,6 +195,8 @@ impl Daemon {
             runtime.block_on(netd.shutdown()).unwrap();
         }
         overlay_net::cleanup(self.run_root()).unwrap();
+        // Here the data root is the run root.
+        let _absent = std::fs::remove_file(self.run_root().join("mesh.key"));
         let left: Vec<PathBuf> = std::fs::read_dir(self.run_root()).unwrap().flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "{left:?}");
     }

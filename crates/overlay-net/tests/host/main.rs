@@ -5,6 +5,7 @@
 mod containers;
 mod crashes;
 mod dns;
+mod hosts;
 mod lab;
 mod published;
 

@@ -20,6 +20,8 @@ pub(super) struct Job {
     task: TaskId,
     create: bool,
     attach: Vec<(String, Veth)>,
+    /// Host's end, interface, and the size of packets that both should carry.
+    resize: Vec<(String, String, u32)>,
     gateways: BTreeSet<IpAddr>,
     dns: bool,
     sysctls: BTreeMap<String, String>,
@@ -44,6 +46,7 @@ pub(super) fn jobs(ops: &[NetOp], net: &HostNet, served: &BTreeSet<TaskId>) -> V
             task: *task,
             create: false,
             attach: Vec::new(),
+            resize: Vec::new(),
             gateways: BTreeSet::new(),
             dns: false,
             sysctls: endpoint.map(|endpoint| endpoint.sysctls.clone()).unwrap_or_default(),
@@ -61,6 +64,10 @@ pub(super) fn jobs(ops: &[NetOp], net: &HostNet, served: &BTreeSet<TaskId>) -> V
             }),
             NetOp::Attach { task, interface, veth } => job(task, &|job| {
                 job.attach.push((interface.clone(), veth.clone()));
+                job.ops.push(op.clone());
+            }),
+            NetOp::Resize { task, interface, host_name, mtu } => job(task, &|job| {
+                job.resize.push((host_name.clone(), interface.clone(), *mtu));
                 job.ops.push(op.clone());
             }),
             NetOp::SetGateways(task, gateways) => job(task, &|job| {
@@ -86,6 +93,7 @@ fn dns_only(task: TaskId) -> Job {
         task,
         create: false,
         attach: Vec::new(),
+        resize: Vec::new(),
         gateways: BTreeSet::new(),
         dns: true,
         sysctls: BTreeMap::new(),
@@ -166,10 +174,26 @@ impl Worker<'_> {
             done.dns = Some(dns(job.create).map_err(|error| about("serve dns at 127.0.0.11", error))?);
         }
         self.links(job, &namespace)?;
+        self.resize(job)?;
         for (name, value) in later {
             sysctl(&name, &value).map_err(|error| about(&format!("set sysctl {name}={value}"), error))?;
         }
         Ok(())
+    }
+
+    fn resize(&self, job: &Job) -> io::Result<()> {
+        if job.resize.is_empty() {
+            return Ok(());
+        }
+        let (mut host, mut inside) = (Batch::default(), Batch::default());
+        for (host_name, interface, mtu) in &job.resize {
+            link::set_mtu(&mut host, host_name, *mtu);
+            link::set_mtu(&mut inside, interface, *mtu);
+        }
+        check(
+            "set the size of packets",
+            self.host.transact(host)?.into_iter().chain(Socket::route()?.transact(inside)?),
+        )
     }
 
     fn links(&self, job: &Job, namespace: &OwnedFd) -> io::Result<()> {
@@ -185,6 +209,7 @@ impl Worker<'_> {
                 group: self.owner,
                 peer_name: interface,
                 peer_mac: veth.mac,
+                mtu: veth.mtu,
                 peer_namespace: namespace.as_fd(),
             };
             link::add_veth(&mut batch, &pair);
@@ -264,10 +289,10 @@ fn swap(name: &str) -> String {
         .collect()
 }
 
-fn about(what: &str, error: io::Error) -> io::Error {
+pub(super) fn about(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-fn check(what: &str, outcomes: impl IntoIterator<Item = Result<(), rustix::io::Errno>>) -> io::Result<()> {
+pub(super) fn check(what: &str, outcomes: impl IntoIterator<Item = Result<(), rustix::io::Errno>>) -> io::Result<()> {
     outcomes.into_iter().collect::<Result<(), _>>().map_err(|error| about(what, error.into()))
 }

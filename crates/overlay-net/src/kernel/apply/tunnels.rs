@@ -1,0 +1,188 @@
+//! The mesh and the VXLANs.
+
+use super::endpoint::{about, check};
+use crate::kernel::diff::{NetOp, apply_op};
+use crate::kernel::netlink::{Batch, Socket};
+use crate::kernel::tunnel::{MESH_PREFIX, MeshLink, Tunnel};
+use crate::kernel::{Kernel, link, netns, tun, vxlan};
+use crate::names;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Does the steps about the mesh and the tunnels. Gives what went wrong, by the name of the tunnel; what concerns
+/// the mesh is under its own name.
+pub(super) fn run(
+    run_root: &Path,
+    owner: u32,
+    host: &Socket,
+    ops: &[NetOp],
+    have: &mut Kernel,
+) -> io::Result<BTreeMap<String, String>> {
+    let concerns = |op: &&NetOp| matches!(op, NetOp::SetMesh(_) | NetOp::CreateTunnel(..) | NetOp::Tell { .. });
+    let ops: Vec<&NetOp> = ops.iter().filter(concerns).collect();
+    let mut errors = BTreeMap::new();
+    if ops.is_empty() {
+        return Ok(errors);
+    }
+    for op in &ops {
+        if let NetOp::SetMesh(mesh) = op {
+            match set_mesh(run_root, *mesh) {
+                Ok(()) => apply_op(op, have),
+                Err(error) => drop(errors.insert(names::MESH_LINK.to_owned(), format!("the mesh: {error}"))),
+            }
+        }
+    }
+    let place = Place { home: netns::current()?, run_root, owner };
+    for op in &ops {
+        if let NetOp::CreateTunnel(name, tunnel) = op
+            && let Err(error) = place.make(host, name, tunnel)
+        {
+            errors.insert(name.clone(), format!("cannot make the tunnel {name}: {error}"));
+        }
+    }
+    let index: BTreeMap<String, u32> = link::links(host)?.into_iter().map(|link| (link.name, link.index)).collect();
+    for op in &ops {
+        let (name, outcome) = match op {
+            NetOp::CreateTunnel(name, tunnel) if !errors.contains_key(name) => {
+                (name, told_all(host, &index, name, tunnel))
+            }
+            NetOp::Tell { tunnel, .. } => (tunnel, told(host, &index, op)),
+            _ => continue,
+        };
+        match outcome {
+            Ok(()) => apply_op(op, have),
+            Err(error) => drop(errors.insert(name.clone(), format!("tunnel {name}: {error}"))),
+        }
+    }
+    Ok(errors)
+}
+
+/// Takes the mesh's namespace away, and with it all that is carried through it.
+pub(super) fn delete_mesh(run_root: &Path) -> io::Result<()> {
+    let path = names::mesh_netns_path(run_root);
+    if let Ok(Some(namespace)) = netns::open(&path) {
+        // The device would live on while somebody holds a queue of it.
+        within(&namespace, || {
+            let mut batch = Batch::default();
+            link::delete(&mut batch, names::MESH_LINK);
+            Socket::route()?.transact(batch).map(drop)
+        })?;
+    }
+    netns::remove(&path)
+}
+
+/// Runs on a thread in that namespace.
+pub(super) fn within<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(|| netns::enter(namespace).and_then(|()| work())).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("a thread in the namespace of the mesh panicked")))
+}
+
+fn set_mesh(run_root: &Path, mesh: MeshLink) -> io::Result<()> {
+    let path = names::mesh_netns_path(run_root);
+    netns::prepare_dir(&names::netns_dir(run_root))?;
+    let there = match netns::open(&path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let work = || {
+        match &there {
+            Some(namespace) => netns::enter(namespace)?,
+            None => {
+                netns::unshare()?;
+                netns::persist(&path)?;
+            }
+        }
+        configure(mesh)
+    };
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("a thread in the namespace of the mesh panicked")))
+}
+
+/// In the namespace of the mesh.
+fn configure(mesh: MeshLink) -> io::Result<()> {
+    let socket = Socket::route()?;
+    if !link::links(&socket)?.iter().any(|link| link.name == names::MESH_LINK) {
+        tun::make(names::MESH_LINK).map_err(|error| about("make its interface (/dev/net/tun)", error))?;
+    }
+    let links = link::links(&socket)?;
+    let Some(index) = links.iter().find(|link| link.name == names::MESH_LINK).map(|link| link.index) else {
+        return Err(io::Error::other("its interface has vanished"));
+    };
+    let mut quiet = Batch::default();
+    link::no_link_local(&mut quiet, names::MESH_LINK);
+    socket.transact(quiet)?;
+    let mut batch = Batch::default();
+    for (_, address, prefix) in link::addresses(&socket)?.into_iter().filter(|(of, ..)| *of == index) {
+        if address != mesh.address {
+            link::delete_address(&mut batch, index, address, prefix);
+        }
+    }
+    link::set_mtu(&mut batch, names::MESH_LINK, mesh.mtu);
+    link::add_address(&mut batch, index, mesh.address.into(), MESH_PREFIX);
+    link::set_up(&mut batch, names::MESH_LINK);
+    check("set up its interface", socket.transact(batch)?)
+}
+
+/// Where tunnels are made.
+struct Place<'a> {
+    home: OwnedFd,
+    run_root: &'a Path,
+    owner: u32,
+}
+
+impl Place<'_> {
+    fn make(&self, host: &Socket, name: &str, tunnel: &Tunnel) -> io::Result<()> {
+        let links = link::links(host)?;
+        let bridge = links.iter().find(|link| link.name == tunnel.bridge).map(|link| link.index);
+        let bridge = bridge.ok_or_else(|| io::Error::other(format!("bridge {} is missing", tunnel.bridge)))?;
+        let mut batch = Batch::default();
+        vxlan::add(&mut batch, name, tunnel, self.owner, bridge, self.home.as_fd());
+        if tunnel.plain {
+            check("make it", host.transact(batch)?)?;
+        } else {
+            let namespace = netns::open(&names::mesh_netns_path(self.run_root))?;
+            let namespace = namespace.ok_or_else(|| io::Error::other("the namespace of the mesh is not there"))?;
+            within(&namespace, || check("make it", Socket::route()?.transact(batch)?))?;
+        }
+        let mut batch = Batch::default();
+        link::no_link_local(&mut batch, name);
+        host.transact(batch)?;
+        let mut batch = Batch::default();
+        link::set_up_tunnel(&mut batch, name);
+        check("set it up", host.transact(batch)?)
+    }
+}
+
+fn told_all(host: &Socket, index: &BTreeMap<String, u32>, name: &str, tunnel: &Tunnel) -> io::Result<()> {
+    let op = NetOp::Tell {
+        tunnel: name.to_owned(),
+        lost: BTreeMap::new(),
+        unknown: Default::default(),
+        ways: tunnel.ways.clone(),
+        neighbours: tunnel.neighbours.clone(),
+        mtu: None,
+    };
+    told(host, index, &op)
+}
+
+fn told(host: &Socket, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<()> {
+    let NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu } = op else { return Ok(()) };
+    let index = *index.get(tunnel).ok_or_else(|| io::Error::other("it has vanished"))?;
+    let mut forget = Batch::default();
+    lost.iter().for_each(|(mac, host)| vxlan::delete_way(&mut forget, index, *mac, *host));
+    unknown.iter().for_each(|address| vxlan::delete_neighbour(&mut forget, index, *address));
+    if !forget.is_empty() {
+        // What is gone already cannot be taken away, and need not be.
+        host.transact(forget)?;
+    }
+    let mut batch = Batch::default();
+    ways.iter().for_each(|(mac, host)| vxlan::add_way(&mut batch, index, *mac, *host));
+    neighbours.iter().for_each(|(address, mac)| vxlan::add_neighbour(&mut batch, index, *address, *mac));
+    if let Some(mtu) = mtu {
+        link::set_mtu(&mut batch, tunnel, *mtu);
+    }
+    if batch.is_empty() { Ok(()) } else { check("tell it who is where", host.transact(batch)?) }
+}

@@ -1,0 +1,53 @@
+//! The interface of the mesh where WireGuard runs in `netd`: a TUN device that outlives it.
+
+use super::netns;
+use crate::names;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::ffi::{c_char, c_int, c_short};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// IP packets without a further header but the one that says how they are cut and summed (virtio-net's), over
+/// several queues.
+const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+
+/// In the calling thread's namespace: makes the device if it is not there, and lets it stay when nobody holds it.
+pub(crate) fn make(name: &str) -> io::Result<()> {
+    persist(&open(name)?)
+}
+
+/// A further queue of the mesh's interface.
+///
+/// # Errors
+/// The mesh is not there (yet), or the kernel has no TUN.
+pub fn queue(run_root: &Path) -> io::Result<OwnedFd> {
+    let path = names::mesh_netns_path(run_root);
+    let namespace = netns::open(&path)?.ok_or_else(|| io::Error::other("the namespace of the mesh is not there"))?;
+    let opened = std::thread::scope(|scope| {
+        scope.spawn(|| netns::enter(&namespace).and_then(|()| open(names::MESH_LINK))).join()
+    });
+    opened.unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace of the mesh panicked")))
+}
+
+fn open(name: &str) -> io::Result<OwnedFd> {
+    let device = openat(CWD, "/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    // SAFETY: all fields of `ifreq` are plain numbers, for which zero is a value.
+    #[expect(unsafe_code, reason = "a C structure without a constructor")]
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *slot = byte as c_char;
+    }
+    request.ifr_ifru.ifru_flags = FLAGS as c_short;
+    // SAFETY: the descriptor is open, and the kernel reads and writes one `ifreq`.
+    #[expect(unsafe_code, reason = "rustix knows no TUN")]
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(device) }
+}
+
+fn persist(device: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the argument is a number.
+    #[expect(unsafe_code, reason = "rustix knows no TUN")]
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETPERSIST as _, 1) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

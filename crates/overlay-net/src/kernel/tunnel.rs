@@ -1,0 +1,108 @@
+//! The way to other hosts: the mesh in a network namespace of its own, and one VXLAN for each network that
+//! spans hosts.
+//!
+//! A VXLAN is made in the mesh's namespace and lives in the host's: the kernel sends what it carries through
+//! the namespace where it was made (`rtnl_link_ops->newlink` with two namespaces). So its UDP port is open in
+//! there only, and nobody outside of the mesh can put a frame into a network. Nothing is flooded and nothing is
+//! learned: where each address is, and which MAC it has, is told.
+
+use super::Mac;
+use crate::names;
+use model::{DEFAULT_NETWORK, HostNet, Network, NetworkId, RemoteEndpoint, VXLAN_OVERHEAD, mesh_address};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What links carry if nobody says otherwise, in bytes.
+pub(crate) const USUAL_MTU: u32 = 1500;
+/// The UDP port of VXLAN (RFC 7348).
+pub(crate) const PORT: u16 = 4789;
+/// The longest prefix under which all addresses of a mesh are.
+pub(crate) const MESH_PREFIX: u8 = 10;
+
+/// The interface of the mesh, in its own namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeshLink {
+    /// This host's address in the mesh.
+    pub address: Ipv4Addr,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+}
+
+/// A VXLAN, a port of its network's bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// The bridge that it is a port of.
+    pub bridge: String,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+    /// It runs between the hosts' own addresses, unencrypted, and not inside of the mesh.
+    pub plain: bool,
+    /// MAC address → the host behind which it is.
+    pub ways: BTreeMap<Mac, IpAddr>,
+    /// Address → MAC address: questions for it are answered here and never sent.
+    pub neighbours: BTreeMap<IpAddr, Mac>,
+}
+
+impl MeshLink {
+    /// What should be.
+    pub(super) fn wanted(net: &HostNet) -> Option<MeshLink> {
+        let mesh = net.mesh.as_ref()?;
+        Some(MeshLink { address: mesh_address(mesh.number), mtu: mesh.mtu.into() })
+    }
+}
+
+/// Does the network span hosts? That of containers without one of their own is each host's affair.
+pub(crate) fn spans(net: &HostNet, network: &Network) -> bool {
+    let local = network.spec.name == DEFAULT_NETWORK && network.spec.stack.is_none();
+    net.mesh.is_some() && !local
+}
+
+/// Is the network to be carried between hosts as it is (`driver_opts: encrypted: "false"`)?
+fn is_plain(network: &Network) -> bool {
+    network.spec.driver_opts.get("encrypted").is_some_and(|value| value == "false")
+}
+
+/// The largest packet on a network, in bytes.
+pub(crate) fn mtu(net: &HostNet, network: &Network) -> u32 {
+    match net.mesh.as_ref().filter(|_| spans(net, network)) {
+        Some(mesh) => u32::from(mesh.mtu.saturating_sub(VXLAN_OVERHEAD)),
+        None => USUAL_MTU,
+    }
+}
+
+/// The tunnels that should be, by name.
+pub(super) fn wanted(net: &HostNet) -> BTreeMap<String, Tunnel> {
+    let spanning = net.networks.values().filter(|network| spans(net, network));
+    spanning.map(|network| (names::tunnel(network.id), tunnel(net, network))).collect()
+}
+
+fn tunnel(net: &HostNet, network: &Network) -> Tunnel {
+    let plain = is_plain(network);
+    let mut tunnel = Tunnel {
+        vni: network.vni,
+        bridge: names::bridge(network.id),
+        mtu: mtu(net, network),
+        plain,
+        ways: BTreeMap::new(),
+        neighbours: BTreeMap::new(),
+    };
+    for remote in remotes(net, network.id) {
+        let mac = remote.mac.as_deref().and_then(names::parse_mac).unwrap_or_else(|| names::mac(remote.address));
+        let Some(host) = host(net, remote.node, plain) else { continue };
+        tunnel.ways.insert(mac, host);
+        tunnel.neighbours.extend(std::iter::once(remote.address).chain(remote.address6).map(|address| (address, mac)));
+    }
+    tunnel
+}
+
+fn remotes(net: &HostNet, network: NetworkId) -> impl Iterator<Item = &RemoteEndpoint> {
+    net.remotes.get(&network).into_iter().flat_map(|all| all.iter())
+}
+
+/// Where a node is reached; `None`: it is not part of the mesh (any more).
+fn host(net: &HostNet, number: u32, plain: bool) -> Option<IpAddr> {
+    let peer = net.mesh.as_ref()?.peers.values().find(|peer| peer.number == number)?;
+    if plain { peer.endpoints.first().map(|endpoint| endpoint.ip()) } else { Some(mesh_address(number).into()) }
+}

@@ -1,0 +1,198 @@
+//! Two hosts: containers of one network on both.
+
+use crate::lab::*;
+use model::*;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+/// A host of several: a network namespace with a daemon's corner.
+pub(crate) struct Host {
+    namespace: File,
+    pub(crate) daemon: Daemon,
+    pub(crate) number: u32,
+}
+
+impl Host {
+    fn new(number: u32) -> Host {
+        let namespace = std::thread::scope(|scope| {
+            let unshared = scope.spawn(|| {
+                // SAFETY: only the network namespace of this thread changes.
+                #[allow(unsafe_code, reason = "rustix marks unshare unsafe because of flags not used here")]
+                unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+                rtnetlink(16, &[1, 1], "lo");
+                File::open("/proc/thread-self/ns/net").unwrap()
+            });
+            unshared.join().unwrap()
+        });
+        Host { namespace, daemon: Daemon::new(), number }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.namespace.as_raw_fd()).into()
+    }
+
+    /// Runs on the host.
+    pub(crate) fn on<T: Send>(&mut self, work: impl FnOnce(&mut Daemon) -> T + Send) -> T {
+        let path = self.path();
+        within(&path, || work(&mut self.daemon))
+    }
+
+    fn mesh_namespace(&self) -> PathBuf {
+        self.daemon.run_root().join("netns/mesh")
+    }
+
+    /// Its address on the wire between the hosts.
+    pub(crate) fn wire(&self) -> IpAddr {
+        IpAddr::from([10, 99, 0, u8::try_from(self.number).unwrap()])
+    }
+}
+
+/// Runs a program in a network namespace.
+pub(crate) fn run(namespace: &std::path::Path, words: &str) -> String {
+    within(namespace, || {
+        let mut words = words.split_whitespace();
+        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    })
+}
+
+/// Two hosts with a wire between them.
+pub(crate) fn two_hosts(test: impl FnOnce([Host; 2]) + Send) {
+    on_a_host(|| {
+        let hosts = [Host::new(1), Host::new(2)];
+        // Both ends get their names where they are to be.
+        let [a, b] = &hosts;
+        let (a_path, b_path) = (a.path(), b.path());
+        let pid = std::process::id();
+        let far = format!("/proc/{pid}/fd/{}", b.namespace.as_raw_fd());
+        run(&a_path, &format!("ip link add wire0 type veth peer name wire0 netns {far}"));
+        for (host, path) in [(a, a_path), (b, b_path)] {
+            run(&path, &format!("ip addr add {}/24 dev wire0", host.wire()));
+            run(&path, "ip link set wire0 up");
+        }
+        test(hosts);
+    });
+}
+
+/// Makes the two part of one mesh.
+pub(crate) fn mesh(hosts: &mut [Host; 2]) {
+    let peer = |host: &Host| {
+        let public_key = overlay_net::mesh::own_key(host.daemon.run_root()).unwrap();
+        MeshPeer { number: host.number, public_key, endpoints: vec![SocketAddr::new(host.wire(), 51820)] }
+    };
+    let nodes = hosts.iter().map(|host| (NodeId(host.number.into()), peer(host))).collect();
+    let map = MeshMap { mtu: 1420, nodes };
+    for host in hosts.iter_mut() {
+        host.daemon.net.mesh = map.seen_from(NodeId(host.number.into()));
+    }
+}
+
+/// Tells each host of the containers of the other.
+pub(crate) fn introduce(hosts: &mut [Host; 2]) {
+    let mut all: BTreeMap<NetworkId, Vec<RemoteEndpoint>> = BTreeMap::new();
+    for host in hosts.iter() {
+        for attachment in host.daemon.net.endpoints.values().flat_map(|endpoint| &endpoint.attachments) {
+            all.entry(attachment.network).or_default().push(RemoteEndpoint {
+                address: attachment.address,
+                address6: attachment.address6,
+                mac: attachment.mac.clone(),
+                node: host.number,
+            });
+        }
+    }
+    for host in hosts.iter_mut() {
+        let others = |all: &Vec<RemoteEndpoint>| all.iter().filter(|it| it.node != host.number).cloned().collect();
+        host.daemon.net.remotes = all.iter().map(|(id, all)| (*id, Arc::new(others(all)))).collect();
+    }
+}
+
+/// The same networks on both, as one cluster has them.
+pub(crate) fn shared_network(hosts: &mut [Host; 2], n: u128, subnet: &str, subnet6: Option<&str>) -> NetworkId {
+    let [a, b] = hosts;
+    let id = a.daemon.network6(n, subnet, subnet6, false);
+    let network = a.daemon.net.networks.get_mut(&id).unwrap();
+    (network.vni, network.spec.name) = (4096 + n as u32, format!("net{n}"));
+    let network = network.clone();
+    b.daemon.net.networks.insert(id, network);
+    id
+}
+
+/// Ends both, and finds them as they were.
+pub(crate) fn finish(hosts: [Host; 2], before: [BTreeMap<String, String>; 2]) {
+    // The wire goes with the first of the two namespaces.
+    let mut namespaces = Vec::new();
+    for (Host { namespace, daemon, .. }, before) in hosts.into_iter().zip(before) {
+        let path: PathBuf = format!("/proc/self/fd/{}", namespace.as_raw_fd()).into();
+        let root = daemon.run_root().to_owned();
+        within(&path, || daemon.finish());
+        assert_eq!(within(&path, || inventory(&root)), before);
+        namespaces.push(namespace);
+    }
+}
+
+/// A cable in place of WireGuard.
+fn cable(hosts: &[Host; 2]) {
+    let [a, b] = hosts.each_ref().map(|host| host.mesh_namespace());
+    for namespace in [&a, &b] {
+        run(namespace, "ip link del mesh0");
+    }
+    run(&a, &format!("ip link add mesh0 mtu 1420 type veth peer name mesh0 mtu 1420 netns {}", b.display()));
+    for (namespace, number) in [(&a, 1), (&b, 2)] {
+        run(namespace, &format!("ip addr add 100.64.0.{number}/10 dev mesh0"));
+        run(namespace, "ip link set mesh0 up");
+    }
+}
+
+#[test]
+fn one_network_on_two_hosts() {
+    two_hosts(|mut hosts| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let net = shared_network(&mut hosts, 1, "10.220.1.0/24", Some("fd00:220::/64"));
+        let other = shared_network(&mut hosts, 2, "10.220.2.0/24", None);
+        let [a, b] = &mut hosts;
+        let here = a.daemon.container(2, &[net]);
+        let there = b.daemon.container(3, &[net]);
+        let elsewhere = b.daemon.container(4, &[other]);
+        let _alone = a.daemon.container(5, &[other]);
+        mesh(&mut hosts);
+        introduce(&mut hosts);
+        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        cable(&hosts);
+        hosts.iter_mut().for_each(|host| host.on(|daemon| assert!(daemon.verify().is_clean())));
+        let [a, b] = &mut hosts;
+        greeter(&b.daemon, there, 80, "there");
+        greeter(&b.daemon, elsewhere, 80, "elsewhere");
+        let ip = |n: u8, host: u8| IpAddr::from([10, 220, n, host]);
+        let call_from_here = |daemon: &Daemon, address: IpAddr| daemon.inside(here, || call((address, 80)));
+        assert_eq!(call_from_here(&a.daemon, ip(1, 3)), Ok("there 10.220.1.2".to_owned()));
+        let six: IpAddr = "fd00:220::3".parse().unwrap();
+        assert_eq!(call_from_here(&a.daemon, six), Ok("there fd00:220::2".to_owned()));
+        assert!(call_from_here(&a.daemon, ip(2, 4)).is_err(), "another network, on the other host");
+        let size = a.daemon.inside(here, || Command::new("ip").args(["link", "show", "eth0"]).output().unwrap());
+        assert!(String::from_utf8_lossy(&size.stdout).contains("mtu 1370"), "{size:?}");
+
+        // What others break comes back.
+        let tunnel = overlay_net::names::tunnel(net);
+        run(&a.path(), &format!("ip neigh flush nud permanent dev {tunnel}"));
+        run(&a.path(), &format!("bridge fdb del {} dev {tunnel} self", "02:42:0a:dc:01:03"));
+        a.on(|daemon| assert!(daemon.verify().is_clean()));
+        a.daemon.inside(here, || Command::new("ip").args(["neigh", "flush", "all"]).output().unwrap());
+        assert_eq!(call_from_here(&a.daemon, ip(1, 3)), Ok("there 10.220.1.2".to_owned()));
+        run(&a.path(), &format!("ip link del {tunnel}"));
+        a.on(|daemon| assert!(daemon.verify().is_clean()));
+        assert_eq!(call_from_here(&a.daemon, ip(1, 3)), Ok("there 10.220.1.2".to_owned()));
+
+        // A host that is not part of it any more is not reached at once.
+        a.daemon.net.mesh.as_mut().unwrap().peers.clear();
+        a.on(Daemon::apply_clean);
+        assert!(call_from_here(&a.daemon, ip(1, 3)).is_err());
+
+        finish(hosts, before);
+    });
+}
