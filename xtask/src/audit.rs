@@ -21,6 +21,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let packages = metadata::read(root)?;
     let theirs: Vec<_> = packages.iter().filter(|package| package.source.is_some()).collect();
     let mut problems: Vec<_> = theirs.iter().flat_map(|package| one(&policy, package)).collect();
+    problems.extend(theirs.iter().filter_map(|package| banned(&policy, package, &packages)));
     problems.extend(doubled(&policy, &theirs));
     match yanked::check(&theirs)? {
         yanked::Answer::None => {}
@@ -55,10 +56,21 @@ fn one(policy: &Policy, package: &Package) -> Vec<String> {
     if !policy.registries.iter().any(|allowed| source.strip_prefix("registry+") == Some(allowed)) {
         problems.push(format!("{name}: comes from `{source}`, which is not allowed"));
     }
-    if let Some(reason) = policy.banned.get(&package.name) {
-        problems.push(format!("{name}: is banned: {reason}"));
-    }
     problems
+}
+
+/// Who uses what nobody should, but for those that may.
+fn banned(policy: &Policy, package: &Package, all: &[Package]) -> Option<String> {
+    let ban = policy.banned.get(&package.name)?;
+    let users = all.iter().filter(|user| user.dependencies.iter().any(|it| !it.dev && it.name == package.name));
+    let others: Vec<&str> = users
+        .map(|user| user.name.as_str())
+        .filter(|user| !ban.wrappers.iter().any(|wrapper| wrapper == user))
+        .collect();
+    let used = !others.is_empty() || ban.wrappers.is_empty();
+    used.then(|| {
+        format!("{} {}: is banned: {} (used by {})", package.name, package.version, ban.reason, others.join(", "))
+    })
 }
 
 /// Two versions of one crate, unless the older one is excused; and excuses that excuse nothing.
@@ -100,7 +112,7 @@ mod tests {
             [licenses]
             allow = ["MIT"]
             [bans]
-            deny = [{ crate = "evil", reason = "because" }]
+            deny = [{ crate = "evil", wrappers = ["tamed"], reason = "because" }]
             skip = [{ crate = "old@1", reason = "because" }]
             [sources]
             allow-registry = ["https://registry.example/index"]
@@ -113,7 +125,13 @@ mod tests {
     fn each_kind_of_finding_is_told() {
         assert_eq!(one(&policy(), &package("good", "1.0.0", "MIT OR GPL-3.0")), Vec::<String>::new());
         assert_eq!(one(&policy(), &package("bad", "1.0.0", "GPL-3.0")).len(), 1);
-        assert_eq!(one(&policy(), &package("evil", "1.0.0", "MIT")).len(), 1);
+        let evil = package("evil", "1.0.0", "MIT");
+        let user = |name: &str| Package {
+            dependencies: vec![crate::metadata::Dependency { name: "evil".to_owned(), dev: false, ours: false }],
+            ..package(name, "1.0.0", "MIT")
+        };
+        assert!(banned(&policy(), &evil, &[user("good")]).is_some());
+        assert!(banned(&policy(), &evil, &[user("tamed")]).is_none());
         let from_git = Package { source: Some("git+https://x".to_owned()), ..package("good", "1.0.0", "MIT") };
         assert_eq!(one(&policy(), &from_git).len(), 1);
     }

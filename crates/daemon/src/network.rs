@@ -114,7 +114,7 @@ impl Network {
 /// does not span machines. A published port or a name would lead into the void for as many callers as there are
 /// replicas out there; those that can be reached answer.
 fn reachable(net: &HostNet) -> HostNet {
-    let meshed = net.mesh.is_some() && overlay_net::mesh::CARRIES;
+    let meshed = net.mesh.is_some();
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
     let mut here: BTreeSet<IpAddr> =
         attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();

@@ -1,9 +1,11 @@
 //! The daemon's side: find, start and talk to `netd`.
 
+use crate::mesh::PeerStatus;
 use crate::names;
 use crate::report::Applied;
 use crate::wire::{self, Request, Response, VERSION};
-use model::HostNet;
+use model::{HostNet, NodeId};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -109,6 +111,14 @@ impl Netd {
     /// The same, but `netd` looks at the kernel first and heals what others have broken.
     pub async fn verify(&mut self, net: &HostNet) -> Result<Applied, Error> {
         self.ask_apply(net, true).await
+    }
+
+    /// How the other nodes of the mesh look from here.
+    pub async fn mesh(&mut self) -> Result<BTreeMap<NodeId, PeerStatus>, Error> {
+        match self.ask(&Request::Mesh).await? {
+            Response::Mesh(peers) => Ok(peers),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn ask_apply(&mut self, net: &HostNet, verify: bool) -> Result<Applied, Error> {

@@ -2,6 +2,8 @@
 
 use crate::dns::serve::{Directory, serve};
 use crate::kernel::apply::{Engine, Outcome};
+use crate::kernel::tunnel::spans;
+use crate::mesh;
 use crate::names;
 use crate::report::Applied;
 use crate::wire::{self, Request, Response, VERSION};
@@ -21,13 +23,13 @@ use tokio::task::AbortHandle;
 pub struct NetdArgs {
     /// Holds its socket, its lock, its memory and the named network namespaces.
     pub run_root: PathBuf,
-    /// The daemon's data; nothing of it is needed so far.
+    /// The daemon's data, where the key of the mesh lies.
     pub data_root: PathBuf,
 }
 
 /// Runs until asked to stop. Everything in the kernel outlives it, and the next one takes it over.
 pub fn main(args: NetdArgs) -> ExitCode {
-    match run(&args.run_root) {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, run_root = %args.run_root.display(), "netd cannot work");
@@ -42,11 +44,11 @@ fn report(error: &io::Error) {
     eprintln!("netd: {error}");
 }
 
-fn run(run_root: &Path) -> io::Result<()> {
+fn run(NetdArgs { run_root, data_root }: &NetdArgs) -> io::Result<()> {
     std::fs::create_dir_all(run_root)?;
     let _lock = lock(run_root)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(listen(run_root));
+    let served = runtime.block_on(listen(run_root, data_root));
     // An apply under way finishes its step in the background and dies with the process: every step can
     // be interrupted.
     runtime.shutdown_background();
@@ -61,13 +63,13 @@ fn lock(run_root: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-async fn listen(run_root: &Path) -> io::Result<()> {
+async fn listen(run_root: &Path, data_root: &Path) -> io::Result<()> {
     let socket = names::socket_path(run_root);
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let netd = Arc::new(Netd { run_root: run_root.to_owned(), ..Netd::default() });
+    let netd = Arc::new(Netd { run_root: run_root.to_owned(), data_root: data_root.to_owned(), ..Netd::default() });
     if let Some(net) = remembered(run_root) {
         netd.want(Wanted { net: Arc::new(net), verify: true, waiting: Vec::new() });
     }
@@ -102,9 +104,17 @@ struct Wanted {
     waiting: Vec<oneshot::Sender<Result<Applied, String>>>,
 }
 
+/// The mesh as it works.
+struct Meshed {
+    engine: mesh::Engine,
+    mesh: model::Mesh,
+}
+
 #[derive(Default)]
 struct Netd {
     run_root: PathBuf,
+    data_root: PathBuf,
+    mesh: Mutex<Option<Meshed>>,
     directory: Arc<Directory>,
     next: Mutex<Option<Wanted>>,
     wake: Notify,
@@ -149,6 +159,10 @@ impl Netd {
         match request {
             Request::Hello => Response::Hello { version: VERSION, pid: std::process::id() },
             Request::Shutdown => Response::Bye,
+            Request::Mesh => {
+                let meshed = self.meshed();
+                Response::Mesh(meshed.as_ref().map(|it| it.engine.status(&it.mesh)).unwrap_or_default())
+            }
             Request::Apply { net, verify } => {
                 let (sender, receiver) = oneshot::channel();
                 self.want(Wanted { net: Arc::new(*net), verify, waiting: vec![sender] });
@@ -182,6 +196,10 @@ impl Netd {
                 }
                 keep
             });
+            if wanted.net.mesh.is_none() {
+                // It holds the interface, which is about to go.
+                drop(self.meshed().take());
+            }
             let (run_root, net) = (self.run_root.clone(), wanted.net.clone());
             let applied = tokio::task::spawn_blocking(move || {
                 // Before the first step: whoever comes after a crash must know what was begun.
@@ -191,7 +209,9 @@ impl Netd {
             let result = match applied.await {
                 Ok((back, outcome)) => {
                     engine = back;
-                    outcome.map(|outcome| self.adopt(outcome, &mut servers)).map_err(|error| error.to_string())
+                    outcome
+                        .map(|outcome| self.adopt(outcome, &wanted.net, &mut servers))
+                        .map_err(|error| error.to_string())
                 }
                 Err(panic) => {
                     engine = Engine::new(&self.run_root);
@@ -208,13 +228,41 @@ impl Netd {
         }
     }
 
-    fn adopt(&self, outcome: Outcome, servers: &mut BTreeMap<TaskId, AbortHandle>) -> Applied {
+    fn meshed(&self) -> std::sync::MutexGuard<'_, Option<Meshed>> {
+        self.mesh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the mesh speak to those that the value names. `fresh`: its interface is another one than before.
+    fn speak(&self, net: &HostNet, fresh: bool, applied: &mut Applied) {
+        let Some(mesh) = &net.mesh else { return };
+        let mut meshed = self.meshed();
+        if let Some(going_on) = meshed.as_mut().filter(|it| !fresh && it.engine.port() == mesh.port) {
+            if going_on.mesh != *mesh {
+                going_on.engine.set(mesh);
+                going_on.mesh = mesh.clone();
+            }
+            return;
+        }
+        // The port has to be free before it is taken again.
+        drop(meshed.take());
+        match mesh::Engine::start(&self.data_root, &self.run_root, mesh) {
+            Ok(engine) => *meshed = Some(Meshed { engine, mesh: mesh.clone() }),
+            Err(error) => {
+                tracing::error!(%error, "the mesh cannot work");
+                let spanning = net.networks.values().filter(|network| spans(net, network));
+                spanning.for_each(|network| applied.network(network.id, format!("the mesh: {error}")));
+            }
+        }
+    }
+
+    fn adopt(&self, mut outcome: Outcome, net: &HostNet, servers: &mut BTreeMap<TaskId, AbortHandle>) -> Applied {
         for (task, sockets) in outcome.dns {
             let server = tokio::spawn(serve(task, sockets, self.directory.clone()));
             if let Some(old) = servers.insert(task, server.abort_handle()) {
                 old.abort();
             }
         }
+        self.speak(net, outcome.remeshed, &mut outcome.applied);
         outcome.applied
     }
 }

@@ -1,15 +1,17 @@
 //! What the daemon and `netd` say to each other: a length (u32, little-endian) and JSON, both ways,
 //! one answer per request.
 
+use crate::mesh::PeerStatus;
 use crate::report::Applied;
-use model::HostNet;
+use model::{HostNet, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Rises with every change that an older side would misread; a daemon replaces a `netd` of another one.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// 100,000 endpoints stay well below it; anything above is no message of ours.
 const MAX_FRAME: u32 = 256 << 20;
@@ -21,6 +23,8 @@ pub(crate) enum Request {
     Hello,
     /// Make the kernel agree. `verify`: look at the kernel first, do not trust what was done before.
     Apply { net: Box<HostNet>, verify: bool },
+    /// How do the other nodes of the mesh look?
+    Mesh,
     /// Stop serving; leave everything in the kernel as it is.
     Shutdown,
 }
@@ -30,6 +34,7 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     Hello { version: u32, pid: u32 },
     Applied(Applied),
+    Mesh(BTreeMap<NodeId, PeerStatus>),
     Bye,
     Failed(String),
 }

@@ -11,9 +11,15 @@ use toml::{Table, Value};
 pub(crate) struct Policy {
     pub(crate) licenses: Vec<String>,
     pub(crate) registries: Vec<String>,
-    /// Crate to reason.
-    pub(crate) banned: BTreeMap<String, String>,
+    pub(crate) banned: BTreeMap<String, Ban>,
     pub(crate) skips: Vec<Skip>,
+}
+
+/// Why a crate is not to be used, and by whom it is all the same.
+#[derive(Debug)]
+pub(crate) struct Ban {
+    pub(crate) reason: String,
+    pub(crate) wrappers: Vec<String>,
 }
 
 /// A second version of a crate that is excused.
@@ -43,7 +49,7 @@ impl Policy {
             table.get(section).and_then(|section| section.get(key)?.as_array()).cloned().unwrap_or_default()
         };
         let words = |values: Vec<Value>| values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
-        let banned = list("bans", "deny").iter().map(with_reason).collect::<anyhow::Result<_>>()?;
+        let banned = list("bans", "deny").iter().map(ban).collect::<anyhow::Result<_>>()?;
         let skips = list("bans", "skip").iter().map(skip).collect::<anyhow::Result<_>>()?;
         // the list is cargo-deny's; a waiver without a reason would pass there
         list("advisories", "ignore").iter().try_for_each(|value| text_of(value, "reason").map(drop))?;
@@ -54,6 +60,13 @@ impl Policy {
             skips,
         })
     }
+}
+
+fn ban(value: &Value) -> anyhow::Result<(String, Ban)> {
+    let (name, reason) = with_reason(value)?;
+    let wrappers = value.get("wrappers").and_then(Value::as_array).into_iter().flatten();
+    let wrappers = wrappers.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    Ok((name, Ban { reason, wrappers }))
 }
 
 fn with_reason(value: &Value) -> anyhow::Result<(String, String)> {

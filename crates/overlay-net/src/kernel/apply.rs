@@ -30,6 +30,8 @@ pub(crate) struct DnsSockets {
 pub(crate) struct Outcome {
     pub(crate) applied: Applied,
     pub(crate) dns: BTreeMap<TaskId, DnsSockets>,
+    /// The interface of the mesh is another one than before.
+    pub(crate) remeshed: bool,
 }
 
 /// The one writer of the kernel. What it remembers only saves work; everything can be seen again.
@@ -82,6 +84,7 @@ impl Engine {
         let socket = Socket::route()?;
         let mut sound = self.remove(&socket, &ops, &mut have)?;
         sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
+        outcome.remeshed = ops.iter().any(|op| matches!(op, NetOp::SetMesh(_)));
         for (name, reason) in tunnels::run(&self.run_root, self.owner, &socket, &ops, &mut have)? {
             sound = false;
             // What the mesh lacks, every network lacks that spans hosts.

@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use boringtun::x25519::{PublicKey, StaticSecret};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Where the private key lies: base64, as `wg genkey` writes it.
 fn path(data_root: &Path) -> PathBuf {

@@ -196,3 +196,50 @@ fn one_network_on_two_hosts() {
         finish(hosts, before);
     });
 }
+
+#[test]
+fn containers_of_two_hosts_talk_through_wireguard() {
+    two_hosts(|mut hosts| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let net = shared_network(&mut hosts, 1, "10.221.1.0/24", None);
+        let [a, b] = &mut hosts;
+        let here = a.daemon.container(2, &[net]);
+        let there = b.daemon.container(3, &[net]);
+        mesh(&mut hosts);
+        introduce(&mut hosts);
+        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        let [a, b] = &mut hosts;
+        greeter(&b.daemon, there, 80, "there");
+        let address = b.daemon.address(there);
+        let began = std::time::Instant::now();
+        assert_eq!(a.daemon.inside(here, || call((address, 80))), Ok("there 10.221.1.2".to_owned()));
+        println!("the first call took {:?}", began.elapsed());
+        let status = a.on(Daemon::mesh);
+        let peer = &status[&NodeId(2)];
+        assert_eq!(peer.endpoint, Some(SocketAddr::new(b.wire(), 51820)));
+        assert!(peer.handshake_age.is_some_and(|age| age < 5) && peer.sent > 0 && peer.received > 0, "{peer:?}");
+
+        // A long conversation goes on through the death of the process on one side, and then on the other.
+        let mut stream = a.daemon.inside(here, || std::net::TcpStream::connect((address, 80)).unwrap());
+        assert_eq!(hear(&stream), Ok("there 10.221.1.2".to_owned()));
+        for host in &mut hosts {
+            host.on(|daemon| {
+                daemon.kill();
+                daemon.start();
+            });
+            let began = std::time::Instant::now();
+            std::io::Write::write_all(&mut stream, b"still there?\n").unwrap();
+            assert_eq!(hear(&stream), Ok("still there?".to_owned()));
+            println!("after a death: {:?}", began.elapsed());
+            assert!(began.elapsed() < std::time::Duration::from_secs(2));
+        }
+
+        // Cut off at once.
+        let [a, _] = &mut hosts;
+        a.daemon.net.mesh.as_mut().unwrap().peers.clear();
+        a.daemon.net.remotes.clear();
+        a.on(Daemon::apply_clean);
+        assert!(a.daemon.inside(here, || call((address, 80))).is_err());
+        finish(hosts, before);
+    });
+}

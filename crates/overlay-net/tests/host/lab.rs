@@ -105,6 +105,13 @@ impl Daemon {
         runtime.block_on(netd.as_mut().unwrap().verify(net)).unwrap()
     }
 
+    /// How the others of the mesh look.
+    pub(crate) fn mesh(&mut self) -> BTreeMap<NodeId, overlay_net::mesh::PeerStatus> {
+        self.netd();
+        let Daemon { netd, runtime, .. } = self;
+        runtime.block_on(netd.as_mut().unwrap().mesh()).unwrap()
+    }
+
     #[track_caller]
     pub(crate) fn apply_clean(&mut self) {
         let applied = self.apply();

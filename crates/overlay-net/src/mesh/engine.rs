@@ -1,0 +1,194 @@
+//! The threads of the mesh, and what they share.
+
+use super::peers::{Peer, Table};
+use super::udp::Socket;
+use super::{PeerStatus, inward, key, outward};
+use crate::kernel::tun;
+use boringtun::noise::TunnResult;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::x25519::{PublicKey, StaticSecret};
+use model::{Mesh, NodeId, mesh_address};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Handshakes of strangers per second above which they have to show where they are (WireGuard's cookies).
+const HANDSHAKES: u64 = 200;
+/// How often timers are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How many peers are greeted at once: a thousand at the same time would lose their packets.
+const GREETINGS: usize = 50;
+/// The largest packet of the protocol: a sealed packet of the largest size, or a handshake.
+pub(super) const LARGEST: usize = 65_536 + 64;
+
+/// What the threads share.
+pub(super) struct Shared {
+    pub(super) socket: Socket,
+    pub(super) private: StaticSecret,
+    pub(super) public: PublicKey,
+    pub(super) limiter: Arc<RateLimiter>,
+    table: Mutex<Arc<Table>>,
+    /// Those who are to be greeted.
+    fresh: Mutex<Vec<Arc<Peer>>>,
+    stop: AtomicBool,
+    /// Readable once it is time to stop.
+    stopped: OwnedFd,
+}
+
+impl Shared {
+    /// Everybody, as of now.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something can be read, or it is over.
+    pub(super) fn wait(&self, fd: impl AsFd) -> io::Result<()> {
+        let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN)];
+        match poll(&mut both, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends what is no data: to wherever the peer may be, if it begins a conversation.
+    pub(super) fn send_handshake(&self, peer: &Peer, packet: &[u8]) {
+        const INITIATION: u8 = 1;
+        let to = match packet.first() {
+            Some(&INITIATION) => peer.candidates(),
+            _ => peer.endpoint().into_iter().collect(),
+        };
+        for endpoint in to {
+            if let Err(error) = self.socket.send(endpoint, packet, packet.len()) {
+                tracing::trace!(%endpoint, %error, "send a handshake");
+            }
+        }
+    }
+}
+
+/// The data plane of the mesh.
+pub struct Engine {
+    shared: Arc<Shared>,
+    port: u16,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Begins, in the host's network namespace of the calling thread. The interface is there.
+    ///
+    /// # Errors
+    /// There is no key, the port is taken, or the interface can't be opened.
+    pub fn start(data_root: &Path, run_root: &Path, mesh: &Mesh) -> io::Result<Engine> {
+        let private = key::private_key(data_root)?;
+        let public = PublicKey::from(&private);
+        let socket = Socket::bind(mesh.port)
+            .map_err(|error| io::Error::new(error.kind(), format!("listen on UDP port {}: {error}", mesh.port)))?;
+        let device = Arc::new(tun::queue(run_root)?);
+        let shared = Arc::new(Shared {
+            socket,
+            limiter: Arc::new(RateLimiter::new(&public, HANDSHAKES)),
+            private,
+            public,
+            table: Mutex::default(),
+            fresh: Mutex::default(),
+            stop: AtomicBool::new(false),
+            stopped: eventfd(0, EventfdFlags::CLOEXEC)?,
+        });
+        let mut engine = Engine { shared: shared.clone(), port: mesh.port, threads: Vec::new() };
+        engine.set(mesh);
+        let (there, back, time) = (shared.clone(), shared.clone(), shared);
+        let device_too = device.clone();
+        engine.spawn("mesh-out", move || outward::run(&there, &device))?;
+        engine.spawn("mesh-in", move || inward::run(&back, &device_too))?;
+        engine.spawn("mesh-time", move || keep_time(&time))?;
+        Ok(engine)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        Ok(())
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Speaks to these from now on, and to nobody else.
+    pub fn set(&self, mesh: &Mesh) {
+        let Shared { private, limiter, table, fresh, .. } = &*self.shared;
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, new) = table.next(mesh, private, limiter);
+        *table = Arc::new(next);
+        drop(table);
+        fresh.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+    }
+
+    /// How each peer looks from here.
+    pub fn status(&self, mesh: &Mesh) -> BTreeMap<NodeId, PeerStatus> {
+        let table = self.shared.table();
+        let of = |number| table.by_address(mesh_address(number)).map(|peer| peer.status());
+        mesh.peers.iter().filter_map(|(node, peer)| Some((*node, of(peer.number)?))).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let _written = rustix::io::write(&self.shared.stopped, &1_u64.to_ne_bytes());
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Begins conversations, begins them anew with fresh keys, and gives signs of life.
+fn keep_time(shared: &Shared) {
+    let mut buffer = vec![0; LARGEST];
+    while !shared.is_over() {
+        shared.limiter.reset_count();
+        let table = shared.table();
+        for peer in table.all() {
+            let mut tunnel = peer.tunnel();
+            let packet = match tunnel.update_timers(&mut buffer) {
+                TunnResult::WriteToNetwork(packet) => packet,
+                // The other gave no answer for so long that the protocol gives up. We do not: it may be back.
+                TunnResult::Err(_) => match tunnel.format_handshake_initiation(&mut buffer, false) {
+                    TunnResult::WriteToNetwork(packet) => packet,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            shared.send_handshake(peer, packet);
+        }
+        let greet: Vec<Arc<Peer>> = {
+            let mut fresh = shared.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = fresh.len().min(GREETINGS);
+            fresh.drain(..count).collect()
+        };
+        // Those who knew an earlier life of this node would go on with its keys.
+        for peer in greet {
+            if let TunnResult::WriteToNetwork(packet) = peer.tunnel().format_handshake_initiation(&mut buffer, false) {
+                shared.send_handshake(&peer, packet);
+            }
+        }
+        let stopped = [PollFd::new(&shared.stopped, PollFlags::IN)];
+        let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
+        let _woken = poll(&mut stopped.clone(), Some(&pause));
+    }
+}

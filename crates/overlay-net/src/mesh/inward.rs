@@ -1,0 +1,111 @@
+//! From the wire to the interface.
+
+use super::engine::{LARGEST, Shared};
+use super::gro::Coalescer;
+use super::peers::{Peer, Table};
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::{Packet, TunnResult};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The most calls before what there is goes up.
+const CALLS: usize = 16;
+
+/// Until it is over.
+pub(super) fn run(shared: &Shared, device: &OwnedFd) {
+    let mut buffer = vec![0; 1 << 16];
+    let mut plain = vec![0; LARGEST];
+    let mut up = Coalescer::default();
+    while !shared.is_over() {
+        let table = shared.table();
+        let mut calls = 0;
+        while calls < CALLS {
+            match shared.socket.receive(&mut buffer) {
+                Ok((length, size, from)) => {
+                    for datagram in buffer.get(..length).unwrap_or_default().chunks(size) {
+                        Received { shared, table: &table, device, from }.datagram(datagram, &mut plain, &mut up);
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // A peer's host said that nobody listens: no reason to stop.
+                Err(error) => tracing::trace!(%error, "receive"),
+            }
+            calls += 1;
+        }
+        up.flush(device);
+        if calls == 0 && shared.wait(&shared.socket).is_err() {
+            return;
+        }
+    }
+}
+
+/// Datagrams from one place.
+struct Received<'a> {
+    shared: &'a Shared,
+    table: &'a Table,
+    device: &'a OwnedFd,
+    from: SocketAddr,
+}
+
+impl Received<'_> {
+    fn datagram(&self, datagram: &[u8], plain: &mut [u8], up: &mut Coalescer) {
+        const DATA: [u8; 4] = 4_u32.to_le_bytes();
+        let peer = if datagram.first_chunk() == Some(&DATA) {
+            let index =
+                datagram.get(4..8).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_le_bytes(*bytes));
+            index.and_then(|index| self.table.by_index(index))
+        } else {
+            self.handshake(datagram, plain)
+        };
+        let Some(peer) = peer else { return };
+        let mut tunnel = peer.tunnel();
+        match tunnel.decapsulate(Some(self.from.ip()), datagram, plain) {
+            TunnResult::WriteToTunnelV4(packet, source) => {
+                peer.heard(self.from);
+                // Whoever has a key may speak for itself only.
+                if source == peer.address {
+                    peer.received.fetch_add(packet.len() as u64, Ordering::Relaxed);
+                    up.push(packet, self.device);
+                }
+            }
+            TunnResult::WriteToNetwork(packet) => {
+                peer.heard(self.from);
+                self.shared.send_handshake(peer, packet);
+                // What waited for the session.
+                while let TunnResult::WriteToNetwork(packet) = tunnel.decapsulate(None, &[], plain) {
+                    self.shared.send_handshake(peer, packet);
+                }
+            }
+            TunnResult::Done => peer.heard(self.from),
+            TunnResult::WriteToTunnelV6(..) => {}
+            TunnResult::Err(error) => tracing::trace!(?error, from = %self.from, "a datagram was refused"),
+        }
+    }
+
+    /// Whose handshake it is, once it is worth the effort: it shows that the sender knows our public key, and, when
+    /// there are many, that it is where it says.
+    fn handshake(&self, datagram: &[u8], reply: &mut [u8]) -> Option<&Arc<Peer>> {
+        let Shared { limiter, private, public, .. } = self.shared;
+        let packet = match limiter.verify_packet(Some(self.from.ip()), datagram, reply) {
+            Ok(packet) => packet,
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                let _lost = self.shared.socket.send(self.from, cookie, cookie.len());
+                return None;
+            }
+            Err(_) => return None,
+        };
+        match packet {
+            Packet::HandshakeInit(init) => {
+                let half = parse_handshake_anon(private, public, &init);
+                let known = half.map(|half| self.table.by_key(&half.peer_static_public));
+                known.inspect_err(|error: &WireGuardError| tracing::trace!(?error, "a handshake of nobody")).ok()?
+            }
+            Packet::HandshakeResponse(response) => self.table.by_index(response.receiver_idx),
+            Packet::PacketCookieReply(reply) => self.table.by_index(reply.receiver_idx),
+            Packet::PacketData(_) => None,
+        }
+    }
+}
