@@ -1,6 +1,6 @@
 //! Calls with one answer.
 
-use crate::cluster::{InitCluster, JoinCluster, JoinToken, Joined};
+use crate::cluster::{AdmitClient, ClientGrant, InitCluster, JoinCluster, JoinToken, Joined};
 use crate::container::{ContainerRow, Stats, TopTable};
 use crate::image::{HistoryRow, ImageRow, PruneReport};
 use model::{Request, RequestId, Response};
@@ -157,6 +157,8 @@ pub enum Call {
     },
     /// `ca --rotate`: begins to replace the authority.
     RotateAuthority,
+    /// `ca client create`.
+    AdmitClient(AdmitClient),
 }
 
 /// The answer to a [`Call`].
@@ -201,6 +203,8 @@ pub enum Reply {
     Joined(Joined),
     /// To `JoinToken`.
     JoinToken(JoinToken),
+    /// To `AdmitClient`.
+    ClientGrant(ClientGrant),
     /// To `Run`.
     Started {
         /// Id of the container.

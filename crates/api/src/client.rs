@@ -1,6 +1,7 @@
-//! The client's side of the socket.
+//! The client's side, whatever the road to the daemon.
 
 use crate::call::{ApiError, Call, ErrorKind, Reply};
+use crate::road::{self, Connected, Road};
 use crate::stream::{DownloadCall, SessionCall, StreamCall, StreamItem, UploadCall};
 use crate::{CALL_HEADER, VERSION};
 use base64::Engine as _;
@@ -12,17 +13,16 @@ use hyper::body::{Frame as BodyFrame, Incoming};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
-use tokio::net::UnixStream;
+use std::path::PathBuf;
 
 /// Why a client's call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon listens there.
-    #[error("no daemon answers at {path}")]
+    #[error("no daemon answers at {at}")]
     Connect {
-        /// Path of the socket.
-        path: PathBuf,
+        /// Where that is: a path, or addresses.
+        at: String,
         /// Why not.
         #[source]
         source: std::io::Error,
@@ -48,18 +48,23 @@ fn full(bytes: Vec<u8>) -> Body {
 /// A daemon that can be called. Each call opens a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    road: Road,
 }
 
 impl Client {
-    /// A client of the daemon at this unix socket.
-    pub fn unix(socket: impl Into<PathBuf>) -> Self {
-        Client { socket: socket.into() }
+    /// A client of the daemon at the end of this road.
+    pub fn new(road: Road) -> Self {
+        Client { road }
     }
 
-    /// Where it calls.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// A client of the daemon at this unix socket.
+    pub fn unix(socket: impl Into<PathBuf>) -> Self {
+        Client::new(Road::Unix(socket.into()))
+    }
+
+    /// The way to the daemon.
+    pub fn road(&self) -> &Road {
+        &self.road
     }
 
     async fn send(
@@ -69,8 +74,8 @@ impl Client {
         upgrade: bool,
         body: Body,
     ) -> Result<Response<Incoming>, ClientError> {
-        let connect = |source| ClientError::Connect { path: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
+        let connect = |source| ClientError::Connect { at: self.road.place(), source };
+        let Connected { stream, ended } = self.road.connect().await.map_err(connect)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
         tokio::spawn(connection.with_upgrades());
@@ -81,7 +86,11 @@ impl Client {
         if upgrade {
             request = request.header("connection", "Upgrade").header("upgrade", "rswarm");
         }
-        let response = sender.send_request(request.body(body).map_err(protocol)?).await.map_err(protocol)?;
+        let response = match sender.send_request(request.body(body).map_err(protocol)?).await {
+            Ok(response) => response,
+            // A program that did not get there says why as it ends.
+            Err(error) => return Err(road::last_words(ended).await.map_or_else(|| protocol(error), connect)),
+        };
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }

@@ -79,6 +79,28 @@ impl std::fmt::Debug for JoinToken {
     }
 }
 
+/// `ca client create`: what a client shows to get a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmitClient {
+    /// What people call it.
+    pub name: String,
+    /// PKCS#10, DER in base64: its private key stays where it was made.
+    pub request: String,
+    /// How long the certificate is to hold, in seconds.
+    pub lifetime: u64,
+}
+
+/// What it is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientGrant {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Certificates of the authorities that it is to trust, PEM.
+    pub roots: Vec<String>,
+    /// Managers, any of which it may call: `host:port`.
+    pub managers: Vec<String>,
+}
+
 /// What a backup of the cluster opens with: `RWMKEY-1-` and 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupKey(String);

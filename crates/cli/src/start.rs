@@ -6,6 +6,7 @@ use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 use api::Call;
 use api::client::ClientError;
+use api::road::Road;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -19,12 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// None answers and none may be started, or the new one ended or stays silent.
 pub(crate) async fn ensure(context: &Context) -> Result<()> {
-    let socket = &context.settings.socket;
+    // Of a daemon elsewhere, the call itself tells whether it is there.
+    let Road::Unix(socket) = context.client.road() else { return Ok(()) };
     // Whoever listens there is a daemon that serves, or will in a moment.
     let Err(source) = std::os::unix::net::UnixStream::connect(socket) else { return Ok(()) };
     let nobody_there = matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused);
     if !nobody_there || context.settings.named_host {
-        return Err(ClientError::Connect { path: socket.clone(), source }.into());
+        return Err(ClientError::Connect { at: socket.display().to_string(), source }.into());
     }
     if !rustix::process::geteuid().is_root() {
         return Err(advised(

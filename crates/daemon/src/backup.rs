@@ -265,6 +265,7 @@ mod tests {
             previous: None,
             worker_secret: "worker".to_owned(),
             manager_secret: "manager".to_owned(),
+            clients: std::collections::BTreeMap::new(),
         };
         let address = ADDRESS.to_owned();
         let init = ClusterRequest::Init { info: Box::new(info), node: NodeId(1), address, key: "old".to_owned() };

@@ -1,5 +1,6 @@
 //! Calls with one answer.
 
+mod client;
 pub(crate) mod cluster;
 mod lifecycle;
 pub(crate) mod looks;
@@ -66,6 +67,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::Leave { force } => done(cluster::leave(daemon, force).await)?,
         Call::JoinToken { role, rotate } => Reply::JoinToken(cluster::join_token(daemon, role, rotate).await?),
         Call::RotateAuthority => done(cluster::rotate_authority(daemon).await)?,
+        Call::AdmitClient(asked) => Reply::ClientGrant(client::admit(daemon, asked).await?),
         Call::Run { id, spec } => crate::sessions::run_detached(daemon, id, spec).await?,
     })
 }

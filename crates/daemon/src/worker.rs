@@ -109,7 +109,9 @@ pub(crate) fn refuse(daemon: &Daemon) -> Result<(), ApiError> {
 pub(crate) fn refuse_call(daemon: &Daemon, call: &Call) -> Result<(), ApiError> {
     match call {
         Call::Cluster { request, .. } if is_own(request) => Ok(()),
-        Call::Cluster { .. } | Call::Plan(_) | Call::SyncSource { .. } | Call::DiffSource(_) => refuse(daemon),
+        Call::Cluster { .. } | Call::Plan(_) | Call::SyncSource { .. } | Call::DiffSource(_) | Call::AdmitClient(_) => {
+            refuse(daemon)
+        }
         _ => Ok(()),
     }
 }

@@ -1,10 +1,11 @@
 //! A cluster of several machines: its name, whom it trusts, and how one gets in. A machine that was
 //! never part of one has none of this.
 
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, NodeId};
 use crate::node::Node;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The most managers that a cluster may have: more make every write slower and save nothing.
@@ -79,6 +80,9 @@ pub struct ClusterInfo {
     pub worker_secret: String,
     /// Whoever shows this may join as a manager.
     pub manager_secret: String,
+    /// Who may use the API from machines that are no nodes.
+    #[serde(default)]
+    pub clients: BTreeMap<NodeId, Client>,
 }
 
 impl fmt::Debug for ClusterInfo {
@@ -92,7 +96,13 @@ impl ClusterInfo {
     pub fn view(&self) -> ClusterView {
         let next = self.next.iter().map(|next| next.root.clone());
         let roots = std::iter::once(self.authority.root.clone()).chain(next).chain(self.previous.clone());
-        ClusterView { id: self.id, created: self.created, roots: roots.collect(), rotating: self.is_rotating() }
+        ClusterView {
+            id: self.id,
+            created: self.created,
+            roots: roots.collect(),
+            rotating: self.is_rotating(),
+            clients: self.clients.clone(),
+        }
     }
 
     /// Is one authority being replaced by another?
@@ -112,6 +122,24 @@ pub struct ClusterView {
     pub roots: Vec<Root>,
     /// One of them is on its way out, or in.
     pub rotating: bool,
+    /// Who may use the API from machines that are no nodes, by the name in their certificates.
+    #[serde(default)]
+    pub clients: BTreeMap<NodeId, Client>,
+}
+
+/// A person or a program elsewhere that may use the API of the cluster, by a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// What people call it; no two are called the same.
+    pub name: String,
+    /// SHA-256 (hex) of its public key.
+    pub key: String,
+    /// SHA-256 (hex) of the root that signs its certificate.
+    pub issuer: String,
+    /// When it was let in.
+    pub created: Time,
+    /// When its certificate ends.
+    pub expires: Time,
 }
 
 /// What a node tells of its certificate.
@@ -150,7 +178,7 @@ pub enum ClusterRequest {
         /// The new cluster.
         info: Box<ClusterInfo>,
         /// Which machine.
-        node: crate::ids::NodeId,
+        node: NodeId,
         /// Where others reach it: `host:port`.
         address: String,
         /// SHA-256 (hex) of its public key.
@@ -167,10 +195,22 @@ pub enum ClusterRequest {
     },
     /// Begin to replace the authority (`ca --rotate`).
     RotateAuthority(Authority),
+    /// Let a client use the API (`ca client create`). A name is taken until its certificate has ended.
+    AdmitClient {
+        /// The name in its certificate.
+        id: NodeId,
+        /// It.
+        client: Client,
+    },
+    /// Let it do so no more (`ca client rm`).
+    RemoveClient {
+        /// What people call it.
+        name: String,
+    },
     /// `node promote`, `node demote`.
     SetRole {
         /// Which.
-        id: crate::ids::NodeId,
+        id: NodeId,
         /// To what.
         role: Role,
         /// Also when the managers that are up would be no majority any more.
@@ -179,14 +219,14 @@ pub enum ClusterRequest {
     /// A node goes of its own will (`leave`): it counts as down at once, and its tasks go elsewhere.
     Leave {
         /// Which.
-        id: crate::ids::NodeId,
+        id: NodeId,
         /// Also when it is a manager.
         force: bool,
     },
     /// Members of a group that lost its majority: all but these are forgotten (`init --force-new-cluster`).
     Forget {
         /// The one that goes on alone.
-        survivor: crate::ids::NodeId,
+        survivor: NodeId,
         /// Where others reach it: `host:port`.
         address: String,
     },

@@ -70,6 +70,7 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
         previous: None,
         worker_secret: pki::new_secret().map_err(pki)?,
         manager_secret: pki::new_secret().map_err(pki)?,
+        clients: std::collections::BTreeMap::new(),
     };
     let request = ClusterRequest::Init { info: Box::new(info), node: daemon.node, address: advertise.clone(), key };
     daemon.cluster.ask(Request::Group(Box::new(request))).await?;
@@ -231,7 +232,7 @@ pub(crate) async fn leave(daemon: &Arc<Daemon>, force: bool) -> Result<(), ApiEr
     Ok(())
 }
 
-fn no_cluster() -> ApiError {
+pub(super) fn no_cluster() -> ApiError {
     failure::hint(
         failure::conflict("this machine is not part of a cluster"),
         "`rswarm init` makes a cluster of it, `rswarm join` makes it part of another one",

@@ -3,7 +3,7 @@
 use crate::shared::Daemon;
 use model::{NodeId, Role, State};
 use pki::{PeerIdentity, PeerRole};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,29 +15,43 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Members {
     revision: u64,
     nodes: BTreeMap<NodeId, Role>,
+    clients: BTreeSet<NodeId>,
 }
 
 impl Members {
     pub(crate) fn of(state: &State) -> Members {
         let nodes = state.nodes.iter().filter(|node| !node.left);
-        Members { revision: state.revision, nodes: nodes.map(|node| (node.id, node.role())).collect() }
+        let clients = state.cluster.iter().flat_map(|cluster| cluster.clients.keys().copied());
+        Members {
+            revision: state.revision,
+            nodes: nodes.map(|node| (node.id, node.role())).collect(),
+            clients: clients.collect(),
+        }
     }
 
     /// As what a peer is let in; `None`: not at all.
     ///
     /// A manager may lag behind: it has not heard of nodes whose certificate was signed upon a state to come, and
     /// takes them for what they say. One whose certificate is older than the state and who is not in it was
-    /// removed. (A manager that has just joined knows nobody, and must listen to the leader all the same.)
+    /// removed. (A manager that has just joined knows nobody, and must listen to the leader all the same.) A client
+    /// is nobody's need: one that is not heard of has to wait.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Option<PeerRole> {
         let ahead = peer.since > self.revision || self.nodes.is_empty();
         match (peer.role, self.nodes.get(&peer.node)) {
-            (PeerRole::Client, _) => Some(PeerRole::Client),
+            (PeerRole::Client, _) => self.clients.contains(&peer.node).then_some(PeerRole::Client),
             // Promoted or demoted, and not renewed yet: the lesser of both.
             (PeerRole::Worker, Some(_)) => Some(PeerRole::Worker),
             (PeerRole::Manager, Some(Role::Worker)) if !ahead => Some(PeerRole::Worker),
             (PeerRole::Manager, Some(_)) => Some(PeerRole::Manager),
             (role, None) => ahead.then_some(role),
         }
+    }
+}
+
+impl Members {
+    /// Was its certificate signed upon a state that is still to come here?
+    pub(super) fn is_behind(&self, peer: &PeerIdentity) -> bool {
+        peer.since > self.revision
     }
 }
 
@@ -66,7 +80,8 @@ mod tests {
     fn members() -> Members {
         let node = |id, manager, left| Node { manager, left, ..Node::new(NodeId(id), "") };
         let nodes = vec![node(1, true, false), node(2, false, false), node(3, true, true)];
-        Members::of(&State { revision: 10, nodes, ..State::default() })
+        let members = Members::of(&State { revision: 10, nodes, ..State::default() });
+        Members { clients: BTreeSet::from([NodeId(8)]), ..members }
     }
 
     #[test]
@@ -93,7 +108,10 @@ mod tests {
         assert_eq!(admit(9, PeerRole::Manager, 10), None);
         assert_eq!(admit(3, PeerRole::Manager, 10), None);
         assert_eq!(admit(9, PeerRole::Manager, 11), Some(PeerRole::Manager));
-        assert_eq!(admit(9, PeerRole::Client, 0), Some(PeerRole::Client));
+        assert_eq!(admit(8, PeerRole::Client, 0), Some(PeerRole::Client));
+        for since in [0, 11] {
+            assert_eq!(admit(9, PeerRole::Client, since), None, "a client that was removed, or is not heard of yet");
+        }
         let peer = PeerIdentity { cluster: ClusterId(1), node: NodeId(1), role: PeerRole::Manager, since: 1 };
         assert_eq!(Members::default().admit(&peer), Some(PeerRole::Manager), "one who has just joined knows nobody");
     }

@@ -27,6 +27,8 @@ use tokio_util::task::TaskTracker;
 const STRANGER: Duration = Duration::from_secs(30);
 /// How long a peer may take to say what it wants.
 const HEAD: Duration = Duration::from_secs(10);
+/// How long a client waits for a manager that lags behind those who let it in.
+const LAG: Duration = Duration::from_secs(3);
 /// Strangers at a time: all, and of one address.
 const STRANGERS: usize = 512;
 const STRANGERS_OF_ONE: usize = 16;
@@ -196,6 +198,10 @@ fn forbidden(peer: &PeerIdentity, path: &str) -> Response<Body> {
 }
 
 fn removed(peer: &PeerIdentity) -> Response<Body> {
+    if peer.role == PeerRole::Client {
+        let text = "this client is not let in (any more)";
+        return refuse(StatusCode::FORBIDDEN, text, "`rswarm ca client create` on a manager makes a new certificate");
+    }
     let text = format!("the node {} is not part of the cluster any more", peer.node.short());
     let hint = "`rswarm leave --force` makes it a machine of its own, which may join again";
     refuse(StatusCode::FORBIDDEN, &text, hint)
@@ -212,7 +218,10 @@ async fn answer(daemon: Arc<Daemon>, peer: Option<PeerIdentity>, request: Reques
         };
     };
     let Some(peers) = &daemon.peers else { return stranger() };
-    let members = peers.members.borrow().clone();
+    let mut members = peers.members.borrow().clone();
+    if peer.role == PeerRole::Client && members.is_behind(&peer) {
+        members = caught_up(peers, &peer).await;
+    }
     let Some(role) = members.admit(&peer) else { return removed(&peer) };
     match (path.as_str(), role) {
         ("/cluster/v1/renew", PeerRole::Manager | PeerRole::Worker) => {
@@ -242,6 +251,16 @@ async fn answer(daemon: Arc<Daemon>, peer: Option<PeerIdentity>, request: Reques
             api_server::answer(daemon, request).await
         }
         _ => forbidden(&peer, &path),
+    }
+}
+
+/// A client that was let in by another manager a moment ago: what is known here follows soon.
+async fn caught_up(peers: &super::Peers, peer: &PeerIdentity) -> Arc<admit::Members> {
+    let mut changes = peers.members.subscribe();
+    let waited = tokio::time::timeout(LAG, changes.wait_for(|members| !members.is_behind(peer))).await;
+    match waited {
+        Ok(Ok(members)) => members.clone(),
+        _ => peers.members.borrow().clone(),
     }
 }
 

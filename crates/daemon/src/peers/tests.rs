@@ -3,6 +3,7 @@
 
 use super::credentials::Credentials;
 use super::{Peers, admit, join};
+use crate::api_server::Scope;
 use crate::cluster::{Leader, Message};
 use crate::identity::{Identity, Membership};
 use crate::shared::Daemon;
@@ -58,6 +59,7 @@ async fn world() -> World {
         previous: None,
         worker_secret: pki::new_secret().unwrap(),
         manager_secret: pki::new_secret().unwrap(),
+        clients: std::collections::BTreeMap::new(),
     };
     let address = listen.to_string();
     let key = credentials.key_digest();
@@ -104,6 +106,20 @@ impl World {
         let folder = self.folder(node);
         Credentials(pki::Credentials::new(key, &signed.pem, roots).unwrap()).save(&folder).unwrap();
         Peers::open(folder, NodeId(node)).unwrap()
+    }
+
+    /// A client that was let in.
+    async fn client(&self, name: &str) -> Arc<Peers> {
+        let key = pki::Key::generate().unwrap();
+        let request = join::encode(&key.request().unwrap());
+        let asked = api::AdmitClient { name: name.to_owned(), request, lifetime: 3600 };
+        let answer = crate::calls::answer(&self.daemon, api::Call::AdmitClient(asked), Scope::Cluster);
+        let api::Reply::ClientGrant(grant) = soon(answer).await.unwrap() else { panic!("no grant") };
+        assert_eq!(grant.managers, [self.address.clone()]);
+        let roots = grant.roots.iter().map(|root| pki::root(root).unwrap()).collect();
+        let folder = self.root.path().join(name);
+        Credentials(pki::Credentials::new(key, &grant.certificate, roots).unwrap()).save(&folder).unwrap();
+        Peers::open(folder, NodeId(0)).unwrap()
     }
 
     /// The status of an answer to a call.
@@ -164,7 +180,7 @@ async fn what_a_peer_may_reach_follows_from_its_role() {
     let members = world.daemon.peers.clone().unwrap();
     soon(members.members.subscribe().wait_for(|seen| **seen == admit::Members::of(&state))).await.unwrap();
     let (worker, manager) = (world.peer(5, PeerRole::Worker, 1), world.peer(6, PeerRole::Manager, 1));
-    let client = world.peer(9, PeerRole::Client, 0);
+    let client = world.client("laptop").await;
     let (ok, forbidden) = ("HTTP/1.1 200 OK", "HTTP/1.1 403 Forbidden");
     assert_eq!(world.call(&manager, "/v1/call").await, ok);
     assert_eq!(world.call(&client, "/v1/call").await, ok);
@@ -181,6 +197,7 @@ async fn what_a_peer_may_reach_follows_from_its_role() {
     assert_eq!(world.call(&world.peer(5, PeerRole::Manager, 1), "/v1/call").await, forbidden);
     // One that nobody ever let in, or that was removed.
     assert_eq!(world.call(&world.peer(8, PeerRole::Manager, 1), "/v1/call").await, forbidden);
+    assert_eq!(world.call(&world.peer(8, PeerRole::Client, 1), "/v1/call").await, forbidden);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,6 +215,25 @@ async fn a_node_that_is_removed_is_cut_off() {
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let refused = soon(worker.upgrade(&world.address, None, "/cluster/v1/agent")).await.err().unwrap();
     assert!(format!("{refused:#}").contains("not part of the cluster any more"), "{refused:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_removed_is_cut_off() {
+    let world = world().await;
+    let client = world.client("laptop").await;
+    let mut stream = soon(client.connect(&world.address, None)).await.unwrap();
+    let body = r#"{"events":{"since":null,"until":null}}"#;
+    let request = format!("POST /v1/stream HTTP/1.1\r\nhost: rswarm\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    soon(stream.write_all(request.as_bytes())).await.unwrap();
+    let mut head = [0; 15];
+    soon(stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    let remove = ClusterRequest::RemoveClient { name: "laptop".to_owned() };
+    world.daemon.cluster.ask(Request::Group(Box::new(remove))).await.unwrap();
+    let (mut rest, started) = (Vec::new(), std::time::Instant::now());
+    let _broken = soon(stream.read_to_end(&mut rest)).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(world.call(&client, "/v1/call").await, "HTTP/1.1 403 Forbidden");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,10 +3,13 @@
 use super::{Done, Refusal, changed};
 use crate::draft::Draft;
 use model::{
-    Admission, Authority, Availability, ClusterInfo, ClusterRequest, MAX_MANAGERS, Node, NodeId, NodeTrust, Role,
-    same_secret,
+    Admission, Authority, Availability, Client, ClusterInfo, ClusterRequest, MAX_MANAGERS, Node, NodeId, NodeTrust,
+    Role, same_secret,
 };
 use std::sync::Arc;
+
+/// The most clients that a cluster may have: they are in the state, which every manager keeps in memory.
+const MAX_CLIENTS: usize = 1024;
 
 pub(super) fn take(draft: &mut Draft<'_>, request: &ClusterRequest) -> Result<Done, Refusal> {
     match request {
@@ -14,6 +17,8 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &ClusterRequest) -> Result<Do
         ClusterRequest::Admit(admission) => admit(draft, admission),
         ClusterRequest::RotateToken { role, secret } => rotate_token(draft, *role, secret),
         ClusterRequest::RotateAuthority(authority) => rotate_authority(draft, authority),
+        ClusterRequest::AdmitClient { id, client } => admit_client(draft, *id, client),
+        ClusterRequest::RemoveClient { name } => remove_client(draft, name),
         ClusterRequest::SetRole { id, role, force } => set_role(draft, *id, *role, *force),
         ClusterRequest::Leave { id, force } => leave(draft, *id, *force),
         ClusterRequest::Forget { survivor, address } => forget(draft, *survivor, address),
@@ -128,6 +133,38 @@ fn rotate_authority(draft: &mut Draft<'_>, authority: &Authority) -> Result<Done
     let id = info.id.to_string();
     draft.edit().info = Some(Arc::new(info));
     Ok(Done::one(id, changed("authority", &authority.root.digest, "updated")))
+}
+
+/// The names are those that people type; one whose certificate has ended is free again.
+fn admit_client(draft: &mut Draft<'_>, id: NodeId, client: &Client) -> Result<Done, Refusal> {
+    let mut info = (*info(draft)?).clone();
+    let now = draft.now;
+    info.clients.retain(|_, known| known.name != client.name || known.expires > now);
+    if let Some((known, _)) = info.clients.iter().find(|(_, known)| known.name == client.name) {
+        if *known == id {
+            return Ok(Done::one(id.to_string(), changed("client", &client.name, "unchanged")));
+        }
+        let refusal = Refusal::conflict(format!("there is a client {} already", client.name));
+        return Err(refusal.hint(format!("another name, or `rswarm ca client rm {}` first", client.name)));
+    }
+    if info.clients.len() >= MAX_CLIENTS {
+        let refusal = Refusal::conflict(format!("the cluster has {MAX_CLIENTS} clients, which is the most"));
+        return Err(refusal.hint("`rswarm ca client ls` lists them, `rswarm ca client rm` removes some"));
+    }
+    info.clients.insert(id, client.clone());
+    draft.edit().info = Some(Arc::new(info));
+    Ok(Done::one(id.to_string(), changed("client", &client.name, "created")))
+}
+
+fn remove_client(draft: &mut Draft<'_>, name: &str) -> Result<Done, Refusal> {
+    let mut info = (*info(draft)?).clone();
+    let known = info.clients.iter().find(|(_, client)| client.name == name).map(|(id, _)| *id);
+    let id = known.ok_or_else(|| {
+        Refusal::not_found(format!("no such client: {name}")).hint("`rswarm ca client ls` lists them")
+    })?;
+    info.clients.remove(&id);
+    draft.edit().info = Some(Arc::new(info));
+    Ok(Done::one(id.to_string(), changed("client", name, "removed")))
 }
 
 /// Would the managers that are up still be a majority without this one?

@@ -2,8 +2,8 @@
 
 use crate::world::{World, node};
 use model::{
-    Admission, Authority, ClusterId, ClusterInfo, ClusterRequest, Node, NodeId, NodeTrust, RefusalKind, Request,
-    Response, Role, Root, Time,
+    Admission, Authority, Client, ClusterId, ClusterInfo, ClusterRequest, Node, NodeId, NodeTrust, RefusalKind,
+    Request, Response, Role, Root, Time,
 };
 
 fn authority(name: &str) -> Authority {
@@ -19,6 +19,7 @@ fn info() -> ClusterInfo {
         previous: None,
         worker_secret: "let-me-work".to_owned(),
         manager_secret: "let-me-manage".to_owned(),
+        clients: std::collections::BTreeMap::new(),
     }
 }
 
@@ -173,6 +174,38 @@ fn the_authority_is_replaced_when_all_are_ready_for_it() {
     tell(&mut world, 2, &["old", "new"], "new");
     assert_eq!(roots(&world), "new");
     assert!(!world.state().cluster.unwrap().rotating);
+}
+
+#[test]
+fn a_client_is_let_in_under_a_name_of_its_own_until_it_is_removed() {
+    let mut world = cluster();
+    let ask = |world: &mut World, id, name: &str, expires| {
+        let client = Client {
+            name: name.to_owned(),
+            key: format!("k{id}"),
+            issuer: "old".to_owned(),
+            created: Time(1),
+            expires: Time(expires),
+        };
+        group(world, ClusterRequest::AdmitClient { id: NodeId(id), client })
+    };
+    let names = |world: &World| -> Vec<(NodeId, String)> {
+        let clients = world.state().cluster.unwrap().clients;
+        clients.into_iter().map(|(id, client)| (id, client.name)).collect()
+    };
+    done(&ask(&mut world, 70, "laptop", u64::MAX));
+    done(&ask(&mut world, 70, "laptop", u64::MAX));
+    refused(&ask(&mut world, 71, "laptop", u64::MAX), RefusalKind::Conflict, "already");
+    done(&ask(&mut world, 72, "ended", 0));
+    done(&ask(&mut world, 73, "ended", u64::MAX));
+    assert_eq!(names(&world), [(NodeId(70), "laptop".to_owned()), (NodeId(73), "ended".to_owned())]);
+    done(&group(&mut world, ClusterRequest::RemoveClient { name: "laptop".to_owned() }));
+    refused(
+        &group(&mut world, ClusterRequest::RemoveClient { name: "laptop".to_owned() }),
+        RefusalKind::NotFound,
+        "no such client",
+    );
+    assert_eq!(names(&world), [(NodeId(73), "ended".to_owned())]);
 }
 
 #[test]
