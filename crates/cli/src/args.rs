@@ -9,6 +9,7 @@
 pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod content;
+pub(crate) mod context;
 pub(crate) mod gitops;
 pub(crate) mod image;
 pub(crate) mod object;
@@ -100,9 +101,13 @@ pub(crate) struct Global {
     /// The cgroup below which containers get theirs [default: rswarm]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) cgroup_parent: Option<String>,
-    /// The daemon to talk to: unix://PATH [env: RSWARM_HOST] [default: unix://RUN-ROOT/rswarm.sock]
-    #[arg(short = 'H', long, global = true, value_name = "unix://PATH")]
+    /// The daemon to talk to: unix://PATH, tcp://HOST[:PORT] of a manager, or ssh://[USER@]HOST[:PORT]
+    /// [env: RSWARM_HOST] [default: unix://RUN-ROOT/rswarm.sock]
+    #[arg(short = 'H', long, global = true, value_name = "URL")]
     pub(crate) host: Option<String>,
+    /// The context to use; `rswarm context ls` lists them [env: RSWARM_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "host")]
+    pub(crate) context: Option<String>,
 }
 
 /// The verbs.
@@ -224,6 +229,12 @@ pub(crate) enum Command {
     Version(system::Version),
     /// Show what the daemon is and has
     Info(system::Info),
+    /// Manage contexts: daemons and clusters elsewhere, by name
+    #[command(subcommand)]
+    Context(context::Context),
+    /// Connect standard input and output with the daemon's socket, for `-H ssh://…`
+    #[command(hide = true)]
+    DialStdio,
     /// Run the daemon in the foreground
     Daemon(system::Daemon),
 }
@@ -280,7 +291,7 @@ pub(crate) fn hands_on_exit_code(words: &[OsString]) -> bool {
 
 /// The first two words that are neither options of every command nor their values.
 fn verbs(words: &[OsString]) -> Vec<&str> {
-    const WITH_VALUE: [&str; 5] = ["--data-root", "--run-root", "--cgroup-parent", "-H", "--host"];
+    const WITH_VALUE: [&str; 6] = ["--data-root", "--run-root", "--cgroup-parent", "-H", "--host", "--context"];
     let mut verbs = Vec::new();
     let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
     while let (Some(word), true) = (words.next(), verbs.len() < 2) {

@@ -2,11 +2,14 @@
 
 mod attach;
 mod backup;
+mod client;
 mod cluster;
 mod config;
 mod content;
+mod context;
 mod cp;
 pub(crate) mod daemon;
+mod dial_stdio;
 mod down;
 mod events;
 mod exec;
@@ -103,6 +106,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Cluster(command) => backup::run(context, command).await,
         Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
+        Command::Context(command) => context::run(context, command).await,
+        Command::DialStdio => dial_stdio::run(context),
         Command::Version(args) => version::run(context, args).await,
         Command::Info(args) => system::info(context, args).await,
         // Has a runtime of its own, so `main` runs it.

@@ -21,7 +21,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(settings: Settings, printer: Printer) -> Context {
-        let client = Client::unix(settings.socket.clone());
+        let client = Client::new(settings.road.clone());
         Context { settings, client, printer }
     }
 

@@ -8,6 +8,8 @@ mod args;
 mod codes;
 mod commands;
 mod context;
+mod contexts;
+mod endpoint;
 mod failure;
 mod follow;
 mod names;
@@ -35,8 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, &words),
     };
     let printer = printer::Printer::detect();
-    let host = std::env::var(settings::HOST_VARIABLE).ok();
-    let result = settings::Settings::new(&cli.global, host).and_then(|settings| match cli.command {
+    let result = settings(&cli, printer).and_then(|settings| match cli.command {
         args::Command::Daemon(args) => commands::daemon::run(&settings, args),
         command => client(context::Context::new(settings, printer), command),
     });
@@ -44,6 +45,21 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(failure::tell(printer, &error)),
     }
+}
+
+/// Which daemon is meant. What concerns this machine only knows of no contexts: a damaged one must not be in its way.
+fn settings(cli: &args::Cli, printer: printer::Printer) -> anyhow::Result<settings::Settings> {
+    let environment = match &cli.command {
+        args::Command::Daemon(_) | args::Command::DialStdio | args::Command::Context(_) => {
+            settings::Environment::default()
+        }
+        _ => settings::Environment::read(),
+    };
+    let settings = settings::Settings::new(&cli.global, &environment, context::now())?;
+    if let Some(warning) = &settings.warning {
+        printer.warn(warning);
+    }
+    Ok(settings)
 }
 
 /// Help, or what was typed wrong. Where a command hands on the exit code of what it runs, 125 says as in

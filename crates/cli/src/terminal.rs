@@ -30,6 +30,11 @@ impl Drop for Raw {
     }
 }
 
+/// Would a person read standard output as it comes?
+pub(crate) fn stdout_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
+}
+
 /// Is standard input a terminal?
 pub(crate) fn stdin_is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stdin())

@@ -88,7 +88,10 @@ pub(crate) struct Leave {
 
 /// `ca`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Ca {
+    #[command(subcommand)]
+    pub(crate) what: Option<CaCommand>,
     /// Replace it: all nodes get new certificates, and nothing stops meanwhile
     #[arg(long)]
     pub(crate) rotate: bool,
@@ -98,6 +101,45 @@ pub(crate) struct Ca {
     /// Print nothing while it waits
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// `ca …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Who may manage the cluster from machines that are no nodes
+    #[command(subcommand)]
+    Client(Client),
+}
+
+/// `ca client …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Client {
+    /// Make a key and a certificate, and print them for `rswarm context import`
+    Create(CreateClient),
+    /// List clients
+    #[command(visible_alias = "list")]
+    Ls(super::Listing),
+    /// Let clients in no more, and cut their connections
+    #[command(visible_alias = "remove")]
+    Rm(RemoveClients),
+}
+
+/// `ca client create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateClient {
+    /// How long the certificate is to hold
+    #[arg(long, value_name = "DURATION", default_value = "90d")]
+    pub(crate) ttl: String,
+    /// How to call the client
+    pub(crate) name: String,
+}
+
+/// `ca client rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveClients {
+    /// Which
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
 }
 
 /// `node promote`, `node demote`.

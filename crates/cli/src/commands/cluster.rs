@@ -1,6 +1,6 @@
 //! `init`, `join`, `join-token`, `leave`, `ca`: a machine's place in a cluster.
 
-use crate::args::cluster::{Ca, ChangeRole, Init, Join, JoinToken, Leave, Place};
+use crate::args::cluster::{Ca, CaCommand, ChangeRole, Init, Join, JoinToken, Leave, Place};
 use crate::context::{Context, unexpected};
 use crate::failure::advised;
 use anyhow::{Result, bail};
@@ -109,6 +109,9 @@ pub(super) async fn leave(context: &Context, args: Leave) -> Result<u8> {
 }
 
 pub(super) async fn ca(context: &Context, args: Ca) -> Result<u8> {
+    if let Some(CaCommand::Client(command)) = args.what {
+        return super::client::run(context, command).await;
+    }
     if args.rotate {
         context.order(Call::RotateAuthority).await?;
         if !args.detach {

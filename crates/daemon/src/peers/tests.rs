@@ -115,7 +115,7 @@ impl World {
         let asked = api::AdmitClient { name: name.to_owned(), request, lifetime: 3600 };
         let answer = crate::calls::answer(&self.daemon, api::Call::AdmitClient(asked), Scope::Cluster);
         let api::Reply::ClientGrant(grant) = soon(answer).await.unwrap() else { panic!("no grant") };
-        assert_eq!(grant.managers, [self.address.clone()]);
+        assert!(grant.managers.contains(&self.address), "{:?}", grant.managers);
         let roots = grant.roots.iter().map(|root| pki::root(root).unwrap()).collect();
         let folder = self.root.path().join(name);
         Credentials(pki::Credentials::new(key, &grant.certificate, roots).unwrap()).save(&folder).unwrap();

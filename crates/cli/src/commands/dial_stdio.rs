@@ -1,0 +1,33 @@
+//! `dial-stdio`: what `-H ssh://…` runs on the other machine. Standard input and output become a connection to the
+//! daemon's socket there.
+
+use crate::context::Context;
+use anyhow::{Context as _, Result, bail};
+use api::client::ClientError;
+use api::road::Road;
+use std::fs::File;
+use std::net::Shutdown;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+/// Ends when the daemon has nothing more to say; that the input has ended is told to the daemon.
+pub(super) fn run(context: &Context) -> Result<u8> {
+    let Road::Unix(socket) = &context.settings.road else { bail!("dial-stdio leads to a socket of this machine only") };
+    let connect = |source| ClientError::Connect { at: socket.display().to_string(), source };
+    let mut from = UnixStream::connect(socket).map_err(connect)?;
+    let mut to = from.try_clone().map_err(connect)?;
+    // As files: what std puts before standard streams would hold back the end of each piece.
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let mut input = input.context("use standard input")?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let mut output = output.context("use standard output")?;
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || {
+            let _broken = std::io::copy(&mut input, &mut to);
+            let _gone = to.shutdown(Shutdown::Write);
+        })
+        .context("start a thread for standard input")?;
+    std::io::copy(&mut from, &mut output).map_err(crate::failure::stdout)?;
+    Ok(0)
+}
