@@ -6,3 +6,4 @@
 mod calls;
 mod losses;
 mod members;
+mod overlay;

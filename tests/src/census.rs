@@ -27,9 +27,12 @@ impl Census {
         Census(found)
     }
 
-    /// What is here and was not there.
+    /// What is here and was not there. The namespace of the mesh is there as long as a node is part of a cluster.
     pub fn beyond(&self, before: &Census) -> Vec<String> {
-        self.0.difference(&before.0).cloned().collect()
+        let meshed = self.0.iter().any(|line| line.starts_with("file ") && line.ends_with("/netns/mesh"));
+        let of_mesh =
+            |line: &str| line.ends_with("/netns/mesh") || line.ends_with("/netns") && line.starts_with("mount ");
+        self.0.difference(&before.0).filter(|line| !(meshed && of_mesh(line))).cloned().collect()
     }
 
     /// How many lines begin with this word: `process`, `mount`, `cgroup`, `link`, `rule`, `nft`, `file`.

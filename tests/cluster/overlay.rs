@@ -1,0 +1,91 @@
+//! One network on several machines: names, addresses, published ports.
+
+use e2e::{BUSYBOX, Lab, eventually};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn containers_on_different_machines_find_and_reach_each_other() {
+    let Some(lab) = Lab::cluster(1, 2) else { return };
+    let first = &lab.hosts[0];
+    let text = format!(
+        r#"
+services:
+  web:
+    image: {BUSYBOX}
+    command: sh -c 'mkdir -p /www && hostname > /www/index.html && exec httpd -f -p 80 -h /www'
+    hostname: "{{{{.Node.Hostname}}}}"
+    deploy: {{mode: global}}
+    stop_grace_period: 0s
+  client:
+    image: {BUSYBOX}
+    command: sleep 10000
+    deploy: {{mode: global}}
+    stop_grace_period: 0s
+"#
+    );
+    first.up("shop", &text).ok();
+    for (index, host) in lab.hosts.iter().enumerate() {
+        let client = host.sh("ps -q --filter name=client").ok().lines();
+        let client = client.first().unwrap_or_else(|| panic!("a client on host{}", index + 1)).clone();
+        let names = || host.rswarm(["exec", &client, "nslookup", "tasks.web"]).stdout;
+        eventually("all three tasks have names", SOON, || names().matches("Address").count() >= 3);
+        // Through the service's name, whichever answers; in the end all have.
+        let began = Instant::now();
+        let mut answered = std::collections::BTreeSet::new();
+        while answered.len() < 3 && began.elapsed() < SOON {
+            let answer = host.rswarm(["exec", &client, "timeout", "3", "wget", "-q", "-O", "-", "http://web/"]);
+            assert!(answer.succeeded(), "host{}: {answer:?}", index + 1);
+            answered.insert(answer.text());
+        }
+        assert_eq!(answered.into_iter().collect::<Vec<_>>(), ["host1", "host2", "host3"]);
+    }
+}
+
+/// A client and a server on different machines: the stack, and how the client asks.
+fn client_and_server(lab: &Lab) -> impl Fn() -> bool + '_ {
+    let text = format!(
+        r#"
+services:
+  web:
+    image: {BUSYBOX}
+    command: sh -c 'mkdir -p /www && echo served > /www/index.html && exec httpd -f -p 80 -h /www'
+    deploy: {{placement: {{constraints: ["node.hostname==host2"]}}}}
+    stop_grace_period: 0s
+  client:
+    image: {BUSYBOX}
+    command: sleep 10000
+    deploy: {{placement: {{constraints: ["node.hostname==host1"]}}}}
+    stop_grace_period: 0s
+"#
+    );
+    lab.hosts[0].up("far", &text).ok();
+    let ask = ["exec", "far_client.1", "timeout", "2", "wget", "-q", "-O", "-", "http://web/"];
+    move || lab.hosts[0].rswarm(ask).text() == "served"
+}
+
+#[test]
+fn a_conversation_between_machines_survives_what_happens_to_daemons_and_wires() {
+    let Some(lab) = Lab::cluster(1, 1) else { return };
+    {
+        let ask = client_and_server(&lab);
+        eventually("it is served", SOON, &ask);
+        // The wire is cut for less than it takes to call a node lost.
+        lab.cut(1, true);
+        assert!(!ask());
+        lab.cut(1, false);
+        let began = Instant::now();
+        eventually("it is served again", SOON, &ask);
+        println!("after the wire was mended: {:?}", began.elapsed());
+    }
+    lab.hosts[1].kill_daemon();
+    let ask = || {
+        let words = ["exec", "far_client.1", "timeout", "2", "wget", "-q", "-O", "-", "http://web/"];
+        lab.hosts[0].rswarm(words).text() == "served"
+    };
+    assert!(ask(), "without a daemon on the other side");
+    lab.hosts[1].start_daemon();
+    eventually("two nodes", SOON, || lab.hosts[0].sh("node ls --format {{.Status}}").lines() == ["Ready", "Ready"]);
+    eventually("it is served still", SOON, ask);
+}
