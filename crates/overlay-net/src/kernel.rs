@@ -4,11 +4,13 @@ pub mod diff;
 
 pub(crate) mod apply;
 pub(crate) mod conntrack;
+pub mod ingress;
 pub(crate) mod link;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod observe;
+pub(crate) mod route;
 pub mod tun;
 pub mod tunnel;
 pub(crate) mod vxlan;
@@ -16,6 +18,7 @@ pub(crate) mod vxlan;
 pub use apply::cleanup;
 
 use crate::names;
+use ingress::Ingress;
 use model::{HostEndpoint, HostNet, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,6 +41,8 @@ pub struct Kernel {
     pub mesh: Option<MeshLink>,
     /// VXLANs by name.
     pub tunnels: BTreeMap<String, Tunnel>,
+    /// The way to and from backends of published ports on other hosts.
+    pub ingress: Ingress,
     /// Links of ours on the host that belong to nothing (crashes leave them); never wanted.
     pub strays: BTreeSet<String>,
 }
@@ -84,8 +89,11 @@ pub struct Veth {
 impl Kernel {
     /// What should be; and for each endpoint that makes no sense, why. Such an endpoint gets whatever
     /// part of it does.
-    pub fn wanted(net: &HostNet) -> (Kernel, BTreeMap<TaskId, String>) {
-        let mut kernel = Kernel { mesh: MeshLink::wanted(net), tunnels: tunnel::wanted(net), ..Kernel::default() };
+    pub fn wanted(net: &HostNet, owner: u32) -> (Kernel, BTreeMap<TaskId, String>) {
+        let (ingress, link) = Ingress::wanted(net, owner);
+        let mut tunnels = tunnel::wanted(net);
+        tunnels.extend(link);
+        let mut kernel = Kernel { mesh: MeshLink::wanted(net), tunnels, ingress, ..Kernel::default() };
         let mut errors = BTreeMap::new();
         for network in net.networks.values() {
             let mut addresses = BTreeSet::from([(network.gateway, network.subnet.prefix)]);

@@ -21,6 +21,7 @@ mod ports;
 mod report;
 mod routes;
 mod rules;
+mod vips;
 mod wire;
 
 pub use dns::resolv::resolv_conf;

@@ -20,6 +20,11 @@ pub fn tunnel(network: NetworkId) -> String {
     format!("rx{}", network.short())
 }
 
+/// The link to and from backends of published ports on other hosts.
+pub fn ingress(owner: u32) -> String {
+    format!("ri{owner:08x}")
+}
+
 /// The interface of the mesh, in the namespace of the mesh.
 pub const MESH_LINK: &str = "mesh0";
 

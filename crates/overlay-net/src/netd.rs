@@ -187,8 +187,6 @@ impl Netd {
                 self.wake.notified().await;
                 continue;
             };
-            // Names first: a container may ask for another as soon as that one has an address.
-            self.directory.replace(wanted.net.clone());
             servers.retain(|task, server| {
                 let keep = wanted.net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns);
                 if !keep {
@@ -200,8 +198,12 @@ impl Netd {
                 // It holds the interface, which is about to go.
                 drop(self.meshed().take());
             }
-            let (run_root, net) = (self.run_root.clone(), wanted.net.clone());
+            let (run_root, net, directory) = (self.run_root.clone(), wanted.net.clone(), self.directory.clone());
             let applied = tokio::task::spawn_blocking(move || {
+                // A virtual address before the names that lead to it, and names before containers: one may ask
+                // for another as soon as that one has an address.
+                engine.translate(&net);
+                directory.replace(net.clone());
                 // Before the first step: whoever comes after a crash must know what was begun.
                 let outcome = remember(&run_root, &net).and_then(|()| engine.apply(&net, wanted.verify));
                 (engine, outcome)

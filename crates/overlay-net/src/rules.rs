@@ -1,10 +1,11 @@
 //! The host's nftables table as a text. Pure.
 
+use crate::kernel::ingress::{self, TAG_MASK};
 use crate::names;
 use model::{HostNet, Network, Protocol, PublishedPort};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Removes the table, and is no error without one. Before [`table()`] in one transaction: replaces it.
 pub(crate) fn remove(table: &str) -> String {
@@ -13,17 +14,24 @@ pub(crate) fn remove(table: &str) -> String {
 
 /// A script that makes the whole table where there is none; empty with nothing to say. `ports`: those
 /// that could be reserved.
-pub(crate) fn table(table: &str, net: &HostNet, ports: &[&PublishedPort]) -> String {
+pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedPort]) -> String {
     if net.networks.is_empty() && ports.is_empty() {
         return String::new();
     }
+    let ingress = Way::new(net, owner);
     let bridges = set(net.networks.values());
     let internal = set(net.networks.values().filter(|network| network.spec.internal));
     let mut body = String::new();
     if let Some(bridges) = &bridges {
         body.push_str(&guard_loopback(bridges));
-        body.push_str(&forward(net, bridges, internal.as_deref()));
+        body.push_str(&forward(net, bridges, internal.as_deref(), ingress.as_ref()));
         body.push_str(&postrouting(net, bridges));
+    }
+    if let Some(ingress) = &ingress {
+        body.push_str(&ingress.chains());
+        if bridges.is_none() {
+            body.push_str(&ingress.forward());
+        }
     }
     body.push_str(&published(ports));
     format!("table inet {table} {{\n{body}}}\n")
@@ -46,11 +54,14 @@ fn guard_loopback(bridges: &str) -> String {
 }
 
 /// Who may talk to whom through this host. Order matters: each line speaks about what is left.
-fn forward(net: &HostNet, bridges: &str, internal: Option<&str>) -> String {
+fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option<&Way>) -> String {
     let mut text = String::from("\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n");
     let mut rule = |line: &str| {
         let _infallible = writeln!(text, "\t\t{line}");
     };
+    if let Some(ingress) = ingress {
+        ingress.forwarded().iter().for_each(|line| rule(line));
+    }
     rule(&format!("iifname != {bridges} oifname != {bridges} accept"));
     rule("ct state established,related accept");
     let pairs: Vec<String> = net
@@ -68,6 +79,94 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>) -> String {
     rule(&format!("oifname {bridges} drop"));
     text.push_str("\t}\n");
     text
+}
+
+/// What of the way to backends on other nodes, and from them, concerns packets.
+struct Way {
+    link: String,
+    tag: u32,
+    /// Backends elsewhere.
+    remote: Vec<Ipv4Addr>,
+    /// MAC address of a node on the link, and its number.
+    senders: Vec<(crate::kernel::Mac, u32)>,
+    /// Protocol, address and port of backends here.
+    local: BTreeSet<(&'static str, Ipv4Addr, u16)>,
+}
+
+impl Way {
+    fn new(net: &HostNet, owner: u32) -> Option<Way> {
+        let way = Way {
+            link: names::ingress(owner),
+            tag: ingress::tag(owner),
+            remote: ingress::remote(net).map(|(address, _)| address).collect(),
+            senders: ingress::senders(net),
+            local: ingress::local(net)
+                .map(|(port, address, target)| (protocol(port.protocol), address, target))
+                .collect(),
+        };
+        (!way.remote.is_empty() || !way.senders.is_empty()).then_some(way)
+    }
+
+    /// What is marked, and what leaves with another address: only what comes from this host or its containers, whose
+    /// answers would not find back otherwise.
+    fn chains(&self) -> String {
+        let Way { link, tag, .. } = self;
+        let mut text = String::new();
+        let mut rules = |name: &str, hook: &str, lines: &[String]| {
+            let _infallible = writeln!(text, "\tchain {name} {{\n\t\ttype {hook}; policy accept;");
+            for line in lines {
+                let _infallible = writeln!(text, "\t\t{line}");
+            }
+            text.push_str("\t}\n");
+        };
+        let remote: Vec<String> = self.remote.iter().map(Ipv4Addr::to_string).collect();
+        let there = (!remote.is_empty()).then(|| {
+            let to = remote.join(", ");
+            format!("ct direction original ct status dnat ip daddr {{ {to} }} meta mark set {tag:#x}")
+        });
+        let mut before = Vec::new();
+        if !self.senders.is_empty() {
+            let mac = |mac: &crate::kernel::Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+            let from: Vec<String> =
+                self.senders.iter().map(|(of, node)| format!("{} : {:#x}", mac(of), tag | node)).collect();
+            let from = from.join(", ");
+            before.push(format!("iifname \"{link}\" ct state new ct mark set ether saddr map {{ {from} }}"));
+            before.push(format!(
+                "iifname != \"{link}\" ct direction reply ct mark & {TAG_MASK:#x} == {tag:#x} meta mark set ct mark"
+            ));
+        }
+        before.extend(there.clone());
+        rules("ingress", "filter hook prerouting priority dstnat + 50", &before);
+        if let Some(there) = there {
+            rules("ingress_own", "route hook output priority -50", &[there]);
+            let own = format!("oifname \"{link}\" ct status dnat fib saddr type local masquerade");
+            rules("ingress_source", "nat hook postrouting priority srcnat - 1", &[own]);
+        }
+        let input = format!("iifname \"{link}\" ct state != {{ established, related }} drop");
+        rules("ingress_input", "filter hook input priority filter", &[input]);
+        text
+    }
+
+    /// Who may come over the link: answers, and those who ask for a published port.
+    fn forwarded(&self) -> Vec<String> {
+        let link = &self.link;
+        let mut lines = vec![format!("iifname \"{link}\" ct state established,related accept")];
+        for protocol in ["tcp", "udp"] {
+            let of = self.local.iter().filter(|(of, ..)| *of == protocol);
+            let to: Vec<String> = of.map(|(_, address, target)| format!("{address} . {target}")).collect();
+            if !to.is_empty() {
+                lines.push(format!("iifname \"{link}\" ip daddr . {protocol} dport {{ {} }} accept", to.join(", ")));
+            }
+        }
+        lines.push(format!("iifname \"{link}\" drop"));
+        lines
+    }
+
+    /// The same where there are no networks.
+    fn forward(&self) -> String {
+        let lines = self.forwarded().join("\n\t\t");
+        format!("\tchain forward {{\n\t\ttype filter hook forward priority filter; policy accept;\n\t\t{lines}\n\t}}\n")
+    }
 }
 
 fn postrouting(net: &HostNet, bridges: &str) -> String {
@@ -160,17 +259,27 @@ pub(crate) fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
+/// Links whose traffic is ours.
+pub(crate) fn passing(net: &HostNet, owner: u32) -> Vec<String> {
+    let link = Way::new(net, owner).map(|_| names::ingress(owner));
+    net.networks.values().map(|network| names::bridge(network.id)).chain(link).collect()
+}
+
 /// Lines that let our traffic through chains of others that drop by policy, and take away what an
 /// earlier call put there. Plain matches only: `iptables` must still be able to read its table.
-pub(crate) fn pass_foreign(mark: &str, net: &HostNet, chains: &[crate::kernel::nft::ForeignChain]) -> String {
+pub(crate) fn pass_foreign(
+    mark: &str,
+    owner: u32,
+    net: &HostNet,
+    chains: &[crate::kernel::nft::ForeignChain],
+) -> String {
     let mut text = String::new();
     for chain in chains {
         let place = format!("{} {} {}", chain.family, chain.table, chain.name);
         for handle in &chain.ours {
             let _infallible = writeln!(text, "delete rule {place} handle {handle}");
         }
-        for network in net.networks.values() {
-            let bridge = names::bridge(network.id);
+        for bridge in passing(net, owner) {
             for direction in ["iifname", "oifname"] {
                 let _infallible =
                     writeln!(text, "insert rule {place} {direction} \"{bridge}\" accept comment \"{mark}\"");

@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use translations::Translations;
 
 mod endpoint;
 mod firewall;
+mod translations;
 mod tunnels;
 
 /// Sockets at 127.0.0.11 in a container's namespace.
@@ -44,6 +46,7 @@ pub(crate) struct Engine {
     /// Namespaces with DNS sockets of this process.
     dns: BTreeSet<TaskId>,
     firewall: Firewall,
+    translations: Translations,
 }
 
 impl Engine {
@@ -53,7 +56,7 @@ impl Engine {
             owner: names::owner(run_root),
             have: None,
             dns: BTreeSet::new(),
-            firewall: Firewall::new(names::table(run_root)),
+            firewall: Firewall::new(names::table(run_root), names::owner(run_root)),
         }
     }
 
@@ -62,11 +65,19 @@ impl Engine {
         self.firewall.adopt_ports(ports);
     }
 
+    /// Has virtual addresses lead where they should, in namespaces that are there: what changes most often, and
+    /// what nobody should wait for. What fails is tried again, and told of, by [`Engine::apply`].
+    pub(crate) fn translate(&mut self, net: &HostNet) {
+        if let Some(have) = &self.have {
+            self.translations.apply(net, &have.namespaces, &BTreeSet::new(), false);
+        }
+    }
+
     /// Makes the kernel agree with `net`. An error is about the whole (no netlink, say); everything less
     /// is in the report.
     pub(crate) fn apply(&mut self, net: &HostNet, verify: bool) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
-        let (want, errors) = Kernel::wanted(net);
+        let (want, errors) = Kernel::wanted(net, self.owner);
         outcome.applied.endpoint_errors = errors;
         let look = verify || self.have.is_none();
         let mut have = match self.have.take() {
@@ -82,18 +93,29 @@ impl Engine {
             netns::prepare_dir(&names::netns_dir(&self.run_root))?;
         }
         let socket = Socket::route()?;
+        for op in &ops {
+            if let NetOp::CreateNamespace(task, _) | NetOp::DeleteNamespace(task) = op {
+                self.translations.forget(*task);
+            }
+        }
         let mut sound = self.remove(&socket, &ops, &mut have)?;
         sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
         outcome.remeshed = ops.iter().any(|op| matches!(op, NetOp::SetMesh(_)));
         for (name, reason) in tunnels::run(&self.run_root, self.owner, &socket, &ops, &mut have)? {
             sound = false;
             // What the mesh lacks, every network lacks that spans hosts.
+            if name == names::ingress(self.owner) {
+                let ports = net.ports.iter().filter(|port| port.everywhere);
+                outcome.applied.port_errors.extend(ports.map(|port| (port.clone(), reason.clone())));
+            }
             let of = |id: &&NetworkId| name == names::MESH_LINK || name == names::tunnel(**id);
             net.networks.keys().filter(of).for_each(|id| outcome.applied.network(*id, reason.clone()));
         }
         let jobs = endpoint::jobs(&ops, net, &self.dns);
         self.dns.retain(|task| net.endpoints.get(task).is_some_and(|endpoint| endpoint.dns));
+        let mut fresh = BTreeSet::new();
         for done in self.rules_and_endpoints(&socket, net, look, jobs, &mut outcome.applied)? {
+            fresh.extend(done.ops.iter().any(|op| matches!(op, NetOp::CreateNamespace(..))).then_some(done.task));
             done.ops.iter().for_each(|op| apply_op(op, &mut have));
             if let Some(sockets) = done.dns {
                 self.dns.insert(done.task);
@@ -103,6 +125,9 @@ impl Engine {
                 sound = false;
                 outcome.applied.endpoint(done.task, reason);
             }
+        }
+        for (task, error) in self.translations.apply(net, &have.namespaces, &fresh, look) {
+            outcome.applied.endpoint(task, format!("cannot translate the addresses of services: {error}"));
         }
         if want.namespaces.is_empty() && want.mesh.is_none() {
             netns::release_dir(&names::netns_dir(&self.run_root));

@@ -1,5 +1,6 @@
 //! From what is to what should be: a list of steps, each of which can be repeated. Pure.
 
+use super::ingress::Ingress;
 use super::tunnel::{MeshLink, Tunnel};
 use super::{Bridge, Cidr, Kernel, Mac, Namespace, Veth};
 use model::TaskId;
@@ -49,6 +50,15 @@ pub enum NetOp {
         neighbours: BTreeMap<IpAddr, Mac>,
         /// The largest packet, where that has changed.
         mtu: Option<u32>,
+        /// It is a port of a bridge, which has to know as well.
+        bridged: bool,
+    },
+    /// Make the way to and from backends on other hosts what it should be.
+    SetIngress {
+        /// What is there.
+        seen: Ingress,
+        /// What should be.
+        wanted: Ingress,
     },
     /// Let an interface of a namespace carry larger packets, or only smaller ones.
     Resize {
@@ -125,7 +135,7 @@ pub fn diff(want: &Kernel, have: &Kernel) -> Vec<NetOp> {
 /// A VXLAN belongs to the mesh's namespace for good: with that, it is made anew.
 fn diff_tunnels(want: &Kernel, have: &Kernel, gone: &mut Vec<NetOp>, come: &mut Vec<NetOp>) {
     let same_place = |a: &Tunnel, b: &Tunnel| {
-        (a.vni, &a.bridge, a.plain) == (b.vni, &b.bridge, b.plain) && (a.plain || have.mesh.is_some())
+        (a.vni, &a.bridge, a.plain, a.mac) == (b.vni, &b.bridge, b.plain, b.mac) && (a.plain || have.mesh.is_some())
     };
     let stays = |name: &String, seen: &Tunnel| want.tunnels.get(name).is_some_and(|wanted| same_place(wanted, seen));
     let leaving = have.tunnels.iter().filter(|(name, seen)| !stays(name, seen));
@@ -135,12 +145,20 @@ fn diff_tunnels(want: &Kernel, have: &Kernel, gone: &mut Vec<NetOp>, come: &mut 
         (Some(wanted), seen) if Some(wanted) != seen => come.push(NetOp::SetMesh(wanted)),
         _ => {}
     }
+    let mut made_anew = false;
     for (name, wanted) in &want.tunnels {
+        made_anew |= wanted.bridge.is_empty() && !have.tunnels.get(name).is_some_and(|seen| stays(name, seen));
         match have.tunnels.get(name).filter(|seen| stays(name, seen)) {
             None => come.push(NetOp::CreateTunnel(name.clone(), wanted.clone())),
             Some(seen) if seen != wanted => come.push(tell(name, wanted, seen)),
             Some(_) => {}
         }
+    }
+    // Routes and addresses go with their link, rules do not.
+    let rules = have.ingress.rules.clone();
+    let seen = if made_anew { Ingress { rules, ..Ingress::default() } } else { have.ingress.clone() };
+    if want.ingress != seen {
+        come.push(NetOp::SetIngress { seen, wanted: want.ingress.clone() });
     }
 }
 
@@ -156,6 +174,7 @@ fn tell(name: &str, want: &Tunnel, have: &Tunnel) -> NetOp {
         ways: news(&want.ways, &have.ways),
         neighbours: news(&want.neighbours, &have.neighbours),
         mtu: (want.mtu != have.mtu).then_some(want.mtu),
+        bridged: !want.bridge.is_empty(),
     }
 }
 
@@ -214,7 +233,7 @@ pub(crate) fn apply_op(op: &NetOp, kernel: &mut Kernel) {
         NetOp::DeleteMesh => kernel.mesh = None,
         NetOp::SetMesh(mesh) => kernel.mesh = Some(*mesh),
         NetOp::CreateTunnel(name, tunnel) => drop(kernel.tunnels.insert(name.clone(), tunnel.clone())),
-        NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu } => {
+        NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu, .. } => {
             if let Some(tunnel) = kernel.tunnels.get_mut(tunnel) {
                 tunnel.ways.retain(|mac, _| !lost.contains_key(mac));
                 tunnel.ways.extend(ways);
@@ -223,6 +242,7 @@ pub(crate) fn apply_op(op: &NetOp, kernel: &mut Kernel) {
                 tunnel.mtu = mtu.unwrap_or(tunnel.mtu);
             }
         }
+        NetOp::SetIngress { wanted, .. } => kernel.ingress.clone_from(wanted),
         NetOp::Resize { task, interface, mtu, .. } => {
             if let Some(veth) = namespaces.get_mut(task).and_then(|namespace| namespace.links.get_mut(interface)) {
                 veth.mtu = *mtu;
@@ -276,7 +296,7 @@ mod tests {
         (bridges, namespaces, strays, mesh, tunnels()).prop_map(|(bridges, namespaces, strays, mesh, tunnels)| {
             // Without the mesh there are only plain ones.
             let tunnels = tunnels.into_iter().filter(|(_, tunnel)| tunnel.plain || mesh.is_some()).collect();
-            Kernel { bridges, namespaces, strays, mesh, tunnels }
+            Kernel { bridges, namespaces, strays, mesh, tunnels, ingress: Ingress::default() }
         })
     }
 
@@ -285,6 +305,7 @@ mod tests {
         let tunnel = (0_u32..2, 1370_u32..1372, any::<bool>(), ways).prop_map(|(vni, mtu, plain, hosts)| Tunnel {
             vni,
             bridge: "rs0".to_owned(),
+            mac: None,
             mtu,
             plain,
             neighbours: hosts.keys().map(|mac| (Ipv4Addr::new(10, 0, 0, mac[5]).into(), *mac)).collect(),

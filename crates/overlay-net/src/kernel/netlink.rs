@@ -25,7 +25,7 @@ const HEADER: usize = 16;
 const CHUNK: usize = 64;
 
 /// Messages on their way to the kernel.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Batch {
     buffer: Vec<u8>,
     starts: Vec<usize>,
@@ -80,6 +80,20 @@ impl Batch {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.starts.is_empty()
+    }
+
+    /// In bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Asks that the last message so far be acknowledged.
+    pub(crate) fn acknowledged(&mut self) -> &mut Self {
+        if let Some(start) = self.starts.last().copied() {
+            let flags = u16_at(&self.buffer, start + 6) | F_ACK;
+            self.patch(start + 6, &flags.to_ne_bytes());
+        }
+        self
     }
 
     fn pad(&mut self) {
@@ -189,6 +203,11 @@ impl Socket {
                 return Ok(replies);
             }
         }
+    }
+
+    /// Makes room for a batch of this many bytes.
+    pub(crate) fn room(&self, bytes: usize) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes)?)
     }
 
     /// Asks for everything of one kind. The batch holds that one request.

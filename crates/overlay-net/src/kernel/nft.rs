@@ -1,6 +1,8 @@
 //! nftables. A container's own table is four messages over netlink, without a process; the host's table
 //! is a text for `nft -f -`, one transaction, only when it changes.
 
+pub(crate) mod translate;
+
 use super::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, F_DUMP, Socket, attr, text};
 use crate::names::fnv1a;
 use std::io::{self, Write};

@@ -3,7 +3,7 @@
 use super::link::{self, Link};
 use super::netlink::Socket;
 use super::tunnel::{MeshLink, Tunnel};
-use super::{Bridge, Kernel, Namespace, Veth, netns, nft, vxlan};
+use super::{Bridge, Kernel, Namespace, Veth, netns, nft, route, vxlan};
 use crate::names;
 use model::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,12 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
     if links.iter().any(|link| link.group == owner && link.kind == "vxlan") {
         observed.kernel.tunnels = tunnels(&socket, &links, owner)?;
     }
+    let ingress = links.iter().find(|link| link.name == names::ingress(owner) && link.group == owner);
+    let address = link::addresses(&socket)?.into_iter().find_map(|(index, address, _)| match address {
+        IpAddr::V4(v4) if ingress.is_some_and(|link| link.index == index) => Some(v4),
+        _ => None,
+    });
+    observed.kernel.ingress = route::known(&socket, owner, address)?;
     let mut used: BTreeSet<String> = observed.kernel.tunnels.keys().cloned().collect();
     for (task, namespace) in namespaces(run_root) {
         let wanted = want.namespaces.get(&task);
@@ -102,12 +108,15 @@ fn tunnels(socket: &Socket, links: &[Link], owner: u32) -> io::Result<BTreeMap<S
     let seen = own.map(|link| {
         // One that is down is as good as one on no bridge.
         let bridge = links.iter().find(|other| Some(other.index) == link.master && link.up);
+        let alone = link.name == names::ingress(owner);
+        let missing = if alone && link.up { "" } else { "-" };
         let tunnel = Tunnel {
             vni: link.vni.unwrap_or_default(),
-            bridge: bridge.map(|bridge| bridge.name.clone()).unwrap_or_default(),
+            bridge: bridge.map_or(missing, |bridge| &bridge.name).to_owned(),
+            mac: link.mac.first_chunk().copied().filter(|_| alone),
             mtu: link.mtu,
             plain: !link.abroad,
-            ways: known.ways.remove(&link.index).unwrap_or_default(),
+            ways: if alone { &mut known.alone } else { &mut known.ways }.remove(&link.index).unwrap_or_default(),
             neighbours: known.neighbours.remove(&link.index).unwrap_or_default(),
         };
         (link.name.clone(), tunnel)

@@ -28,13 +28,15 @@ pub struct MeshLink {
     pub mtu: u32,
 }
 
-/// A VXLAN, a port of its network's bridge.
+/// A VXLAN, most often a port of its network's bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
     /// VXLAN network identifier.
     pub vni: u32,
-    /// The bridge that it is a port of.
+    /// The bridge that it is a port of; empty: none.
     pub bridge: String,
+    /// Its MAC address, where that matters: where it is no port of a bridge.
+    pub mac: Option<Mac>,
     /// The largest packet, in bytes.
     pub mtu: u32,
     /// It runs between the hosts' own addresses, unencrypted, and not inside of the mesh.
@@ -83,6 +85,7 @@ fn tunnel(net: &HostNet, network: &Network) -> Tunnel {
     let mut tunnel = Tunnel {
         vni: network.vni,
         bridge: names::bridge(network.id),
+        mac: None,
         mtu: mtu(net, network),
         plain,
         ways: BTreeMap::new(),

@@ -13,6 +13,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
@@ -37,10 +38,23 @@ const NTF_MASTER: u8 = 0x04;
 
 /// Asks for a VXLAN. Sent through a socket of the namespace that is to carry it; `home` is the one that it is to
 /// live in, where `bridge` is a link's index.
-pub(crate) fn add(batch: &mut Batch, name: &str, tunnel: &Tunnel, group: u32, bridge: u32, home: BorrowedFd<'_>) {
+pub(crate) fn add(
+    batch: &mut Batch,
+    name: &str,
+    tunnel: &Tunnel,
+    group: u32,
+    bridge: Option<u32>,
+    home: BorrowedFd<'_>,
+) {
     batch.message(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfo(0, false));
     batch.text(IFLA_IFNAME, name).attr(IFLA_GROUP, &group.to_ne_bytes()).attr(IFLA_MTU, &tunnel.mtu.to_ne_bytes());
-    batch.attr(IFLA_MASTER, &bridge.to_ne_bytes()).attr(IFLA_NET_NS_FD, &home.as_raw_fd().to_ne_bytes());
+    if let Some(bridge) = bridge {
+        batch.attr(IFLA_MASTER, &bridge.to_ne_bytes());
+    }
+    if let Some(mac) = &tunnel.mac {
+        batch.attr(IFLA_ADDRESS, mac);
+    }
+    batch.attr(IFLA_NET_NS_FD, &home.as_raw_fd().to_ne_bytes());
     batch.nest(IFLA_LINKINFO, |b| {
         b.text(IFLA_INFO_KIND, "vxlan").nest(IFLA_INFO_DATA, |b| {
             b.attr(VXLAN_ID, &tunnel.vni.to_ne_bytes()).attr(VXLAN_PORT, &PORT.to_be_bytes());
@@ -65,13 +79,15 @@ fn octets(address: IpAddr) -> Vec<u8> {
 const PUT: (u16, u16) = (RTM_NEWNEIGH, F_CREATE | F_REPLACE);
 const TAKE: (u16, u16) = (RTM_DELNEIGH, 0);
 
-/// Asks the VXLAN to send what is meant for this MAC address to that host, and its bridge to hand it to the VXLAN.
-/// Two messages.
-pub(crate) fn add_way(batch: &mut Batch, index: u32, mac: Mac, host: IpAddr) {
+/// Asks the VXLAN to send what is meant for this MAC address to that host, and its bridge, if it is on one, to hand it
+/// to the VXLAN.
+pub(crate) fn add_way(batch: &mut Batch, index: u32, mac: Mac, host: IpAddr, bridged: bool) {
     entry(batch, PUT, AF_BRIDGE, (index, NUD_NOARP | NUD_PERMANENT, NTF_SELF));
     batch.attr(NDA_LLADDR, &mac).attr(NDA_DST, &octets(host));
-    entry(batch, PUT, AF_BRIDGE, (index, NUD_NOARP, NTF_MASTER));
-    batch.attr(NDA_LLADDR, &mac);
+    if bridged {
+        entry(batch, PUT, AF_BRIDGE, (index, NUD_NOARP, NTF_MASTER));
+        batch.attr(NDA_LLADDR, &mac);
+    }
 }
 
 /// Asks for the opposite. Two messages; that there is no such way any more is no fault.
@@ -98,9 +114,11 @@ fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { link::AF_INET } else { link::AF_INET6 }
 }
 
-/// What the VXLANs of a namespace know: by index, the ways that both it and its bridge know, and the neighbours.
+/// What the VXLANs of a namespace know: by index, the ways that it knows, those that both it and its bridge know, and
+/// the neighbours.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
+    pub(crate) alone: BTreeMap<u32, BTreeMap<Mac, IpAddr>>,
     pub(crate) ways: BTreeMap<u32, BTreeMap<Mac, IpAddr>>,
     pub(crate) neighbours: BTreeMap<u32, BTreeMap<IpAddr, Mac>>,
 }
@@ -117,8 +135,11 @@ pub(crate) fn known(socket: &Socket) -> io::Result<Known> {
             _ => {}
         }
     }
-    for ((index, mac), host) in led.into_iter().filter(|(key, _)| switched.contains(key)) {
-        known.ways.entry(index).or_default().insert(mac, host);
+    for ((index, mac), host) in led {
+        known.alone.entry(index).or_default().insert(mac, host);
+        if switched.contains(&(index, mac)) {
+            known.ways.entry(index).or_default().insert(mac, host);
+        }
     }
     for (index, state, _, rest) in dump(socket, AF_UNSPEC)? {
         let mac = attr(&rest, NDA_LLADDR).and_then(|bytes| bytes.first_chunk::<6>());

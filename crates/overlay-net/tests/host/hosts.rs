@@ -243,3 +243,81 @@ fn containers_of_two_hosts_talk_through_wireguard() {
         finish(hosts, before);
     });
 }
+
+#[test]
+fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
+    two_hosts(|mut hosts| {
+        // Somebody outside, who reaches the first host only.
+        let outside = Host::new(9);
+        let (near, far) =
+            (hosts[0].path(), format!("/proc/{}/fd/{}", std::process::id(), outside.namespace.as_raw_fd()));
+        run(&near, &format!("ip link add door type veth peer name door netns {far}"));
+        for (path, address) in [(&near, "10.98.0.1/24"), (&outside.path(), "10.98.0.9/24")] {
+            run(path, &format!("ip addr add {address} dev door"));
+            run(path, "ip link set door up");
+        }
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let net = shared_network(&mut hosts, 1, "10.222.1.0/24", None);
+        let [a, b] = &mut hosts;
+        let there = b.daemon.container(3, &[net]);
+        let other = a.daemon.container(4, &[net]);
+        mesh(&mut hosts);
+        introduce(&mut hosts);
+        let address = hosts[1].daemon.address(there);
+        for host in &mut hosts {
+            host.daemon.publish(Protocol::Tcp, 8080, &[(address, 80)]);
+            host.daemon.publish(Protocol::Udp, 8053, &[(address, 53)]);
+            host.daemon.net.ports.iter_mut().for_each(|port| port.everywhere = true);
+        }
+        hosts[0].daemon.net.ingress.insert(address, 2);
+        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        let [a, b] = &mut hosts;
+        greeter(&b.daemon, there, 80, "there");
+        greeter(&b.daemon, there, 81, "closed");
+        udp_server(&b.daemon, there, 53, "answer");
+        let door = |port: u16| SocketAddr::from(([10, 98, 0, 1], port));
+        let seen = within(&outside.path(), || call(door(8080)));
+        assert_eq!(seen, Ok("there 10.98.0.9".to_owned()), "the client's own address");
+        let answer = within(&outside.path(), || {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect(door(8053)).unwrap();
+            ask_udp(&socket, door(8053))
+        });
+        assert_eq!(answer.as_deref(), Some("answer"));
+        // From the node itself, over loopback too, and from its containers: with the node's address in the mesh.
+        for address in [[10, 98, 0, 1], [127, 0, 0, 1]] {
+            assert_eq!(a.on(|_| call((address, 8080))), Ok("there 100.64.0.1".to_owned()), "{address:?}");
+        }
+        let gateway = ([10, 222, 1, 1], 8080);
+        assert_eq!(a.daemon.inside(other, || call(gateway)), Ok("there 100.64.0.1".to_owned()));
+        assert_eq!(b.on(|_| call(([127, 0, 0, 1], 8080))), Ok("there 10.222.1.1".to_owned()), "where it runs");
+
+        // Nothing else may come over that link, neither to the host nor to other ports.
+        run(&a.path(), &format!("ip route add {address} via 100.64.0.2 dev {} onlink", ri(&a.daemon)));
+        assert!(a.on(|_| call((address, 81))).is_err(), "a port that is not published");
+        let listening = b.on(|_| std::net::TcpListener::bind("0.0.0.0:7777").unwrap());
+        run(&a.path(), &format!("ip route add 100.64.0.2 dev {}", ri(&a.daemon)));
+        assert!(a.on(|_| call(([100, 64, 0, 2], 7777))).is_err(), "the host behind the link");
+        drop(listening);
+        run(&a.path(), &format!("ip route del {address} via 100.64.0.2 dev {}", ri(&a.daemon)));
+
+        // What others break comes back; what is not wanted any more goes.
+        run(&a.path(), &format!("ip link del {}", ri(&a.daemon)));
+        run(&b.path(), "ip rule del priority 5200");
+        hosts.iter_mut().for_each(|host| host.on(|daemon| assert!(daemon.verify().is_clean())));
+        assert_eq!(within(&outside.path(), || call(door(8080))), Ok("there 10.98.0.9".to_owned()));
+        let rules = |host: &Host| run(&host.path(), "ip rule").lines().count();
+        assert!(hosts.each_ref().map(rules).iter().all(|count| *count > 3));
+        for host in &mut hosts {
+            host.daemon.net.ports.clear();
+            host.daemon.net.ingress.clear();
+            host.on(Daemon::apply_clean);
+        }
+        assert_eq!(hosts.each_ref().map(rules), [3, 3]);
+        finish(hosts, before);
+    });
+}
+
+fn ri(daemon: &Daemon) -> String {
+    overlay_net::names::ingress(overlay_net::names::owner(daemon.run_root()))
+}

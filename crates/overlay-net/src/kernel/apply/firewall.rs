@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Firewall {
     table: String,
+    owner: u32,
     /// The table made last, and its fingerprint after that.
     rules: Option<(String, Option<u64>)>,
     /// Ports as published last.
@@ -19,8 +20,8 @@ pub(super) struct Firewall {
 }
 
 impl Firewall {
-    pub(super) fn new(table: String) -> Firewall {
-        Firewall { table, rules: None, published: Vec::new(), reserved: Reserved::default() }
+    pub(super) fn new(table: String, owner: u32) -> Firewall {
+        Firewall { table, owner, rules: None, published: Vec::new(), reserved: Reserved::default() }
     }
 
     /// See [`super::Engine::adopt_ports`].
@@ -32,7 +33,7 @@ impl Firewall {
     pub(super) fn apply(&mut self, net: &HostNet, look: bool, applied: &mut Applied) {
         let (held, errors) = self.reserved.sync(&net.ports);
         applied.port_errors = errors;
-        let table = rules::table(&self.table, net, &held);
+        let table = rules::table(&self.table, self.owner, net, &held);
         let changed = match &self.rules {
             None => true,
             Some((done, _)) if *done != table => true,
@@ -42,9 +43,9 @@ impl Firewall {
         let mark = self.table.as_str();
         // Someone may have turned a policy to drop since; looking is a single round trip.
         let foreign = if changed || look { nft::foreign_chains(mark).unwrap_or_default() } else { Vec::new() };
-        let wanted = net.networks.len() * 2;
+        let wanted = rules::passing(net, self.owner).len() * 2;
         let pass = changed || foreign.iter().any(|chain| chain.ours.len() != wanted);
-        let extra = if pass { rules::pass_foreign(mark, net, &foreign) } else { String::new() };
+        let extra = if pass { rules::pass_foreign(mark, self.owner, net, &foreign) } else { String::new() };
         if !changed && extra.is_empty() {
             return;
         }

@@ -4,7 +4,7 @@ use super::endpoint::{about, check};
 use crate::kernel::diff::{NetOp, apply_op};
 use crate::kernel::netlink::{Batch, Socket};
 use crate::kernel::tunnel::{MESH_PREFIX, MeshLink, Tunnel};
-use crate::kernel::{Kernel, link, netns, tun, vxlan};
+use crate::kernel::{Kernel, link, netns, route, tun, vxlan};
 use crate::names;
 use std::collections::BTreeMap;
 use std::io;
@@ -17,11 +17,13 @@ pub(super) fn run(
     run_root: &Path,
     owner: u32,
     host: &Socket,
-    ops: &[NetOp],
+    all: &[NetOp],
     have: &mut Kernel,
 ) -> io::Result<BTreeMap<String, String>> {
-    let concerns = |op: &&NetOp| matches!(op, NetOp::SetMesh(_) | NetOp::CreateTunnel(..) | NetOp::Tell { .. });
-    let ops: Vec<&NetOp> = ops.iter().filter(concerns).collect();
+    let concerns = |op: &&NetOp| {
+        matches!(op, NetOp::SetMesh(_) | NetOp::CreateTunnel(..) | NetOp::Tell { .. } | NetOp::SetIngress { .. })
+    };
+    let ops: Vec<&NetOp> = all.iter().filter(concerns).collect();
     let mut errors = BTreeMap::new();
     if ops.is_empty() {
         return Ok(errors);
@@ -56,7 +58,57 @@ pub(super) fn run(
             Err(error) => drop(errors.insert(name.clone(), format!("tunnel {name}: {error}"))),
         }
     }
+    for op in all.iter().filter(|op| matches!(op, NetOp::SetIngress { .. })) {
+        match set_ingress(host, owner, &index, op) {
+            Ok(()) => apply_op(op, have),
+            Err(error) => {
+                errors.insert(names::ingress(owner), format!("ports of other nodes: {error}"));
+            }
+        }
+    }
     Ok(errors)
+}
+
+/// Addresses, routes and rules.
+fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<()> {
+    let NetOp::SetIngress { seen, wanted } = op else { return Ok(()) };
+    let name = names::ingress(owner);
+    let mut forget = Batch::default();
+    seen.rules.difference(&wanted.rules).for_each(|mark| route::delete_rule(&mut forget, *mark));
+    let gone = seen.routes.keys().filter(|key| !wanted.routes.contains_key(key));
+    gone.for_each(|(table, destination)| route::delete(&mut forget, *table, *destination));
+    if !forget.is_empty() {
+        // Routes have gone with their link, if that is gone.
+        host.transact(forget)?;
+    }
+    let mut batch = Batch::default();
+    wanted.rules.difference(&seen.rules).for_each(|mark| route::add_rule(&mut batch, *mark));
+    if let Some(address) = wanted.address {
+        let index = *index.get(&name).ok_or_else(|| io::Error::other("their link is missing"))?;
+        if seen.address != wanted.address {
+            if let Some(old) = seen.address {
+                link::delete_address(&mut batch, index, old.into(), 32);
+            }
+            link::add_address(&mut batch, index, address.into(), 32);
+            switches(&name)?;
+        }
+        let news = wanted.routes.iter().filter(|(key, next)| seen.routes.get(key) != Some(next));
+        news.for_each(|((table, destination), next)| route::add(&mut batch, *table, *destination, *next, index));
+    }
+    if batch.is_empty() { Ok(()) } else { check("set addresses, routes and rules", host.transact(batch)?) }
+}
+
+/// Answers come over the link from addresses that are routed elsewhere, and calls from this host's loopback go there.
+fn switches(link: &str) -> io::Result<()> {
+    let path = |of: &str, switch: &str| format!("/proc/sys/net/ipv4/conf/{of}/{switch}");
+    // The larger of the two counts: what asks for strictness everywhere is made loose here.
+    let strict = std::fs::read_to_string(path("all", "rp_filter")).is_ok_and(|value| value.trim() != "0");
+    std::fs::write(path(link, "rp_filter"), if strict { "2" } else { "0" })?;
+    std::fs::write(path(link, "route_localnet"), "1")?;
+    if std::fs::read("/proc/sys/net/ipv4/ip_forward")?.first() != Some(&b'1') {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    }
+    Ok(())
 }
 
 /// Takes the mesh's namespace away, and with it all that is carried through it.
@@ -137,7 +189,9 @@ impl Place<'_> {
     fn make(&self, host: &Socket, name: &str, tunnel: &Tunnel) -> io::Result<()> {
         let links = link::links(host)?;
         let bridge = links.iter().find(|link| link.name == tunnel.bridge).map(|link| link.index);
-        let bridge = bridge.ok_or_else(|| io::Error::other(format!("bridge {} is missing", tunnel.bridge)))?;
+        if bridge.is_none() && !tunnel.bridge.is_empty() {
+            return Err(io::Error::other(format!("bridge {} is missing", tunnel.bridge)));
+        }
         let mut batch = Batch::default();
         vxlan::add(&mut batch, name, tunnel, self.owner, bridge, self.home.as_fd());
         if tunnel.plain {
@@ -151,7 +205,10 @@ impl Place<'_> {
         link::no_link_local(&mut batch, name);
         host.transact(batch)?;
         let mut batch = Batch::default();
-        link::set_up_tunnel(&mut batch, name);
+        match bridge {
+            Some(_) => link::set_up_tunnel(&mut batch, name),
+            None => link::set_up(&mut batch, name),
+        }
         check("set it up", host.transact(batch)?)
     }
 }
@@ -164,12 +221,13 @@ fn told_all(host: &Socket, index: &BTreeMap<String, u32>, name: &str, tunnel: &T
         ways: tunnel.ways.clone(),
         neighbours: tunnel.neighbours.clone(),
         mtu: None,
+        bridged: !tunnel.bridge.is_empty(),
     };
     told(host, index, &op)
 }
 
 fn told(host: &Socket, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<()> {
-    let NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu } = op else { return Ok(()) };
+    let NetOp::Tell { tunnel, lost, unknown, ways, neighbours, mtu, bridged } = op else { return Ok(()) };
     let index = *index.get(tunnel).ok_or_else(|| io::Error::other("it has vanished"))?;
     let mut forget = Batch::default();
     lost.iter().for_each(|(mac, host)| vxlan::delete_way(&mut forget, index, *mac, *host));
@@ -179,7 +237,7 @@ fn told(host: &Socket, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<
         host.transact(forget)?;
     }
     let mut batch = Batch::default();
-    ways.iter().for_each(|(mac, host)| vxlan::add_way(&mut batch, index, *mac, *host));
+    ways.iter().for_each(|(mac, host)| vxlan::add_way(&mut batch, index, *mac, *host, *bridged));
     neighbours.iter().for_each(|(address, mac)| vxlan::add_neighbour(&mut batch, index, *address, *mac));
     if let Some(mtu) = mtu {
         link::set_mtu(&mut batch, tunnel, *mtu);

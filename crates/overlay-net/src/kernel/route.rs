@@ -1,0 +1,98 @@
+//! Routes in tables of our own, and the rules that lead there, by rtnetlink.
+
+use super::ingress::{self, Ingress, Routes};
+use super::link;
+use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Socket, attr, u32_at};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
+const RTM_GETRULE: u16 = 34;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_TABLE: u16 = 15;
+const RTPROT_STATIC: u8 = 4;
+const RTN_UNICAST: u8 = 1;
+const RTNH_F_ONLINK: u32 = 4;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+const FR_ACT_TO_TBL: u8 = 1;
+/// Before everybody's main table (32766).
+const PRIORITY: u32 = 5200;
+
+fn header(destination: Option<Ipv4Addr>) -> [u8; 12] {
+    let [a, b, c, d] = RTNH_F_ONLINK.to_ne_bytes();
+    let prefix = if destination.is_some() { 32 } else { 0 };
+    [link::AF_INET, prefix, 0, 0, 0, RTPROT_STATIC, 0, RTN_UNICAST, a, b, c, d]
+}
+
+/// Asks for a route to the next node over a link.
+pub(crate) fn add(batch: &mut Batch, table: u32, destination: Option<Ipv4Addr>, next: Ipv4Addr, index: u32) {
+    batch.message(RTM_NEWROUTE, F_ACK | F_CREATE | F_REPLACE, &header(destination));
+    batch.attr(RTA_TABLE, &table.to_ne_bytes()).attr(RTA_OIF, &index.to_ne_bytes()).attr(RTA_GATEWAY, &next.octets());
+    if let Some(destination) = destination {
+        batch.attr(RTA_DST, &destination.octets());
+    }
+}
+
+/// Asks for it to be gone.
+pub(crate) fn delete(batch: &mut Batch, table: u32, destination: Option<Ipv4Addr>) {
+    batch.message(RTM_DELROUTE, F_ACK, &header(destination)).attr(RTA_TABLE, &table.to_ne_bytes());
+    if let Some(destination) = destination {
+        batch.attr(RTA_DST, &destination.octets());
+    }
+}
+
+fn rule(batch: &mut Batch, kind: u16, flags: u16, mark: u32) {
+    batch.message(kind, F_ACK | flags, &[link::AF_INET, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0]);
+    batch.attr(FRA_PRIORITY, &PRIORITY.to_ne_bytes()).attr(FRA_TABLE, &mark.to_ne_bytes());
+    batch.attr(FRA_FWMARK, &mark.to_ne_bytes()).attr(FRA_FWMASK, &u32::MAX.to_ne_bytes());
+}
+
+/// Asks for packets with this mark to be looked up in the table of the same number.
+pub(crate) fn add_rule(batch: &mut Batch, mark: u32) {
+    rule(batch, RTM_NEWRULE, F_CREATE | F_EXCL, mark);
+}
+
+/// Asks for the opposite.
+pub(crate) fn delete_rule(batch: &mut Batch, mark: u32) {
+    rule(batch, RTM_DELRULE, 0, mark);
+}
+
+/// What of one daemon is there; `index` and `address`: of its link.
+pub(crate) fn known(socket: &Socket, owner: u32, address: Option<Ipv4Addr>) -> io::Result<Ingress> {
+    let mut batch = Batch::default();
+    batch.message(RTM_GETRULE, F_DUMP, &[link::AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let rules: BTreeSet<u32> = socket
+        .dump(batch)?
+        .iter()
+        .filter(|reply| reply.kind == RTM_NEWRULE)
+        .filter_map(|reply| attr(reply.payload.get(12..)?, FRA_TABLE).map(|table| u32_at(table, 0)))
+        .filter(|table| ingress::is_ours(*table, owner))
+        .collect();
+    let mut routes = Routes::new();
+    if !rules.is_empty() || address.is_some() {
+        let mut batch = Batch::default();
+        batch.message(RTM_GETROUTE, F_DUMP, &[link::AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for reply in socket.dump(batch)?.iter().filter(|reply| reply.kind == RTM_NEWROUTE) {
+            let rest = reply.payload.get(12..).unwrap_or_default();
+            let v4 = |kind| match attr(rest, kind).and_then(link::address) {
+                Some(IpAddr::V4(v4)) => Some(v4),
+                _ => None,
+            };
+            let table = attr(rest, RTA_TABLE).map_or(0, |table| u32_at(table, 0));
+            if let Some(next) = v4(RTA_GATEWAY).filter(|_| ingress::is_ours(table, owner)) {
+                routes.insert((table, v4(RTA_DST)), next);
+            }
+        }
+    }
+    Ok(Ingress { address, routes, rules })
+}
