@@ -57,7 +57,7 @@ pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (Ipv4Addr, u32)> {
 }
 
 /// Backends here that other nodes send to, with their ports.
-pub(crate) fn local<'n>(net: &'n HostNet) -> impl Iterator<Item = (&'n PublishedPort, Ipv4Addr, u16)> {
+pub(crate) fn local(net: &HostNet) -> impl Iterator<Item = (&PublishedPort, Ipv4Addr, u16)> {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
     let here: BTreeSet<IpAddr> = attachments.map(|attachment| attachment.address).collect();
     let ports = net.ports.iter().filter(|port| port.everywhere && net.mesh.is_some());
