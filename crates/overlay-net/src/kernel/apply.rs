@@ -57,6 +57,7 @@ impl Engine {
             have: None,
             dns: BTreeSet::new(),
             firewall: Firewall::new(names::table(run_root), names::owner(run_root)),
+            translations: Translations::new(run_root),
         }
     }
 
