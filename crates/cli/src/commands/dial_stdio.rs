@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use api::client::ClientError;
 use api::road::Road;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -24,10 +25,24 @@ pub(super) fn run(context: &Context) -> Result<u8> {
     std::thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            let _broken = std::io::copy(&mut input, &mut to);
+            let _broken = pass_on(&mut input, &mut to);
             let _gone = to.shutdown(Shutdown::Write);
         })
         .context("start a thread for standard input")?;
-    std::io::copy(&mut from, &mut output).map_err(crate::failure::stdout)?;
+    pass_on(&mut from, &mut output).map_err(crate::failure::stdout)?;
     Ok(0)
+}
+
+/// Everything until the end. Not `std::io::copy`: that splices, and a splice into a pipe locks it against its reader
+/// for as long as it waits for the socket.
+fn pass_on(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(piece.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
