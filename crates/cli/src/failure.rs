@@ -93,7 +93,12 @@ pub(crate) fn words(error: &anyhow::Error) -> (String, Option<String>) {
     let mut text = String::new();
     let mut hint = None;
     for cause in error.chain() {
-        let said = cause.to_string();
+        // What rustls says of a connection that was cut is for programmers.
+        let said = if cause.to_string().contains("close_notify") {
+            "the connection was cut".to_owned()
+        } else {
+            cause.to_string()
+        };
         if text.is_empty() {
             text = said;
         } else if !text.contains(&said) {
@@ -116,8 +121,24 @@ fn advice(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         ClientError::Connect { .. } => {
             Some("`rswarm daemon` starts one, `rswarm up` does too; -H or --run-root name another".to_owned())
         }
-        ClientError::Protocol(_) => None,
+        ClientError::Protocol(cause) => certificate(&**cause),
     }
+}
+
+/// What a manager that refuses a certificate says, in rustls's words: the alert comes in place of the first answer.
+fn certificate(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(cause), |cause| cause.source());
+    let refused = causes.any(|cause| {
+        let said = cause.to_string();
+        ["UnknownCA", "CertificateUnknown", "CertificateExpired", "BadCertificate", "DecryptError"]
+            .iter()
+            .any(|alert| said.contains(alert))
+    });
+    refused.then(|| {
+        "the managers do not take this certificate (any more): `rswarm context create NAME --certificate-from \
+         ssh://USER@MANAGER` gets a new one"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]
