@@ -61,9 +61,8 @@ impl Table {
     pub(crate) fn lost(&self, after: &Table) -> BTreeSet<(IpAddr, IpAddr)> {
         let of = |before: &Side, after: &Side| {
             let all = before.services.iter().flat_map(|(vip, slots)| slots.iter().map(|backend| (*vip, *backend)));
-            let stays = |vip: &IpAddr, backend: &IpAddr| {
-                after.services.get(vip).is_some_and(|slots| slots.contains(backend))
-            };
+            let stays =
+                |vip: &IpAddr, backend: &IpAddr| after.services.get(vip).is_some_and(|slots| slots.contains(backend));
             all.filter(|(vip, backend)| !stays(vip, backend)).collect::<Vec<_>>()
         };
         of(&self.v4, &after.v4).into_iter().chain(of(&self.v6, &after.v6)).collect()

@@ -8,6 +8,7 @@ mod dns;
 mod hosts;
 mod lab;
 mod published;
+mod vips;
 
 /// Not a test of its own: the process that the others start as `netd`.
 #[test]

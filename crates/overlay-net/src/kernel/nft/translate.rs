@@ -228,11 +228,7 @@ impl Family {
     /// `dnat to ip daddr . SLOT map @slots`
     fn choose(self, batch: &mut Batch, chain: &str, slot: impl Fn(&mut Batch, u32)) {
         self.rule(batch, chain, |b| {
-            expression(
-                b,
-                "payload",
-                &[(1, REG32_0), (2, 1), (3, self.destination), (4, self.length)],
-            );
+            expression(b, "payload", &[(1, REG32_0), (2, 1), (3, self.destination), (4, self.length)]);
             slot(b, REG32_0 + self.length / 4);
             lookup(b, SLOTS, REG32_0, REG_1);
             expression(b, "nat", &[(1, 1), (2, u32::from(self.number)), (3, REG_1)]);
