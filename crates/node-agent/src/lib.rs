@@ -7,6 +7,7 @@
 
 mod agent;
 mod backoff;
+mod drain;
 mod effect;
 mod elsewhere;
 mod health;

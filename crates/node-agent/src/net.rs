@@ -150,7 +150,7 @@ impl Nets {
                     host_ip: key.2,
                     backends: BTreeSet::new(),
                     service: service.clone(),
-                    everywhere: false,
+                    everywhere: spec.mode == model::PortMode::Ingress,
                 };
                 let port = ports.entry(key).or_insert_with(fresh);
                 if port.service != service {
@@ -392,7 +392,7 @@ fn own_names(assigned: &AssignedTask) -> BTreeMap<String, Vec<IpAddr>> {
 }
 
 /// Every address of a task.
-fn addresses(assigned: &AssignedTask) -> impl Iterator<Item = IpAddr> {
+pub(crate) fn addresses(assigned: &AssignedTask) -> impl Iterator<Item = IpAddr> {
     assigned.task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]).flatten()
 }
 

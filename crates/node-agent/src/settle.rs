@@ -61,6 +61,7 @@ impl Agent {
                 Step::Prepare => return self.begin(now, id, Kind::Prepare, TaskState::Preparing),
                 Step::Create => return self.begin_launch(now, id, 0, true),
                 Step::Start(restarts) => return self.begin_launch(now, id, restarts, false),
+                Step::Leave => self.leaves(now, id),
                 Step::Stop => {
                     self.moves(id, around.moved);
                     return self.begin(now, id, Kind::Stop, TaskState::New);
@@ -77,7 +78,8 @@ impl Agent {
         let blocked = starts.then(|| self.blocked(local)).flatten();
         let net = if starts { self.nets.place(&self.tasks, local) } else { Place::There };
         let moved = self.confirmed && self.nets.has_moved(&self.tasks, local);
-        Around { now, confirmed: self.confirmed, alone: self.alone(now), net, moved, blocked }
+        let drain = self.nets.drain(local);
+        Around { now, confirmed: self.confirmed, alone: self.alone(now), net, moved, drain, blocked }
     }
 
     fn blocked(&self, local: &Local) -> Option<String> {
@@ -110,6 +112,12 @@ impl Agent {
             if state.is_terminal() {
                 self.memory.soon(now);
             }
+        }
+    }
+
+    fn leaves(&mut self, now: Time, id: TaskId) {
+        if let Some(local) = self.tasks.get_mut(&id) {
+            local.leaves = Some(now);
         }
     }
 
@@ -179,6 +187,7 @@ impl Agent {
                 self.fly(now, id, kind, TaskState::Starting, effect);
                 if let Some(local) = self.tasks.get_mut(&id) {
                     local.space = space;
+                    local.leaves = None;
                 }
             }
             Err(why) => self.waits(id, why),

@@ -1,6 +1,7 @@
 //! One task: what its host shows, what is wanted of it, and its next step.
 
 use crate::backoff::{Restarts, Retry};
+use crate::drain::{DRAIN, Drain};
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
@@ -82,6 +83,8 @@ pub(crate) struct Local {
     pub(crate) space: Option<TaskId>,
     /// It was stopped to be started in another namespace.
     pub(crate) moving: bool,
+    /// Since when it is on its way out while machines elsewhere may still send to it.
+    pub(crate) leaves: Option<Time>,
     /// Image and volumes are there; the image's health check.
     pub(crate) prepared: Option<Option<HealthCheck>>,
     /// Its health check, since the last start.
@@ -121,6 +124,8 @@ pub(crate) struct Around {
     pub(crate) net: Place,
     /// The namespace that it should run in is another than the one that it runs in.
     pub(crate) moved: bool,
+    /// Does anybody still send new connections to it?
+    pub(crate) drain: Drain,
     /// What it has to wait for besides.
     pub(crate) blocked: Option<String>,
 }
@@ -153,6 +158,8 @@ pub(crate) enum Step {
     Create,
     /// Start again, with this count of restarts.
     Start(u32),
+    /// It begins to leave: others get a moment to hear of it.
+    Leave,
     Stop,
     Remove,
 }
@@ -170,6 +177,7 @@ impl Local {
             flight: None,
             space: None,
             moving: false,
+            leaves: None,
             prepared: None,
             health: None,
             probe: None,
@@ -292,11 +300,24 @@ impl Local {
         }
     }
 
+    /// Stops it once nobody sends new connections to it any more. One that gets no grace gets none of this either.
+    fn stop(&self, around: &Around) -> Step {
+        let at_once = self.stop_with().1.is_zero();
+        match (around.drain, self.leaves) {
+            (Drain::Here, _) if !at_once => Step::Rest,
+            (Drain::Elsewhere, None) if !at_once => Step::Leave,
+            (Drain::Elsewhere, Some(since)) if !at_once && around.now < since.after(DRAIN) => {
+                Step::Until(since.after(DRAIN))
+            }
+            _ => self.unless_late(Step::Stop, Kind::Stop, around.now),
+        }
+    }
+
     fn toward_gone(&self, around: &Around) -> Step {
         match self.host {
             Host::Absent if self.removed => Step::Rest,
             Host::Absent => Step::Removed,
-            Host::Running { .. } => self.unless_late(Step::Stop, Kind::Stop, around.now),
+            Host::Running { .. } => self.stop(around),
             Host::Created | Host::Unclear(_) | Host::Exited(_) => {
                 self.unless_late(Step::Remove, Kind::Remove, around.now)
             }
@@ -305,7 +326,8 @@ impl Local {
 
     fn toward_stop(&self, around: &Around) -> Step {
         match self.host {
-            Host::Running { .. } | Host::Unclear(_) => self.unless_late(Step::Stop, Kind::Stop, around.now),
+            Host::Running { .. } => self.stop(around),
+            Host::Unclear(_) => self.unless_late(Step::Stop, Kind::Stop, around.now),
             _ if self.ended() => Step::Rest,
             _ => match &self.doomed {
                 Some(why) => Step::Become(TaskState::Failed, why.clone()),
@@ -317,7 +339,7 @@ impl Local {
     fn toward_running(&self, around: &Around) -> Step {
         let wanted = self.wanted_attempt();
         match self.host {
-            Host::Running { .. } if self.attempt < wanted => self.unless_late(Step::Stop, Kind::Stop, around.now),
+            Host::Running { .. } if self.attempt < wanted => self.stop(around),
             // One that may run there would keep the old namespace for as long as its start waits.
             Host::Running { .. } | Host::Unclear(_) if around.moved => {
                 self.unless_late(Step::Stop, Kind::Stop, around.now)

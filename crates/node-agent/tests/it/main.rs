@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod drains;
 mod health;
 mod launches;
 mod laws;

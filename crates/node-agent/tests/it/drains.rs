@@ -1,0 +1,80 @@
+//! Who is to be stopped gets no new connections from before it is told to end.
+
+use crate::rig::*;
+use model::*;
+use node_agent::{Effect, EffectError, Outcome};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A host with two tasks of a service behind its virtual address and a published port.
+fn shop() -> (Rig, TaskId) {
+    let mut spec = service();
+    spec.ports = vec![port(80, 8080)];
+    let mut rig = Rig::new();
+    let id = rig.add(1, &spec);
+    rig.add(2, &spec);
+    let backends = BTreeSet::from([[10, 0, 1, 1].into(), [10, 0, 1, 2].into()]);
+    let vip = VirtualAddress { service: ServiceId(1), address: [10, 0, 1, 200].into(), address6: None, backends };
+    rig.order.vips.insert(NET, Arc::new(vec![vip]));
+    rig.assign();
+    rig.work();
+    rig.words();
+    (rig, id)
+}
+
+fn stop(rig: &mut Rig, id: TaskId) {
+    rig.change(id, |task| task.desired = Desired::Shutdown);
+    rig.assign();
+}
+
+fn behind(rig: &Rig) -> usize {
+    let net = rig.open.iter().find_map(|(_, effect)| match effect {
+        Effect::EnsureNet(net) => Some(net),
+        _ => None,
+    });
+    net.expect("a network value is asked for").vips[&NET][0].backends.len()
+}
+
+#[test]
+fn it_leaves_before_it_ends() {
+    let (mut rig, id) = shop();
+    stop(&mut rig, id);
+    assert_eq!(rig.open_words(), ["net [1 2] [8080x1]"], "not stopped before nobody is sent to it");
+    assert_eq!(behind(&rig), 1);
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+}
+
+#[test]
+fn one_without_grace_and_one_whose_network_fails_end_nevertheless() {
+    let (mut rig, id) = shop();
+    rig.change(id, |task| task.stop_timeout = Some(0));
+    stop(&mut rig, id);
+    assert_eq!(rig.open_words(), ["stop 1 - 0", "net [1 2] [8080x1]"]);
+
+    let (mut rig, id) = shop();
+    stop(&mut rig, id);
+    rig.answer("net", Err(EffectError::transient("netd is gone")));
+    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+}
+
+#[test]
+fn other_machines_get_a_moment_to_hear_of_it() {
+    let (mut rig, id) = shop();
+    let peer = |number| MeshPeer {
+        number,
+        public_key: String::new(),
+        endpoints: vec![std::net::SocketAddr::from(([192, 0, 2, number as u8], MESH_PORT))],
+    };
+    let nodes = [(NODE, peer(1)), (NodeId(2), peer(2))].into();
+    rig.order.mesh = Some(Arc::new(MeshMap { mtu: 1420, nodes }));
+    rig.assign();
+    rig.work();
+    stop(&mut rig, id);
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.pass(Duration::from_millis(150));
+    assert!(rig.open.is_empty(), "{:?}", rig.open_words());
+    rig.pass(Duration::from_millis(100));
+    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+}
