@@ -123,7 +123,7 @@ pub(crate) enum Command {
     Ls(stack::Ls),
     /// Check a Compose file and print what it means
     Config(stack::Config),
-    /// Explain an error code such as RS0104
+    /// Explain an error code such as RS0104, or why a service, task or node is as it is
     Explain(stack::Explain),
     /// List containers
     Ps(container::Ps),

@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Down(args) => down::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
-        Command::Explain(args) => explain::run(context, args),
+        Command::Explain(args) => explain::run(context, args).await,
         Command::Ps(args) => ps::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Run(args) => run::run(context, *args).await,

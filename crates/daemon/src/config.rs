@@ -133,6 +133,7 @@ mod tests {
             oci_runtime: None,
             insecure_registries: Vec::new(),
             webhook: None,
+            metrics: None,
             log_level: "info".to_owned(),
             exe: "/nonexistent".into(),
         }

@@ -23,6 +23,7 @@ mod images;
 mod learn;
 mod logs;
 mod mesh;
+mod metrics;
 mod names;
 mod network;
 mod node;
@@ -59,6 +60,8 @@ pub struct DaemonArgs {
     pub insecure_registries: Vec<String>,
     /// Where servers of git repositories tell of news; `None`: nowhere.
     pub webhook: Option<std::net::SocketAddr>,
+    /// Where numbers for Prometheus are served; `None`: nowhere.
+    pub metrics: Option<std::net::SocketAddr>,
     /// What to log: a level, or a filter such as `daemon=debug`.
     pub log_level: String,
     /// This binary: runs `EXE shim …` and `EXE netd …`.

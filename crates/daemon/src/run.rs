@@ -13,7 +13,7 @@ use crate::network::Network;
 use crate::peers::{self, Peers};
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, backup, calls, config, identity, node, raft_net, worker};
+use crate::{DaemonArgs, api_server, backup, calls, config, identity, metrics, node, raft_net, worker};
 use anyhow::{Context as _, Result};
 use model::Role;
 use runtime::Engine;
@@ -120,6 +120,9 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         }
         None => None,
     };
+    if let Some(address) = args.metrics {
+        tokio::spawn(metrics::serve(daemon.clone(), metrics::bind(address).await?));
+    }
     let identity = membership.as_ref().map(|membership| membership.identity());
     let port = match identity.filter(|identity| identity.role == Role::Manager) {
         Some(identity) => Some(tokio::spawn(peers::serve(daemon.clone(), peers::bind(identity.listen).await?))),

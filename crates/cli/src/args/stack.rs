@@ -220,6 +220,8 @@ pub(crate) enum ConfigFormat {
 /// `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The code, as errors show it; without one all are listed
-    pub(crate) code: Option<String>,
+    /// A code, as errors show it, or the name or id of a service, task, container or node; without it all codes are
+    /// listed
+    #[arg(value_name = "CODE|SERVICE|TASK|NODE")]
+    pub(crate) what: Option<String>,
 }

@@ -15,6 +15,9 @@ pub(crate) struct Daemon {
     /// Listen for webhooks of git servers at this address (POST /hook/SOURCE)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) webhook: Option<std::net::SocketAddr>,
+    /// Serve numbers for Prometheus at this address (GET /metrics); whoever reaches it may read them
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_addr: Option<std::net::SocketAddr>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,daemon=debug`
     #[arg(short = 'l', long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,

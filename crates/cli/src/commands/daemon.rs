@@ -17,6 +17,7 @@ pub(crate) fn run(settings: &Settings, args: Daemon) -> Result<u8> {
         oci_runtime: args.oci_runtime,
         insecure_registries: args.insecure_registries,
         webhook: args.webhook,
+        metrics: args.metrics_addr,
         log_level: args.log_level,
         exe,
     });

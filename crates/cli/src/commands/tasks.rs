@@ -68,7 +68,7 @@ fn row(args: &TaskList, state: &State, task: &Task, newest: bool, at: u64) -> Ro
 }
 
 /// `shop_web.1`; where the node is the slot, the node's id.
-fn name(task: &Task) -> String {
+pub(super) fn name(task: &Task) -> String {
     match task.node {
         _ if task.spec.standalone => task.spec.name.clone(),
         Some(node) if task.slot == 0 => format!("{}.{node}", task.spec.name),
@@ -76,7 +76,7 @@ fn name(task: &Task) -> String {
     }
 }
 
-fn node(state: &State, task: &Task, id_only: bool) -> String {
+pub(super) fn node(state: &State, task: &Task, id_only: bool) -> String {
     let Some(id) = task.node else { return String::new() };
     let known = state.nodes.iter().find(|node| node.id == id).filter(|_| !id_only);
     known.map_or_else(|| id.short(), |node| node.hostname.clone())
