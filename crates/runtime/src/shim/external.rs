@@ -41,7 +41,8 @@ impl External {
         root: &OwnedFd,
         stdio: Stdio,
     ) -> Result<(External, i32, Option<OwnedFd>), Reply> {
-        let external = External { program: program.to_owned(), run: folder.run.clone(), id: id.to_owned() };
+        let run = std::path::absolute(&folder.run).map_err(|error| failed("find the run folder", error))?;
+        let external = External { program: program.to_owned(), run, id: id.to_owned() };
         let bundle = folder.run.join("bundle");
         fs::create_dir_all(bundle.join("rootfs")).map_err(|error| failed("make the bundle", error))?;
         let text = serde_json::to_vec(spec).map_err(|error| failed("write the bundle", error))?;
@@ -61,17 +62,19 @@ impl External {
 
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
-        // Its state is the container's own, and names are short because it stands in the folder.
-        let log = ["--log", COMPLAINTS, "--log-format", "json"];
-        command.current_dir(&self.run).args(["--root", "runtime"]).args(log).arg(verb).stdin(Std::null());
+        // Its state is the container's own. All names are absolute: crun goes to the bundle before it uses them.
+        command.current_dir(&self.run).arg("--root").arg(self.run.join("runtime"));
+        command.arg("--log").arg(self.run.join(COMPLAINTS)).args(["--log-format", "json"]).arg(verb);
+        command.stdin(Std::null());
         let _none = fs::remove_file(self.run.join(COMPLAINTS));
         command
     }
 
     fn create(&self, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), Reply> {
         let mut command = self.command("create");
-        command.args(["--bundle", "bundle", "--pid-file", "pid"]);
-        self.run_with(command, stdio, "pid")
+        let pid = self.run.join("pid");
+        command.arg("--bundle").arg(self.run.join("bundle")).arg("--pid-file").arg(&pid);
+        self.run_with(command, stdio, &pid)
     }
 
     fn start(&self) -> Result<(), Reply> {
@@ -87,21 +90,22 @@ impl External {
     pub(super) fn exec(&self, process: &Process, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), Reply> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (file, pid) = (format!("exec-{number}.json"), format!("exec-{number}.pid"));
+        let file = self.run.join(format!("exec-{number}.json"));
+        let pid = self.run.join(format!("exec-{number}.pid"));
         let text = serde_json::to_vec(process).map_err(|error| failed("write the process", error))?;
-        fs::write(self.run.join(&file), text).map_err(|error| failed("write the process", error))?;
+        fs::write(&file, text).map_err(|error| failed("write the process", error))?;
         let mut command = self.command("exec");
-        command.args(["--detach", "--process", &file, "--pid-file", &pid]);
+        command.arg("--detach").arg("--process").arg(&file).arg("--pid-file").arg(&pid);
         let result = self.run_with(command, stdio, &pid);
-        for name in [file, pid] {
+        for path in [file, pid] {
             // Left behind they go with the folder.
-            let _left = fs::remove_file(self.run.join(name));
+            let _left = fs::remove_file(path);
         }
         result
     }
 
     /// Runs a command that leaves a process behind, which becomes this shim's child.
-    fn run_with(&self, mut command: Command, stdio: Stdio, pid: &str) -> Result<(i32, Option<OwnedFd>), Reply> {
+    fn run_with(&self, mut command: Command, stdio: Stdio, pid: &Path) -> Result<(i32, Option<OwnedFd>), Reply> {
         let mut listener = None;
         // By a name that is short, and the same wherever the program stands.
         let place = rustix::fs::open(&self.run, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -129,7 +133,7 @@ impl External {
             Some(listener) => Some(receive_console(&listener).map_err(|error| failed("receive the terminal", error))?),
             None => None,
         };
-        let text = fs::read_to_string(self.run.join(pid)).map_err(|error| failed("read the pid", error))?;
+        let text = fs::read_to_string(pid).map_err(|error| failed("read the pid", error))?;
         let pid = text.trim().parse().map_err(|error| failed("read the pid", error))?;
         Ok((pid, console))
     }
