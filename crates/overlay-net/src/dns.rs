@@ -4,4 +4,5 @@ pub mod answer;
 pub mod resolv;
 
 pub(crate) mod forward;
+mod quick;
 pub(crate) mod serve;

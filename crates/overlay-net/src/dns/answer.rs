@@ -1,18 +1,43 @@
 //! Zones × question → answer. Pure.
 
+use super::quick;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use model::Zone;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Seconds that an answer may be kept: containers come and go, and asking again costs microseconds.
-const TTL: u32 = 5;
+pub(super) const TTL: u32 = 5;
 /// What a client without EDNS takes over UDP (RFC 1035).
 const PLAIN_UDP: u16 = 512;
 /// The largest answer over UDP that we give, whatever a client says: it crosses loopback only.
-const MAX_UDP: u16 = 4096;
+pub(super) const MAX_UDP: u16 = 4096;
 const HEADER: usize = 12;
+
+/// Lower-case names with their addresses.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
+
+/// What an asker may know: the names that mean something else to it than to others, then the zones of the
+/// networks that it is attached to, in order. The first that has addresses for a name speaks.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Its own.
+    pub own: &'a Names,
+    /// Those of its networks.
+    pub zones: &'a [&'a Zone],
+}
+
+impl View<'_> {
+    /// The addresses of a name; empty: it exists, but nothing stands behind it right now.
+    pub(super) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        let all = std::iter::once(self.own).chain(self.zones.iter().map(|zone| &zone.names));
+        let mut known = all.filter_map(|names| names.get(name)).peekable();
+        let first = known.peek().copied()?;
+        Some(known.find(|addresses| !addresses.is_empty()).unwrap_or(first))
+    }
+}
 
 /// What to do with a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +53,18 @@ pub enum Answer {
     Drop,
 }
 
-/// Answers a packet from the zones of the networks that the asker is attached to, in order: the first one
-/// that has addresses for a name speaks. `rotation` turns the order of several addresses.
-/// `udp`: cut the answer to what the client takes.
-pub fn answer(zones: &[&Zone], packet: &[u8], rotation: usize, udp: bool) -> Answer {
+/// Answers a packet from what the asker may know. `rotation` turns the order of several addresses. `udp`: cut the
+/// answer to what the client takes.
+pub fn answer(view: View<'_>, packet: &[u8], rotation: usize, udp: bool) -> Answer {
+    let limit = if udp { PLAIN_UDP } else { u16::MAX };
+    match quick::answer(view, packet, rotation, limit.into()) {
+        Some(reply) => Answer::Reply(reply),
+        None => thorough(view, packet, rotation, udp),
+    }
+}
+
+/// The same for whatever may come.
+fn thorough(view: View<'_>, packet: &[u8], rotation: usize, udp: bool) -> Answer {
     let query = match Message::from_vec(packet) {
         Ok(query) => query,
         Err(_) => return malformed(packet),
@@ -48,8 +81,8 @@ pub fn answer(zones: &[&Zone], packet: &[u8], rotation: usize, udp: bool) -> Ans
     let (name, kind) = (question.name(), question.query_type());
     let known = match (plain(name), question.query_class()) {
         (_, class) if class != DNSClass::IN && class != DNSClass::ANY => None,
-        (_, _) if kind == RecordType::PTR => pointer(zones, name),
-        (Some(text), _) => addresses(zones, &text).map(|all| records(name, kind, &all, rotation)),
+        (_, _) if kind == RecordType::PTR => pointer(view.zones, name),
+        (Some(text), _) => view.addresses(&text).map(|all| records(name, kind, all, rotation)),
         (None, _) => None,
     };
     match known {
@@ -88,16 +121,6 @@ fn plain(name: &Name) -> Option<String> {
         text.push_str(&std::str::from_utf8(label).ok()?.to_lowercase());
     }
     Some(text)
-}
-
-/// The addresses of a name; empty: it exists, but nothing stands behind it right now.
-fn addresses(zones: &[&Zone], name: &str) -> Option<Vec<IpAddr>> {
-    let mut known = zones.iter().filter_map(|zone| zone.names.get(name));
-    let first = known.next()?;
-    if !first.is_empty() {
-        return Some(first.clone());
-    }
-    Some(known.find(|addresses| !addresses.is_empty()).cloned().unwrap_or_default())
 }
 
 fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], rotation: usize) -> Vec<Record> {
@@ -187,6 +210,10 @@ mod tests {
         Zone { names: names.iter().map(|(name, ips)| ((*name).to_owned(), parse(ips))).collect() }
     }
 
+    fn reply_of(zones: &[&Zone], packet: &[u8], rotation: usize, udp: bool) -> Answer {
+        answer(View { own: &Names::new(), zones }, packet, rotation, udp)
+    }
+
     fn ask(name: &str, kind: RecordType) -> Vec<u8> {
         let mut query = Message::query();
         query.metadata.id = 7;
@@ -234,8 +261,17 @@ mod tests {
             ("0.10.in-addr.arpa.", RecordType::PTR, 0, "forward else ServFail"),
         ];
         for (name, kind, rotation, expected) in table {
-            assert_eq!(shown(answer(&[&front, &back], &ask(name, kind), rotation, true)), expected, "{name} {kind}");
+            assert_eq!(shown(reply_of(&[&front, &back], &ask(name, kind), rotation, true)), expected, "{name} {kind}");
         }
+    }
+
+    #[test]
+    fn a_name_may_mean_something_else_to_one() {
+        let shared = zone(&[("db", &["10.0.0.100"]), ("web", &["10.0.0.101"])]);
+        let own = zone(&[("db", &["10.0.0.2"])]).names;
+        let view = View { own: &own, zones: &[&shared] };
+        assert_eq!(shown(answer(view, &ask("DB.", RecordType::A), 0, true)), "NoError 10.0.0.2");
+        assert_eq!(shown(answer(view, &ask("web.", RecordType::A), 0, true)), "NoError 10.0.0.101");
     }
 
     #[test]
@@ -243,33 +279,63 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("10.0.1.{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let zone = zone(&[("web", &many)]);
-        let Answer::Reply(cut) = answer(&[&zone], &ask("web.", RecordType::A), 0, true) else { panic!() };
+        let Answer::Reply(cut) = reply_of(&[&zone], &ask("web.", RecordType::A), 0, true) else { panic!() };
         let message = Message::from_vec(&cut).unwrap();
         assert!(cut.len() <= 512 && message.metadata.truncation);
         assert!((25..=32).contains(&message.answers.len()), "as many as fit: {}", message.answers.len());
-        let Answer::Reply(whole) = answer(&[&zone], &ask("web.", RecordType::A), 0, false) else { panic!() };
+        let Answer::Reply(whole) = reply_of(&[&zone], &ask("web.", RecordType::A), 0, false) else { panic!() };
         assert_eq!(Message::from_vec(&whole).unwrap().answers.len(), 200);
     }
 
     #[test]
     fn what_is_no_question() {
-        assert_eq!(answer(&[], &[1, 2, 3], 0, true), Answer::Drop);
+        assert_eq!(reply_of(&[], &[1, 2, 3], 0, true), Answer::Drop);
         let mut broken = ask("web.", RecordType::A);
         broken.truncate(15);
-        assert_eq!(shown(answer(&[], &[&[0, 7], &broken[2..]].concat(), 0, true)), "FormErr");
+        assert_eq!(shown(reply_of(&[], &[&[0, 7], &broken[2..]].concat(), 0, true)), "FormErr");
         let mut response = ask("web.", RecordType::A);
         response[2] |= 0x80;
-        assert_eq!(answer(&[], &response, 0, true), Answer::Drop);
+        assert_eq!(reply_of(&[], &response, 0, true), Answer::Drop);
         let mut status = ask("web.", RecordType::A);
         status[2] |= 2 << 3;
-        assert_eq!(shown(answer(&[], &status, 0, true)), "NotImp");
+        assert_eq!(shown(reply_of(&[], &status, 0, true)), "NotImp");
     }
 
     proptest! {
         #[test]
         fn no_packet_is_fatal(bytes in proptest::collection::vec(any::<u8>(), 0..600), udp: bool) {
             let zone = zone(&[("web", &["10.0.0.2"])]);
-            answer(&[&zone], &bytes, 3, udp);
+            reply_of(&[&zone], &bytes, 3, udp);
+        }
+
+        /// The short way says what the long way says.
+        #[test]
+        fn quick_is_right(
+            name in "(web|WEB|db|down|nope|a[.]web|own)[.]?", kind in 0_usize..3, edns: bool, rotation in 0_usize..5, udp: bool,
+            many in 1_u8..40,
+        ) {
+            let ips: Vec<String> = (0..many).map(|n| format!("10.0.0.{n}")).chain(["fd00::1".to_owned()]).collect();
+            let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+            let front = zone(&[("web", &ips), ("down", &[])]);
+            let back = zone(&[("db", &["10.0.0.2"]), ("down", &["10.0.0.3", "10.0.0.4"])]);
+            let own = zone(&[("own", &["10.0.0.9"]), ("down", &[])]).names;
+            let view = View { own: &own, zones: &[&front, &back] };
+            let kinds = [RecordType::A, RecordType::AAAA, RecordType::TXT];
+            let mut query = Message::query();
+            query.add_query(Query::query(Name::from_ascii(&name).unwrap(), kinds[kind]));
+            if edns {
+                let mut edns = Edns::new();
+                edns.set_max_payload(1232);
+                query.edns = Some(edns);
+            }
+            let packet = query.to_vec().unwrap();
+            let (short, long) = (answer(view, &packet, rotation, udp), thorough(view, &packet, rotation, udp));
+            match (short, long) {
+                (Answer::Reply(short), Answer::Reply(long)) => {
+                    prop_assert_eq!(Message::from_vec(&short).unwrap(), Message::from_vec(&long).unwrap());
+                }
+                (short, long) => prop_assert_eq!(short, long),
+            }
         }
 
         #[test]
@@ -278,7 +344,7 @@ mod tests {
             let mut bytes = ask("web.example.org.", RecordType::A);
             if let Some(slot) = bytes.get_mut(at) { *slot = byte; }
             bytes.truncate(cut);
-            if let Answer::Reply(reply) = answer(&[&zone], &bytes, 3, udp) {
+            if let Answer::Reply(reply) = reply_of(&[&zone], &bytes, 3, udp) {
                 prop_assert!(Message::from_vec(&reply).is_ok());
             }
         }

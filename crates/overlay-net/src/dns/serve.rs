@@ -1,6 +1,6 @@
 //! The sockets at 127.0.0.11: one UDP and one TCP socket per namespace, a task for each.
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, Names, View, answer};
 use super::forward::{HostServers, forward, parse_servers};
 use crate::kernel::apply::DnsSockets;
 use model::{HostNet, TaskId, Zone};
@@ -41,10 +41,13 @@ impl Directory {
 
     fn answer(&self, task: TaskId, packet: &[u8], udp: bool) -> Answer {
         let net = self.net();
-        let attachments = net.endpoints.get(&task).map(|endpoint| endpoint.attachments.as_slice()).unwrap_or_default();
+        let none = Names::new();
+        let endpoint = net.endpoints.get(&task);
+        let attachments = endpoint.map(|endpoint| endpoint.attachments.as_slice()).unwrap_or_default();
         let zones: Vec<&Zone> =
             attachments.iter().filter_map(|attachment| net.zones.get(&attachment.network)).collect();
-        answer(&zones, packet, self.rotation.fetch_add(1, Ordering::Relaxed), udp)
+        let view = View { own: endpoint.map_or(&none, |endpoint| &endpoint.names), zones: &zones };
+        answer(view, packet, self.rotation.fetch_add(1, Ordering::Relaxed), udp)
     }
 
     /// Whom to ask about other names. Nobody for a container without a way out: names would be one.
