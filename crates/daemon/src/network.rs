@@ -5,7 +5,7 @@ use crate::failure;
 use model::{HostNet, Node};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,15 +135,10 @@ fn reachable(net: &HostNet) -> HostNet {
             std::sync::Arc::make_mut(vips).iter_mut().for_each(|vip| vip.backends.retain(|it| here.contains(it)));
         }
     }
-    // Until virtual addresses are translated, their names lead to the tasks behind them.
     let vips = net.vips.values().flat_map(|all| all.iter());
-    let behind: BTreeMap<IpAddr, Vec<IpAddr>> = vips
-        .flat_map(|vip| std::iter::once(vip.address).chain(vip.address6).map(move |own| (own, vip)))
-        .map(|(own, vip)| (own, vip.backends.iter().filter(|it| it.is_ipv4() == own.is_ipv4()).copied().collect()))
-        .collect();
+    here.extend(vips.flat_map(|vip| std::iter::once(vip.address).chain(vip.address6)));
     for addresses in net.zones.values_mut().flat_map(|zone| zone.names.values_mut()) {
-        let tasks = |address: &IpAddr| behind.get(address).cloned().unwrap_or_else(|| vec![*address]);
-        *addresses = addresses.iter().flat_map(tasks).filter(|address| here.contains(address)).collect();
+        addresses.retain(|address| here.contains(address));
     }
     net
 }
