@@ -171,10 +171,14 @@ async fn keep(
         }
         said
     };
-    let ending = async { tokio::join!(child.wait(), said) };
+    let mut ending = std::pin::pin!(async { tokio::join!(child.wait(), said) });
     let (status, said) = tokio::select! {
-        ending = ending => ending,
-        _ = dropped => return,
+        ending = &mut ending => ending,
+        // A connection that broke is dropped before the program has said why.
+        _ = dropped => match tokio::time::timeout(LAST_WORDS, ending).await {
+            Ok(ending) => ending,
+            Err(_) => return,
+        },
     };
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
     let said = String::from_utf8_lossy(&said);
