@@ -7,6 +7,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::termios::Winsize;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::io::{self, IoSliceMut};
@@ -107,6 +108,7 @@ impl External {
     /// Runs a command that leaves a process behind, which becomes this shim's child.
     fn run_with(&self, mut command: Command, stdio: Stdio, pid: &Path) -> Result<(i32, Option<OwnedFd>), Reply> {
         let mut listener = None;
+        let size = if let Stdio::Terminal { size } = &stdio { *size } else { None };
         // By a name that is short, and the same wherever the program stands.
         let place = rustix::fs::open(&self.run, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| failed("open the run folder", error))?;
@@ -133,6 +135,11 @@ impl External {
             Some(listener) => Some(receive_console(&listener).map_err(|error| failed("receive the terminal", error))?),
             None => None,
         };
+        if let (Some(console), Some((ws_row, ws_col))) = (&console, size) {
+            // crun does not do it for further processes, whatever their terminal is told to be.
+            let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+            rustix::termios::tcsetwinsize(console, size).map_err(|error| failed("set the terminal's size", error))?;
+        }
         let text = fs::read_to_string(pid).map_err(|error| failed("read the pid", error))?;
         let pid = text.trim().parse().map_err(|error| failed("read the pid", error))?;
         Ok((pid, console))
