@@ -1,6 +1,7 @@
 //! The host's nftables table as a text. Pure.
 
 use crate::kernel::ingress::{self, TAG_MASK};
+use crate::kernel::tunnel;
 use crate::names;
 use model::{HostNet, Network, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
         body.push_str(&guard_loopback(bridges));
         body.push_str(&forward(net, bridges, internal.as_deref(), ingress.as_ref()));
         body.push_str(&postrouting(net, bridges));
+        body.push_str(&guard_plain(net));
     }
     if let Some(ingress) = &ingress {
         body.push_str(&ingress.chains());
@@ -33,7 +35,7 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
             body.push_str(&ingress.forward());
         }
     }
-    body.push_str(&published(ports));
+    body.push_str(&published(ports, &net.ingress));
     format!("table inet {table} {{\n{body}}}\n")
 }
 
@@ -50,6 +52,23 @@ fn guard_loopback(bridges: &str) -> String {
     format!(
         "\tchain raw {{\n\t\ttype filter hook prerouting priority raw; policy accept;\n\
          \t\tiifname {bridges} ip daddr 127.0.0.0/8 drop\n\t}}\n"
+    )
+}
+
+/// The port of VXLAN is open on the host for networks that are not encrypted: for them, and for other hosts of the
+/// cluster, only. What others do at that port is theirs.
+fn guard_plain(net: &HostNet) -> String {
+    let networks: Vec<String> = tunnel::plain_networks(net).iter().map(|vni| format!("{vni:#x}")).collect();
+    if networks.is_empty() {
+        return String::new();
+    }
+    // The identifier: 24 bits, after the header of UDP (64 bits), flags and what is reserved (32 bits).
+    let carried = format!("udp dport {} @th,96,24 {{ {} }}", tunnel::PORT, networks.join(", "));
+    let senders: Vec<String> = tunnel::plain_senders(net).iter().map(IpAddr::to_string).collect();
+    let honest = (!senders.is_empty()).then(|| format!("\t\t{carried} ip saddr {{ {} }} accept\n", senders.join(", ")));
+    let honest = honest.unwrap_or_default();
+    format!(
+        "\tchain plain {{\n\t\ttype filter hook input priority filter; policy accept;\n{honest}\t\t{carried} drop\n\t}}\n"
     )
 }
 
@@ -87,6 +106,8 @@ struct Way {
     tag: u32,
     /// Backends elsewhere.
     remote: Vec<Ipv4Addr>,
+    /// Addresses of a node, each with a backend on that node.
+    neighbours: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// MAC address of a node on the link, and its number.
     senders: Vec<(crate::kernel::Mac, u32)>,
     /// Protocol, address and port of backends here.
@@ -99,6 +120,7 @@ impl Way {
             link: names::ingress(owner),
             tag: ingress::tag(owner),
             remote: ingress::remote(net).map(|(address, _)| address).collect(),
+            neighbours: ingress::neighbours(net),
             senders: ingress::senders(net),
             local: ingress::local(net)
                 .map(|(port, address, target)| (protocol(port.protocol), address, target))
@@ -130,7 +152,8 @@ impl Way {
             let from: Vec<String> =
                 self.senders.iter().map(|(of, node)| format!("{} : {:#x}", mac(of), tag | node)).collect();
             let from = from.join(", ");
-            before.push(format!("iifname \"{link}\" ct state new ct mark set ether saddr map {{ {from} }}"));
+            // Always the last: a client may come by way of another node from now on.
+            before.push(format!("iifname \"{link}\" ct direction original ct mark set ether saddr map {{ {from} }}"));
             before.push(format!(
                 "iifname != \"{link}\" ct direction reply ct mark & {TAG_MASK:#x} == {tag:#x} meta mark set ct mark"
             ));
@@ -140,7 +163,14 @@ impl Way {
         if let Some(there) = there {
             rules("ingress_own", "route hook output priority -50", &[there]);
             let own = format!("oifname \"{link}\" ct status dnat fib saddr type local masquerade");
-            rules("ingress_source", "nat hook postrouting priority srcnat - 1", &[own]);
+            let mut sources = vec![own];
+            if !self.neighbours.is_empty() {
+                let pairs: Vec<String> =
+                    self.neighbours.iter().map(|(node, backend)| format!("{node} . {backend}")).collect();
+                // A node would take a packet that claims to be from itself for forged.
+                sources.push(format!("oifname \"{link}\" ip saddr . ip daddr {{ {} }} masquerade", pairs.join(", ")));
+            }
+            rules("ingress_source", "nat hook postrouting priority srcnat - 1", &sources);
         }
         let input = format!("iifname \"{link}\" ct state != {{ established, related }} drop");
         rules("ingress_input", "filter hook input priority filter", &[input]);
@@ -189,7 +219,8 @@ fn postrouting(net: &HostNet, bridges: &str) -> String {
     text
 }
 
-fn published(ports: &[&PublishedPort]) -> String {
+/// Where published ports lead. Between nodes they are carried over IPv4: an IPv6 backend is used where it is.
+fn published(ports: &[&PublishedPort], elsewhere: &BTreeMap<IpAddr, u32>) -> String {
     if ports.iter().all(|port| port.backends.is_empty()) {
         return String::new();
     }
@@ -207,7 +238,11 @@ fn published(ports: &[&PublishedPort]) -> String {
     for port in fixed.into_iter().chain(any) {
         for v6 in [false, true] {
             let wanted_family = port.host_ip.is_none_or(|ip| ip.is_ipv6() == v6);
-            let backends: Vec<&(IpAddr, u16)> = port.backends.iter().filter(|(ip, _)| ip.is_ipv6() == v6).collect();
+            let backends: Vec<&(IpAddr, u16)> = port
+                .backends
+                .iter()
+                .filter(|(ip, _)| ip.is_ipv6() == v6 && !(v6 && elsewhere.contains_key(ip)))
+                .collect();
             if !wanted_family || backends.is_empty() {
                 continue;
             }

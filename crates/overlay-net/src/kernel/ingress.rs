@@ -56,6 +56,15 @@ pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (Ipv4Addr, u32)> {
     v4.filter(move |(_, node)| peers.contains(node))
 }
 
+/// The addresses of nodes, each with the backends on that node.
+pub(crate) fn neighbours(net: &HostNet) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    let peers = || net.mesh.iter().flat_map(|mesh| mesh.peers.values());
+    let of = |number: u32| peers().filter(move |peer| peer.number == number).flat_map(|peer| &peer.endpoints);
+    let v4 = |address: IpAddr| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
+    let pairs = remote(net).flat_map(|(backend, node)| of(node).filter_map(move |at| Some((v4(at.ip())?, backend))));
+    pairs.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// Backends here that other nodes send to, with their ports.
 pub(crate) fn local(net: &HostNet) -> impl Iterator<Item = (&PublishedPort, Ipv4Addr, u16)> {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);

@@ -1,6 +1,6 @@
 //! Routes in tables of our own, and the rules that lead there, by rtnetlink.
 
-use super::ingress::{self, Ingress, Routes};
+use super::ingress::{self, Ingress, Routes, TAG_MASK};
 use super::link;
 use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Socket, attr, u32_at};
 use std::collections::BTreeSet;
@@ -20,6 +20,7 @@ const RTA_TABLE: u16 = 15;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const RTNH_F_ONLINK: u32 = 4;
+const FRA_IIFNAME: u16 = 3;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
@@ -52,9 +53,20 @@ pub(crate) fn delete(batch: &mut Batch, table: u32, destination: Option<Ipv4Addr
 }
 
 fn rule(batch: &mut Batch, kind: u16, flags: u16, mark: u32) {
-    batch.message(kind, F_ACK | flags, &[link::AF_INET, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0]);
-    batch.attr(FRA_PRIORITY, &PRIORITY.to_ne_bytes()).attr(FRA_TABLE, &mark.to_ne_bytes());
-    batch.attr(FRA_FWMARK, &mark.to_ne_bytes()).attr(FRA_FWMASK, &u32::MAX.to_ne_bytes());
+    let mut to_table = |own: bool| {
+        batch.message(kind, F_ACK | flags, &[link::AF_INET, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0]);
+        batch.attr(FRA_PRIORITY, &PRIORITY.to_ne_bytes()).attr(FRA_TABLE, &mark.to_ne_bytes());
+        match own {
+            true => batch.text(FRA_IIFNAME, "lo"),
+            false => batch.attr(FRA_FWMARK, &mark.to_ne_bytes()).attr(FRA_FWMASK, &u32::MAX.to_ne_bytes()),
+        };
+    };
+    to_table(false);
+    // What this host itself sends is looked up the moment its destination is translated, when nothing could have
+    // marked it yet. All that is in the table are backends elsewhere.
+    if mark == mark & TAG_MASK {
+        to_table(true);
+    }
 }
 
 /// Asks for packets with this mark to be looked up in the table of the same number.
@@ -71,13 +83,18 @@ pub(crate) fn delete_rule(batch: &mut Batch, mark: u32) {
 pub(crate) fn known(socket: &Socket, owner: u32, address: Option<Ipv4Addr>) -> io::Result<Ingress> {
     let mut batch = Batch::default();
     batch.message(RTM_GETRULE, F_DUMP, &[link::AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let rules: BTreeSet<u32> = socket
-        .dump(batch)?
-        .iter()
-        .filter(|reply| reply.kind == RTM_NEWRULE)
-        .filter_map(|reply| attr(reply.payload.get(12..)?, FRA_TABLE).map(|table| u32_at(table, 0)))
-        .filter(|table| ingress::is_ours(*table, owner))
-        .collect();
+    let (mut marked, mut own) = (BTreeSet::new(), BTreeSet::new());
+    for reply in socket.dump(batch)?.iter().filter(|reply| reply.kind == RTM_NEWRULE) {
+        let rest = reply.payload.get(12..).unwrap_or_default();
+        let table = attr(rest, FRA_TABLE).map_or(0, |table| u32_at(table, 0));
+        if ingress::is_ours(table, owner) {
+            let of = if attr(rest, FRA_IIFNAME).is_some() { &mut own } else { &mut marked };
+            of.insert(table);
+        }
+    }
+    // One of a pair alone does not count; making it again is no fault.
+    let whole = |table: &u32| *table != *table & TAG_MASK || own.contains(table);
+    let rules: BTreeSet<u32> = marked.into_iter().filter(whole).collect();
     let mut routes = Routes::new();
     if !rules.is_empty() || address.is_some() {
         let mut batch = Batch::default();

@@ -8,8 +8,8 @@
 
 use super::Mac;
 use crate::names;
-use model::{DEFAULT_NETWORK, HostNet, Network, NetworkId, RemoteEndpoint, VXLAN_OVERHEAD, mesh_address};
-use std::collections::BTreeMap;
+use model::{DEFAULT_NETWORK, HostNet, MeshPeer, Network, NetworkId, RemoteEndpoint, VXLAN_OVERHEAD, mesh_address};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What links carry if nobody says otherwise, in bytes.
@@ -104,8 +104,24 @@ fn remotes(net: &HostNet, network: NetworkId) -> impl Iterator<Item = &RemoteEnd
     net.remotes.get(&network).into_iter().flat_map(|all| all.iter())
 }
 
+/// Addresses of a node that carry what is not encrypted. A VXLAN speaks one family, and that is IPv4.
+fn plain_addresses(peer: &MeshPeer) -> impl Iterator<Item = IpAddr> {
+    peer.endpoints.iter().map(|endpoint| endpoint.ip()).filter(IpAddr::is_ipv4)
+}
+
+/// Networks that are carried unencrypted, by their identifiers in VXLAN.
+pub(crate) fn plain_networks(net: &HostNet) -> BTreeSet<u32> {
+    let plain = net.networks.values().filter(|network| is_plain(network) && spans(net, network));
+    plain.map(|network| network.vni).collect()
+}
+
+/// The hosts from which what is not encrypted may come.
+pub(crate) fn plain_senders(net: &HostNet) -> BTreeSet<IpAddr> {
+    net.mesh.iter().flat_map(|mesh| mesh.peers.values()).flat_map(plain_addresses).collect()
+}
+
 /// Where a node is reached; `None`: it is not part of the mesh (any more).
 fn host(net: &HostNet, number: u32, plain: bool) -> Option<IpAddr> {
     let peer = net.mesh.as_ref()?.peers.values().find(|peer| peer.number == number)?;
-    if plain { peer.endpoints.first().map(|endpoint| endpoint.ip()) } else { Some(mesh_address(number).into()) }
+    if plain { plain_addresses(peer).next() } else { Some(mesh_address(number).into()) }
 }

@@ -6,6 +6,7 @@ use crate::kernel::netlink::{Batch, Socket};
 use crate::kernel::tunnel::{MESH_PREFIX, MeshLink, Tunnel};
 use crate::kernel::{Kernel, link, netns, route, tun, vxlan};
 use crate::names;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,13 +37,15 @@ pub(super) fn run(
             }
         }
     }
-    let place = Place { home: netns::current()?, run_root, owner };
-    for op in &ops {
-        if let NetOp::CreateTunnel(name, tunnel) = op
-            && let Err(error) = place.make(host, name, tunnel)
-        {
-            errors.insert(name.clone(), format!("cannot make the tunnel {name}: {error}"));
-        }
+    let created = ops.iter().filter_map(|op| match op {
+        NetOp::CreateTunnel(name, tunnel) => Some((name.as_str(), tunnel)),
+        _ => None,
+    });
+    let created: Vec<(&str, &Tunnel)> = created.collect();
+    if !created.is_empty() {
+        let place = Place { home: netns::current()?, run_root, owner };
+        let failed = place.make(host, &created)?;
+        errors.extend(failed.map(|(name, error)| (name.to_owned(), format!("cannot make the tunnel {name}: {error}"))));
     }
     let index: BTreeMap<String, u32> = link::links(host)?.into_iter().map(|link| (link.name, link.index)).collect();
     for op in &ops {
@@ -81,8 +84,13 @@ fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &Ne
         // Routes have gone with their link, if that is gone.
         host.transact(forget)?;
     }
+    let mut rules = Batch::default();
+    wanted.rules.difference(&seen.rules).for_each(|mark| route::add_rule(&mut rules, *mark));
+    if !rules.is_empty() {
+        let there = |outcome: &Result<(), rustix::io::Errno>| *outcome != Err(rustix::io::Errno::EXIST);
+        check("set rules", host.transact(rules)?.into_iter().filter(there))?;
+    }
     let mut batch = Batch::default();
-    wanted.rules.difference(&seen.rules).for_each(|mark| route::add_rule(&mut batch, *mark));
     if let Some(address) = wanted.address {
         let index = *index.get(&name).ok_or_else(|| io::Error::other("their link is missing"))?;
         if seen.address != wanted.address {
@@ -95,7 +103,7 @@ fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &Ne
         let news = wanted.routes.iter().filter(|(key, next)| seen.routes.get(key) != Some(next));
         news.for_each(|((table, destination), next)| route::add(&mut batch, *table, *destination, *next, index));
     }
-    if batch.is_empty() { Ok(()) } else { check("set addresses, routes and rules", host.transact(batch)?) }
+    if batch.is_empty() { Ok(()) } else { check("set addresses and routes", host.transact(batch)?) }
 }
 
 /// Answers come over the link from addresses that are routed elsewhere, and calls from this host's loopback go there.
@@ -186,30 +194,75 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn make(&self, host: &Socket, name: &str, tunnel: &Tunnel) -> io::Result<()> {
-        let links = link::links(host)?;
-        let bridge = links.iter().find(|link| link.name == tunnel.bridge).map(|link| link.index);
-        if bridge.is_none() && !tunnel.bridge.is_empty() {
-            return Err(io::Error::other(format!("bridge {} is missing", tunnel.bridge)));
+    /// Makes all of them, each kind in one go. Gives those that could not be, with the reason.
+    fn make<'a>(
+        &self,
+        host: &Socket,
+        tunnels: &[(&'a str, &Tunnel)],
+    ) -> io::Result<impl Iterator<Item = (&'a str, io::Error)> + use<'a>> {
+        let index: BTreeMap<String, u32> = link::links(host)?.into_iter().map(|link| (link.name, link.index)).collect();
+        let (mut plain, mut inside) = (Making::default(), Making::default());
+        let mut failed: BTreeMap<&'a str, io::Error> = BTreeMap::new();
+        for (name, tunnel) in tunnels {
+            let bridge = index.get(&tunnel.bridge).copied();
+            if bridge.is_none() && !tunnel.bridge.is_empty() {
+                failed.insert(name, io::Error::other(format!("bridge {} is missing", tunnel.bridge)));
+                continue;
+            }
+            let making = if tunnel.plain { &mut plain } else { &mut inside };
+            vxlan::add(&mut making.batch, name, tunnel, self.owner, bridge, self.home.as_fd());
+            making.names.push(name);
         }
-        let mut batch = Batch::default();
-        vxlan::add(&mut batch, name, tunnel, self.owner, bridge, self.home.as_fd());
-        if tunnel.plain {
-            check("make it", host.transact(batch)?)?;
-        } else {
-            let namespace = netns::open(&names::mesh_netns_path(self.run_root))?;
-            let namespace = namespace.ok_or_else(|| io::Error::other("the namespace of the mesh is not there"))?;
-            within(&namespace, || check("make it", Socket::route()?.transact(batch)?))?;
+        failed.extend(plain.run(|batch| host.transact(batch))?);
+        if !inside.names.is_empty() {
+            let namespace = netns::open(&names::mesh_netns_path(self.run_root));
+            match namespace.and_then(|it| it.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))) {
+                Ok(namespace) => {
+                    let work = |batch| within(&namespace, || Socket::route()?.transact(batch));
+                    failed.extend(inside.run(work)?);
+                }
+                Err(error) => {
+                    let reason = format!("the namespace of the mesh: {error}");
+                    failed.extend(inside.names.into_iter().map(|name| (name, io::Error::other(reason.clone()))));
+                }
+            }
         }
-        let mut batch = Batch::default();
-        link::no_link_local(&mut batch, name);
-        host.transact(batch)?;
-        let mut batch = Batch::default();
-        match bridge {
-            Some(_) => link::set_up_tunnel(&mut batch, name),
-            None => link::set_up(&mut batch, name),
+        let (mut quiet, mut up) = (Batch::default(), Making::default());
+        for (name, tunnel) in tunnels.iter().filter(|(name, _)| !failed.contains_key(name)) {
+            link::no_link_local(&mut quiet, name);
+            match tunnel.bridge.is_empty() {
+                false => link::set_up_tunnel(&mut up.batch, name),
+                true => link::set_up(&mut up.batch, name),
+            }
+            up.names.push(name);
         }
-        check("set it up", host.transact(batch)?)
+        if !up.names.is_empty() {
+            // A host without IPv6 has no such addresses to forbid.
+            host.transact(quiet)?;
+            failed.extend(up.run(|batch| host.transact(batch))?);
+        }
+        Ok(failed.into_iter())
+    }
+}
+
+/// Messages, one for each of these tunnels.
+#[derive(Default)]
+struct Making<'a> {
+    batch: Batch,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Making<'a> {
+    /// Sends them. Gives those that failed.
+    fn run(
+        self,
+        send: impl FnOnce(Batch) -> io::Result<Vec<Result<(), Errno>>>,
+    ) -> io::Result<Vec<(&'a str, io::Error)>> {
+        if self.names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.names.into_iter().zip(send(self.batch)?);
+        Ok(outcomes.filter_map(|(name, outcome)| Some((name, outcome.err()?.into()))).collect())
     }
 }
 
