@@ -66,6 +66,22 @@ fn ranges_are_paired() {
 }
 
 #[test]
+fn of_a_range_for_one_port_a_free_one_is_chosen() {
+    let Some(host) = Host::new() else { return };
+    let (a, b) = (18_000, 18_001);
+    let range = format!("{a}-{b}:80");
+    web(&host, "one", &[&range]).ok();
+    web(&host, "two", &[&range]).ok();
+    reached(&host, &format!("http://127.0.0.1:{a}/"), "one");
+    reached(&host, &format!("http://127.0.0.1:{b}/"), "two");
+    web(&host, "three", &[&range]).exits(125).complains(&format!("every host port from {a} to {b} is in use"));
+    host.sh("rm -f one").ok();
+    host.up("s", &format!("services:\n  web: {{image: {BUSYBOX}, command: httpd -f -h /etc, ports: ['{range}']}}\n"))
+        .ok();
+    host.sh("ps").ok().says(&format!("0.0.0.0:{a}->80/tcp"));
+}
+
+#[test]
 fn a_taken_port_says_by_whom() {
     let Some(host) = Host::new() else { return };
     let port = host.free_port();

@@ -30,6 +30,18 @@ fn up_starts_a_daemon_where_none_runs() {
 }
 
 #[test]
+fn down_gives_containers_the_time_that_is_asked_for() {
+    let Some(host) = Host::new() else { return };
+    let deaf = format!(
+        "services:\n  deaf: {{image: {BUSYBOX}, command: [sh, -c, \"trap '' TERM; while :; do sleep 1; done\"], stop_grace_period: 90s}}\n"
+    );
+    host.up("slow", &deaf).ok();
+    let began = std::time::Instant::now();
+    host.rswarm(["down", "-p", "slow", "-t", "0"]).ok();
+    assert!(began.elapsed() < Duration::from_secs(45), "the grace period of the file was waited for");
+}
+
+#[test]
 fn a_second_up_changes_only_what_changed() {
     let Some(host) = Host::new() else { return };
     let text = |env: &str| {

@@ -151,10 +151,12 @@ fn ports_of_every_kind() {
       - 127.0.0.1:8080:81/udp
       - '9000-9001:82-83'
       - {target: 84, published: '84', mode: host, protocol: tcp}
+      - '8000-8010:85'
 ");
     let port = |target, published, host_ip: Option<&str>, protocol, mode| PortSpec {
         target,
         published,
+        published_range: None,
         host_ip: host_ip.map(str::to_owned),
         protocol,
         mode,
@@ -167,6 +169,7 @@ fn ports_of_every_kind() {
             port(82, Some(9000), None, Protocol::Tcp, PortMode::Ingress),
             port(83, Some(9001), None, Protocol::Tcp, PortMode::Ingress),
             port(84, Some(84), None, Protocol::Tcp, PortMode::Host),
+            PortSpec { published_range: Some((8000, 8010)), ..port(85, None, None, Protocol::Tcp, PortMode::Ingress) },
         ]
     );
 }

@@ -75,6 +75,28 @@ pub struct Network {
     pub gateway6: Option<IpAddr>,
 }
 
+impl Network {
+    /// `host` and `none`: always there, and nobody's to remove. They have no addresses; their blocks mean nothing.
+    pub fn predefined() -> [Network; 2] {
+        let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        [("host", "host", 1), ("none", "null", 2)].map(|(name, driver, last)| Network {
+            // No network that is made gets such an id: theirs are random.
+            id: NetworkId(last << 80),
+            spec: NetworkSpec { name: name.to_owned(), driver: Some(driver.to_owned()), ..NetworkSpec::default() },
+            vni: 0,
+            subnet: Subnet { address: unspecified, prefix: 0 },
+            gateway: unspecified,
+            subnet6: None,
+            gateway6: None,
+        })
+    }
+
+    /// Is it one of those?
+    pub fn is_predefined(&self) -> bool {
+        matches!(self.spec.driver.as_deref(), Some("host" | "null"))
+    }
+}
+
 /// A task's place on a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {

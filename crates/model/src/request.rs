@@ -42,6 +42,9 @@ pub enum Request {
         name: String,
         /// Its volumes too.
         volumes: bool,
+        /// Seconds that each container gets before it is killed; `None`: its own grace period.
+        #[serde(default)]
+        timeout: Option<u64>,
     },
     /// Make one service, or replace its spec (`run`, `service create/update`).
     PutService {

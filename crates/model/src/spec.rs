@@ -528,6 +528,9 @@ pub struct PortSpec {
     pub target: u16,
     /// Port on the host; `None`: one is chosen.
     pub published: Option<u16>,
+    /// First and last of the ports that it is chosen from; `None`: from those that are nobody's.
+    #[serde(default)]
+    pub published_range: Option<(u16, u16)>,
     /// Host address; `None`: all.
     pub host_ip: Option<String>,
     /// TCP or UDP.

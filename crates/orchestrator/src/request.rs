@@ -133,7 +133,7 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         }
         Request::Apply { wanted, basis } => stands(draft, wanted, basis.as_deref())
             .and_then(|()| by_hand(draft, &wanted.stack, wanted.remove_orphans, wanted.force_recreate)),
-        Request::RemoveStack { name, volumes } => stack::remove(draft, name, *volumes),
+        Request::RemoveStack { name, volumes, timeout } => stack::remove(draft, name, *volumes, *timeout),
         Request::PutService { spec, create } => service::put(draft, spec, *create),
         Request::UpdateService { id, spec, version, force } => service::update(draft, *id, spec, *version, *force),
         Request::RollbackService(id) => service::roll_back(draft, *id),

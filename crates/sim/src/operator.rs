@@ -62,7 +62,7 @@ impl Operator {
                 remove_orphans: chance.coin(),
                 force_recreate: chance.below(5) == 0,
             },
-            6 | 7 => Request::RemoveStack { name: stack, volumes: chance.coin() },
+            6 | 7 => Request::RemoveStack { name: stack, volumes: chance.coin(), timeout: None },
             8 | 9 => {
                 let name = chance.pick(&CONTAINERS)?;
                 Request::PutService { spec: Box::new(specs::standalone(name, chance)), create: true }

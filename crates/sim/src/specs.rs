@@ -159,7 +159,7 @@ fn port(chance: &mut Chance) -> PortSpec {
         _ => Some(8081),
     };
     let mode = if chance.coin() { PortMode::Ingress } else { PortMode::Host };
-    PortSpec { target: 80, published, host_ip: None, protocol: Protocol::Tcp, mode }
+    PortSpec { target: 80, published, published_range: None, host_ip: None, protocol: Protocol::Tcp, mode }
 }
 
 /// A container as `run -d` asks for it.

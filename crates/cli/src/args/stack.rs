@@ -131,9 +131,12 @@ pub(crate) struct Down {
     /// Accepted for Compose's sake: everything of the project goes
     #[arg(long)]
     pub(crate) remove_orphans: bool,
+    /// Seconds that each container gets before it is killed, in place of its own grace period; below 0: for ever
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) timeout: Option<i64>,
     /// Give up waiting after so long (seconds, or a duration such as 2m)
-    #[arg(short, long, value_name = "DURATION")]
-    pub(crate) timeout: Option<String>,
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) wait_timeout: Option<String>,
     /// Return as soon as the change is accepted
     #[arg(long)]
     pub(crate) no_wait: bool,

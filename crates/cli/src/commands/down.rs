@@ -12,9 +12,10 @@ use model::{Request, Response, Time};
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(context: &Context, args: Down) -> Result<u8> {
-    let timeout = args.timeout.as_deref().map(parse::patience).transpose().context("--timeout")?;
+    let timeout = args.wait_timeout.as_deref().map(parse::patience).transpose().context("--wait-timeout")?;
     let name = project::name(context, &args.project)?;
-    let request = Request::RemoveStack { name: name.clone(), volumes: args.volumes };
+    let grace = super::power::grace(args.timeout);
+    let request = Request::RemoveStack { name: name.clone(), volumes: args.volumes, timeout: grace };
     match context.request(request).await {
         Ok(Response::Done { changes, warnings, .. }) => {
             project::show(context, &warnings);

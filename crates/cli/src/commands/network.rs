@@ -18,9 +18,11 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
         bail!("--filter: `{key}` is no filter: name, id, driver, scope and label are");
     }
     let state = context.state().await?;
+    let predefined = model::Network::predefined();
     let mut networks: Vec<&Network> = state
         .networks
         .iter()
+        .chain(&predefined)
         .filter(|network| super::volume::passes(&filters, &network.spec.name, driver(network), &network.spec.labels))
         .filter(|network| {
             let id = network.id.to_string();
@@ -37,7 +39,7 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
             .with("Scope", "local")
             .with("Internal", network.spec.internal.to_string())
             .with("IPv6", network.spec.ipv6.to_string())
-            .with("Subnet", network.subnet.to_string())
+            .with("Subnet", subnet(network))
             .with("CreatedAt", created_at(0))
             .labels(&network.spec.labels)
     });
@@ -58,6 +60,11 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     };
     context.data(&list.render(&args.listing)?)?;
     Ok(0)
+}
+
+/// Those of `host` and `none` are nobody's.
+fn subnet(network: &Network) -> String {
+    if network.is_predefined() { String::new() } else { network.subnet.to_string() }
 }
 
 fn driver(network: &Network) -> &str {
@@ -126,6 +133,11 @@ pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
     let state = context.state().await?;
     let (state, force) = (&state, args.force);
     each(context, &args.names, |name| async move {
+        let mut predefined = Network::predefined().into_iter();
+        if predefined.any(|network| network.spec.name == name || network.id.to_string() == name) {
+            let text = format!("network {name} is predefined and can't be removed");
+            return Err(api::client::ClientError::Api(ApiError::new(ErrorKind::Invalid, text)).into());
+        }
         let Some(id) = find(state, &name)? else {
             if force {
                 return Ok(None);

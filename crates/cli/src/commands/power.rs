@@ -17,7 +17,7 @@ pub(super) async fn restart(context: &Context, args: Restart) -> Result<u8> {
 }
 
 /// Docker: a negative time waits for ever.
-fn grace(seconds: Option<i64>) -> Option<u64> {
+pub(super) fn grace(seconds: Option<i64>) -> Option<u64> {
     const FOR_EVER: u64 = 100 * 365 * 24 * 3600;
     seconds.map(|seconds| u64::try_from(seconds).unwrap_or(FOR_EVER))
 }

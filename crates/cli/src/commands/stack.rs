@@ -52,6 +52,7 @@ pub(super) async fn rm(context: &Context, args: RemoveStacks) -> Result<u8> {
             volumes: false,
             remove_orphans: false,
             timeout: None,
+            wait_timeout: None,
             no_wait: args.patience.detach,
             quiet: args.patience.quiet,
         };

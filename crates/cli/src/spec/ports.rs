@@ -30,7 +30,14 @@ pub(crate) fn publish_exposed(ports: &mut Vec<PortSpec>, image: &[String], expos
         let (first, last) = range(text)?;
         for target in first..=last {
             if !ports.iter().any(|port| port.target == target && port.protocol == protocol) {
-                ports.push(PortSpec { target, published: None, host_ip: None, protocol, mode: PortMode::Ingress });
+                ports.push(PortSpec {
+                    target,
+                    published: None,
+                    published_range: None,
+                    host_ip: None,
+                    protocol,
+                    mode: PortMode::Ingress,
+                });
             }
         }
     }
@@ -44,17 +51,18 @@ fn one(text: &str) -> Result<Vec<PortSpec>> {
 
 fn specified(port: compose::short::Port) -> Result<PortSpec> {
     let (_, protocol) = split_protocol(&format!("/{}", port.protocol))?;
-    let published = match port.published.as_str() {
+    let (published, published_range) = match port.published.as_str() {
         // Docker: 0 is "choose one".
-        "" | "0" => None,
-        text => Some(
-            text.parse()
-                .map_err(|_| anyhow!("of {text} no port can be chosen: name one, or as many as in the container"))?,
-        ),
+        "" | "0" => (None, None),
+        text => match range(text)? {
+            (low, high) if low == high => (Some(low), None),
+            both => (None, Some(both)),
+        },
     };
     Ok(PortSpec {
         target: is_port(port.target)?,
         published,
+        published_range,
         // An address in its one normal form; none, and the unspecified one as it is.
         host_ip: port.host_ip.parse::<std::net::IpAddr>().ok().map(|address| address.to_string()),
         protocol,
@@ -116,26 +124,16 @@ mod tests {
         assert_eq!(shown(":80"), "* ? 80 Tcp");
         assert_eq!(shown("0:80"), "* ? 80 Tcp");
         assert_eq!(shown("8000-8001:80-81"), "* 8000 80 Tcp, * 8001 81 Tcp");
+        let range = publish(&["8000-8010:80".to_owned()]).unwrap();
+        assert!(range[0].published.is_none() && range[0].published_range == Some((8000, 8010)));
         assert_eq!(shown("80-81"), "* ? 80 Tcp, * ? 81 Tcp");
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "x",
-            "0",
-            "80-0",
-            "1-2-3",
-            "65536",
-            "8080:",
-            "1-2:3",
-            "2-1",
-            "80/sctp",
-            "1.2.3:1:2",
-            "127.0.0.1:80",
-            "a:b:c:80",
-        ] {
+        for text in
+            ["", "x", "0", "80-0", "1-2-3", "65536", "8080:", "2-1", "80/sctp", "1.2.3:1:2", "127.0.0.1:80", "a:b:c:80"]
+        {
             assert!(publish(&[text.to_owned()]).is_err(), "{text}");
         }
     }

@@ -156,8 +156,12 @@ fn networks_are_listed_made_and_removed() {
         "exit 0\n-- out\n\
          NETWORK ID     NAME      DRIVER    SCOPE\n\
          0a0000000000   app       bridge    local\n\
-         0b0000000000   bridge    bridge    local\n-- err\n"
+         0b0000000000   bridge    bridge    local\n\
+         000000000001   host      host      local\n\
+         000000000002   none      null      local\n-- err\n"
     );
+    let refused = run(&fake, &["network", "rm", "host"]);
+    assert!(refused.starts_with("exit 1") && refused.contains("network host is predefined"), "{refused}");
     let words = ["network", "create", "--internal", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.1", "inner"];
     assert_eq!(run(&fake, &words), "exit 0\n-- out\ncafe\n-- err\n");
     assert_eq!(

@@ -221,7 +221,7 @@ fn down_waits_until_all_is_gone() {
                 spec = stack.services.values().next().cloned();
                 done(Vec::new())
             }
-            Request::RemoveStack { name, volumes: true } if name == "shop" => {
+            Request::RemoveStack { name, volumes: true, .. } if name == "shop" => {
                 done(vec![change("service", "shop_web", "removed"), change("volume", "shop_data", "removed")])
             }
             Request::RemoveStack { .. } => Answer::Reply(Reply::Cluster(Box::new(Response::Refused {

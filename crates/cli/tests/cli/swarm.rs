@@ -36,6 +36,7 @@ fn spec(key: &str, mode: Mode) -> ServiceSpec {
         ports: vec![PortSpec {
             target: 80,
             published: Some(8080),
+            published_range: None,
             host_ip: None,
             protocol: Protocol::Tcp,
             mode: PortMode::Ingress,
@@ -249,7 +250,7 @@ fn services_stacks_and_nodes_are_removed_or_changed() {
         requests(&fake),
         [
             Request::RemoveService { id: ServiceId(0xaa << 120), force: true, volumes: false },
-            Request::RemoveStack { name: "shop".to_owned(), volumes: false },
+            Request::RemoveStack { name: "shop".to_owned(), volumes: false, timeout: None },
             Request::UpdateNode { id, availability: Some(Availability::Drain), labels },
             Request::RemoveNode { id, force: false },
         ]

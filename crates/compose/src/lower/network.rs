@@ -95,18 +95,23 @@ impl Lower<'_> {
             }
         };
         let published = item.get_text("published").and_then(|text| port_range(text).ok());
-        if let Some((low, high)) = published
-            && low != high
-        {
-            let message = format!("{path}: a range for one port is not done yet: port {low} is published");
-            self.context.warn_on("RS0701", item, message, None);
-        }
+        let (single, range) = published_as(published);
         Some(PortSpec {
             target,
-            published: published.map(|(low, _)| low).filter(|port| *port > 0),
+            published: single,
+            published_range: range,
             host_ip: item.get_text("host_ip").map(str::to_owned),
             protocol,
             mode,
         })
+    }
+}
+
+/// What stands for the host's side: one port, or the ends of a range that one is chosen from. From 0: any.
+fn published_as(range: Option<(u16, u16)>) -> (Option<u16>, Option<(u16, u16)>) {
+    match range {
+        None | Some((0, _)) => (None, None),
+        Some((low, high)) if low == high => (Some(low), None),
+        Some(both) => (None, Some(both)),
     }
 }

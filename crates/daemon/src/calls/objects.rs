@@ -8,7 +8,12 @@ use runtime::volume::VolumeInfo;
 
 pub(crate) async fn inspect_network(daemon: &Daemon, name: &str) -> Result<serde_json::Value, ApiError> {
     let state = daemon.cluster.state().await?;
-    match views::objects::find_network(&state, name) {
+    let predefined = model::Network::predefined();
+    let mut nobodys = predefined.iter();
+    let nobodys = nobodys.find(|network| {
+        network.spec.name == name || [network.id.to_string(), network.id.short()].contains(&name.to_owned())
+    });
+    match views::objects::find_network(&state, name).or(nobodys) {
         Some(network) => Ok(views::objects::network(network, &state)),
         None => Err(failure::not_found(format!("no such network: {name}"))),
     }

@@ -164,6 +164,7 @@ mod tests {
         let port = |published| PortSpec {
             target: 80,
             published,
+            published_range: None,
             host_ip: None,
             protocol: Protocol::Tcp,
             mode: PortMode::Ingress,

@@ -1,7 +1,7 @@
 //! `inspect` of networks and volumes in Docker's shape.
 
 use crate::clock::rfc3339;
-use model::{Network, State};
+use model::{Network, NetworkMode, State};
 use runtime::volume::VolumeInfo;
 use serde_json::{Map, Value, json};
 
@@ -17,13 +17,27 @@ pub(crate) fn find_network<'a>(state: &'a State, name: &str) -> Option<&'a Netwo
 
 /// Engine API, NetworkInspect.
 pub(crate) fn network(network: &Network, state: &State) -> Value {
-    let mut ipam = vec![json!({ "Subnet": network.subnet.to_string(), "Gateway": network.gateway.to_string() })];
+    let mut ipam = Vec::new();
+    if !network.is_predefined() {
+        ipam.push(json!({ "Subnet": network.subnet.to_string(), "Gateway": network.gateway.to_string() }));
+    }
     if let Some(subnet) = network.subnet6 {
         let gateway = network.gateway6.map(|gateway| gateway.to_string()).unwrap_or_default();
         ipam.push(json!({ "Subnet": subnet.to_string(), "Gateway": gateway }));
     }
     let mut containers = Map::new();
     for task in state.tasks.iter().filter(|task| super::container::is_up(task)) {
+        let without = match task.spec.network_mode {
+            NetworkMode::Host => network.spec.driver.as_deref() == Some("host"),
+            NetworkMode::None => network.spec.driver.as_deref() == Some("null"),
+            _ => false,
+        };
+        if without {
+            let (name, id) = (task.name(), task.id.to_string());
+            let nothing =
+                json!({ "Name": name, "EndpointID": id, "MacAddress": "", "IPv4Address": "", "IPv6Address": "" });
+            containers.insert(id, nothing);
+        }
         for endpoint in task.endpoints.iter().filter(|endpoint| endpoint.network == network.id) {
             let v6 = endpoint.address6.zip(network.subnet6);
             containers.insert(

@@ -317,7 +317,14 @@ pub(crate) fn task(id: u128, spec: &ServiceSpec) -> AssignedTask {
 }
 
 pub(crate) fn port(target: u16, published: u16) -> PortSpec {
-    PortSpec { target, published: Some(published), host_ip: None, protocol: Protocol::Tcp, mode: PortMode::Ingress }
+    PortSpec {
+        target,
+        published: Some(published),
+        published_range: None,
+        host_ip: None,
+        protocol: Protocol::Tcp,
+        mode: PortMode::Ingress,
+    }
 }
 
 impl Rig {

@@ -68,9 +68,13 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> 
 
 /// Wants less of a task. Overrides of how to stop it were for another stop.
 pub(crate) fn lower(draft: &mut Draft<'_>, task: TaskId, desired: Desired) {
-    if draft.cluster().tasks.get(&task).is_some_and(|task| task.desired < desired) {
+    let Some(found) = draft.cluster().tasks.get(&task).cloned() else { return };
+    if found.desired < desired {
+        // `down` has said how its own are stopped.
+        let stack = found.spec.stack.as_deref();
+        let going = stack.is_some_and(|stack| draft.cluster().stacks_removing.contains_key(stack));
         draft.edit().edit_task(task, |task| {
-            if !task.stopped_by_user {
+            if !task.stopped_by_user && !going {
                 (task.stop_signal, task.stop_timeout) = (None, None);
             }
             task.desired = desired;

@@ -220,7 +220,8 @@ fn content(
 
 fn port(port: &PortSpec) -> String {
     let host = port.host_ip.as_ref().map(|ip| format!("{ip}:")).unwrap_or_default();
-    let published = port.published.map(|published| format!("{published}:")).unwrap_or_default();
+    let range = port.published_range.map(|(low, high)| format!("{low}-{high}:"));
+    let published = port.published.map(|published| format!("{published}:")).or(range).unwrap_or_default();
     let mode = if port.mode == model::PortMode::Host { " (host)" } else { "" };
     format!("{host}{published}{}/{}{mode}", port.target, inline(&tree(&port.protocol)))
 }

@@ -28,10 +28,15 @@ pub(super) fn choose(draft: &mut Draft<'_>, id: ServiceId) -> Result<(), Refusal
             continue;
         }
         let before = service.chosen_ports.get(index).copied().flatten();
-        let kept = before.filter(|port_before| !taken.contains(&(port.protocol, *port_before)));
-        let number = match kept {
-            Some(kept) => kept,
-            None => next(draft, |number| !taken.contains(&(port.protocol, number)))?,
+        let is_free = |number: u16| !taken.contains(&(port.protocol, number));
+        let allowed = |number: u16| port.published_range.is_none_or(|(low, high)| (low..=high).contains(&number));
+        let kept = before.filter(|port_before| is_free(*port_before) && allowed(*port_before));
+        let number = match (kept, port.published_range) {
+            (Some(kept), _) => kept,
+            (None, Some((low, high))) => {
+                (low..=high).find(|number| is_free(*number)).ok_or_else(|| none_free(low, high))?
+            }
+            (None, None) => next(draft, is_free)?,
         };
         taken.insert((port.protocol, number));
         chosen.push(Some(number));
@@ -42,12 +47,16 @@ pub(super) fn choose(draft: &mut Draft<'_>, id: ServiceId) -> Result<(), Refusal
     Ok(())
 }
 
+fn none_free(first: u16, last: u16) -> Refusal {
+    Refusal::conflict(format!("every host port from {first} to {last} is in use"))
+}
+
 /// The next free port after the last that was chosen: one just given back is not given out at once.
 fn next(draft: &mut Draft<'_>, is_free: impl Fn(u16) -> bool) -> Result<u16, Refusal> {
     let last = draft.cluster().last_port;
     let start = if (FIRST..LAST).contains(&last) { last + 1 } else { FIRST };
     let found = (start..=LAST).chain(FIRST..start).find(|number| is_free(*number));
-    let number = found.ok_or_else(|| Refusal::conflict(format!("every host port from {FIRST} to {LAST} is in use")))?;
+    let number = found.ok_or_else(|| none_free(FIRST, LAST))?;
     draft.edit().last_port = number;
     Ok(number)
 }

@@ -107,7 +107,7 @@ fn remove(draft: &mut Draft<'_>, name: &str, down: bool) -> Result<Done, Refusal
     let mut all = done(name, "removed");
     if down {
         for name in &source.status.stacks {
-            let removed = stack::remove(draft, name, source.spec.prune_volumes)?;
+            let removed = stack::remove(draft, name, source.spec.prune_volumes, None)?;
             all.changes.extend(removed.changes);
             all.warnings.extend(removed.warnings);
         }
@@ -255,7 +255,7 @@ fn apply(draft: &mut Draft<'_>, spec: &SourceSpec, sync: &Sync) -> Result<Applie
         draft.edit().followed.remove(&name);
         draft.edit().good.remove(&name);
         if spec.prune {
-            match stack::remove(draft, &name, spec.prune_volumes) {
+            match stack::remove(draft, &name, spec.prune_volumes, None) {
                 Ok(done) => changes.extend(done.changes),
                 Err(refusal) => refusals.push(refusal),
             }

@@ -6,7 +6,7 @@ use crate::draft::Draft;
 use crate::usage;
 use model::diagnostic::Diagnostic;
 
-pub(super) fn remove(draft: &mut Draft<'_>, name: &str, volumes: bool) -> Result<Done, Refusal> {
+pub(super) fn remove(draft: &mut Draft<'_>, name: &str, volumes: bool, timeout: Option<u64>) -> Result<Done, Refusal> {
     let of = |owner: &Option<String>| owner.as_deref() == Some(name);
     let cluster = draft.cluster();
     let services: Vec<_> = cluster.services.values().filter(|service| of(&service.spec.stack)).cloned().collect();
@@ -48,10 +48,16 @@ pub(super) fn remove(draft: &mut Draft<'_>, name: &str, volumes: bool) -> Result
     for service in services.iter().filter(|service| !service.removing) {
         draft.edit().edit_service(service.id, |service| service.removing = true);
     }
-    if volumes {
-        let tasks: Vec<_> =
-            services.iter().flat_map(|service| draft.cluster().tasks_of(service.id)).map(|task| task.id).collect();
-        tasks.into_iter().for_each(|task| draft.edit().edit_task(task, |task| task.remove_volumes = true));
+    let tasks: Vec<_> =
+        services.iter().flat_map(|service| draft.cluster().tasks_of(service.id)).map(|task| task.id).collect();
+    for task in tasks {
+        // What was said of an earlier stop is not said of this one.
+        draft.edit().edit_task(task, |task| {
+            if timeout.is_some() || !task.stopped_by_user {
+                (task.stop_signal, task.stop_timeout) = (None, timeout);
+            }
+            task.remove_volumes |= volumes;
+        });
     }
     let earlier = draft.cluster().stacks_removing.get(name).is_some_and(|earlier| earlier.volumes);
     draft.edit().stacks_removing.insert(name.to_owned(), RemovingStack { volumes: volumes || earlier });

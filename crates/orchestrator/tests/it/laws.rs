@@ -117,7 +117,9 @@ fn step(world: &mut World, op: &Op) {
             let stack = Box::new(stack(services));
             world.ask(Request::Deploy { stack, remove_orphans: *orphans, force_recreate: *force });
         }
-        Op::Down(volumes) => drop(world.ask(Request::RemoveStack { name: "shop".to_owned(), volumes: *volumes })),
+        Op::Down(volumes) => {
+            drop(world.ask(Request::RemoveStack { name: "shop".to_owned(), volumes: *volumes, timeout: None }))
+        }
         Op::Run(name, look) => {
             let mut spec = service(None, &format!("c{name}"));
             let words = [(1, "rm"), (2, "exit=0@2"), (3, "restart=any"), (4, "port=8000:80"), (5, "port=81")];

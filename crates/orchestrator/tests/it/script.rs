@@ -126,7 +126,9 @@ impl Script {
                 let basis = self.basis.clone();
                 self.ask(Request::Apply { wanted: Box::new(self.wanted(rest)), basis });
             }
-            "down" => self.ask(Request::RemoveStack { name: "shop".to_owned(), volumes: rest.contains(&"-v") }),
+            "down" => {
+                self.ask(Request::RemoveStack { name: "shop".to_owned(), volumes: rest.contains(&"-v"), timeout: None })
+            }
             "run" => {
                 let mut spec = service(None, rest[0]);
                 rest[1..].iter().for_each(|word| spec::set(&mut spec, word));

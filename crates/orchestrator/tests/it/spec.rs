@@ -90,6 +90,7 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
             spec.ports.push(PortSpec {
                 target: target.parse().expect("a number"),
                 published: published.parse().ok(),
+                published_range: None,
                 host_ip: None,
                 protocol: Protocol::Tcp,
                 mode: PortMode::Ingress,
@@ -98,6 +99,7 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
         "hostport" => spec.ports.push(PortSpec {
             target: 80,
             published: value.parse().ok(),
+            published_range: None,
             host_ip: None,
             protocol: Protocol::Tcp,
             mode: PortMode::Host,
