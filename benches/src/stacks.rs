@@ -44,8 +44,9 @@ fn deploy(docker: &Docker, replicas: u32) -> Duration {
         docker.call(&["service", "ls", "--format", "{{.Replicas}}"]).text() == wanted
     });
     let took = start.elapsed();
-    docker.call(&["stack", "rm", "s"]).ok();
+    // Docker may refuse the network while tasks are on their way out of it, and forgets it then: asked until all is gone
     let gone = || {
+        docker.call(&["stack", "rm", "s"]);
         docker.call(&["ps", "-aq"]).text().is_empty()
             && docker.call(&["network", "ls", "-qf", "name=s_"]).text().is_empty()
     };
