@@ -1,7 +1,7 @@
 //! Layer: edge.
 //!
 //! `rswarm`: the command line, and the one file that is daemon, shim and network process too. The
-//! way of a command: words ([`args`]) → what they mean ([`settings`]) → [`commands`] → data → text
+//! way of a command: words ([`args`]) → what they mean ([`mod@settings`]) → [`commands`] → data → text
 //! ([`render`]).
 
 mod args;

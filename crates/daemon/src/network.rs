@@ -116,8 +116,8 @@ impl Network {
 fn reachable(net: &HostNet) -> HostNet {
     let meshed = net.mesh.is_some();
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
-    let mut here: BTreeSet<IpAddr> =
-        attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    let own: BTreeSet<IpAddr> = attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    let mut here = own.clone();
     if meshed {
         let remotes = net.remotes.values().flat_map(|all| all.iter());
         here.extend(remotes.flat_map(|it| std::iter::once(it.address).chain(it.address6)));
@@ -126,8 +126,9 @@ fn reachable(net: &HostNet) -> HostNet {
     // One that nobody is behind yet stays: that it is taken by something else is told before a container starts.
     net.ports.retain_mut(|port| {
         let waits = port.backends.is_empty();
-        let ingress = |address: &IpAddr| meshed && net.ingress.contains_key(address);
-        port.backends.retain(|(address, _)| here.contains(address) || ingress(address));
+        // Ports are handed on to other machines over IPv4 only.
+        let ingress = |address: &IpAddr| address.is_ipv4() && meshed && net.ingress.contains_key(address);
+        port.backends.retain(|(address, _)| own.contains(address) || ingress(address));
         waits || !port.backends.is_empty()
     });
     for vips in net.vips.values_mut() {

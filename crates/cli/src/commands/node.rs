@@ -10,6 +10,7 @@ use api::{Call, DaemonInfo, Reply};
 use model::{Availability, Node, NodeId, Request, State};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
@@ -158,7 +159,20 @@ fn view(node: &Node) -> Value {
             "Resources": { "NanoCPUs": node.nano_cpus, "MemoryBytes": node.memory, "GenericResources": generic },
             "Engine": { "Labels": node.engine_labels },
         },
-        "Status": { "State": if node.ready { "ready" } else { "down" } },
+        "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address },
+        "Mesh": node.mesh.as_ref().map(|offer| mesh(offer, node.mesh_number)),
+    })
+}
+
+/// Its end of the mesh.
+fn mesh(offer: &model::MeshOffer, number: Option<u32>) -> Value {
+    let endpoints: Vec<String> =
+        offer.addresses.iter().map(|address| SocketAddr::new(*address, offer.port).to_string()).collect();
+    json!({
+        "PublicKey": offer.public_key,
+        "Address": number.map(model::mesh_address),
+        "Endpoints": endpoints,
+        "LinkMTU": offer.mtu,
     })
 }
 

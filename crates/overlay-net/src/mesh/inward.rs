@@ -72,7 +72,11 @@ impl Received<'_> {
                 }
             }
             TunnResult::WriteToNetwork(packet) => {
-                peer.heard(self.from);
+                // A cookie is for whoever asks; all else is for those who have proved who they are.
+                const COOKIE: u8 = 3;
+                if packet.first() != Some(&COOKIE) {
+                    peer.heard(self.from);
+                }
                 self.shared.send_handshake(peer, packet);
                 // What waited for the session.
                 while let TunnResult::WriteToNetwork(packet) = tunnel.decapsulate(None, &[], plain) {

@@ -1,3 +1,5 @@
+//! Each reason, as it is told.
+
 use super::*;
 use model::{ContainerSpec, NodeId, ServiceId, ServiceSpec, TaskId, TaskStatus, Time, UpdateStatus};
 use std::sync::Arc;
