@@ -20,6 +20,7 @@ mod networks;
 mod ports;
 mod registries;
 mod restart;
+mod rolling;
 mod run;
 mod runtimes;
 mod secrets;

@@ -318,6 +318,107 @@ fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
     });
 }
 
+#[test]
+fn what_is_not_encrypted_comes_from_hosts_of_the_cluster_only() {
+    two_hosts(|mut hosts| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let net = shared_network(&mut hosts, 1, "10.223.1.0/24", None);
+        let sealed = shared_network(&mut hosts, 2, "10.223.2.0/24", None);
+        for host in &mut hosts {
+            let options = &mut host.daemon.net.networks.get_mut(&net).unwrap().spec.driver_opts;
+            options.insert("encrypted".to_owned(), "false".to_owned());
+        }
+        let [a, b] = &mut hosts;
+        let here = a.daemon.container(2, &[net]);
+        let there = b.daemon.container(3, &[net]);
+        let inside = b.daemon.container(4, &[sealed]);
+        mesh(&mut hosts);
+        introduce(&mut hosts);
+        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        hosts.iter_mut().for_each(|host| host.on(|daemon| assert!(daemon.verify().is_clean())));
+        let [a, b] = &mut hosts;
+        greeter(&b.daemon, there, 80, "there");
+        let address = b.daemon.address(there);
+        assert_eq!(a.daemon.inside(here, || call((address, 80))), Ok("there 10.223.1.2".to_owned()));
+
+        // Somebody on the same wire who is not of the cluster: with frames for containers of either network. They
+        // would be heard under the address of a cluster's host.
+        let heard = [(there, [10, 223, 1, 3]), (inside, [10, 223, 2, 4])].map(|(task, ip)| {
+            let socket = b.daemon.inside(task, || std::net::UdpSocket::bind("0.0.0.0:7000").unwrap());
+            socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+            (socket, ip)
+        });
+        run(&a.path(), "ip addr add 10.99.0.66/24 dev wire0");
+        let wire = SocketAddr::new(b.wire(), 4789);
+        let mut inject = |from: [u8; 4], vni: u32, to: [u8; 4]| {
+            let socket = a.on(|_| std::net::UdpSocket::bind(SocketAddr::from((from, 0))).unwrap());
+            socket.send_to(&frame(vni, to), wire).unwrap();
+        };
+        let mut buffer = [0; 16];
+        for (index, (socket, ip)) in heard.iter().enumerate() {
+            let vni = 4097 + index as u32;
+            inject([10, 99, 0, 66], vni, *ip);
+            assert!(socket.recv(&mut buffer).is_err(), "{ip:?} from a stranger");
+            inject([10, 99, 0, 1], vni, *ip);
+            assert_eq!(socket.recv(&mut buffer).is_ok(), index == 0, "{ip:?} from a member");
+        }
+        finish(hosts, before);
+    });
+}
+
+/// An Ethernet frame in VXLAN: a datagram for port 7000 of a container whose MAC address follows from its IP.
+fn frame(vni: u32, [a, b, c, d]: [u8; 4]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, a, b, c, 99, a, b, c, d];
+    let sum = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+    ip[10..12].copy_from_slice(&(!((sum >> 16) + (sum & 0xffff)) as u16).to_be_bytes());
+    let mut packet = vec![8, 0, 0, 0];
+    packet.extend((vni << 8).to_be_bytes());
+    packet.extend([2, 0x42, a, b, c, d, 2, 0x42, a, b, c, 99, 8, 0]);
+    packet.extend(ip);
+    packet.extend([0x1b, 0x58, 0x1b, 0x58, 0, 9, 0, 0, b'!']);
+    packet
+}
+
+#[test]
+fn five_hundred_networks_and_five_thousand_endpoints() {
+    two_hosts(|mut hosts| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        mesh(&mut hosts);
+        let [a, _] = &mut hosts;
+        for n in 0..500_u32 {
+            let subnet = format!("10.{}.{}.0/24", 100 + n / 250, n % 250);
+            let id = a.daemon.network(u128::from(n), &subnet, false);
+            let network = a.daemon.net.networks.get_mut(&id).unwrap();
+            (network.vni, network.spec.name) = (4096 + n, format!("net{n}"));
+            let base = network.subnet.address;
+            let remote = |n| RemoteEndpoint { address: nth(base, n), address6: None, mac: None, node: 2 };
+            a.daemon.net.remotes.insert(id, Arc::new((2..12).map(remote).collect()));
+        }
+        let mut timed = |what: &str, change: &mut dyn FnMut(&mut Daemon)| {
+            change(&mut a.daemon);
+            let began = std::time::Instant::now();
+            a.on(Daemon::apply_clean);
+            println!("{what}: {:?}", began.elapsed());
+        };
+        timed("all of it", &mut |_| {});
+        timed("nothing new", &mut |_| {});
+        timed("one task more elsewhere", &mut |daemon| {
+            let (id, all) = daemon.net.remotes.pop_first().unwrap();
+            let address = nth(all[0].address, 100);
+            let more = all.iter().cloned().chain([RemoteEndpoint { address, ..all[0].clone() }]).collect();
+            daemon.net.remotes.insert(id, Arc::new(more));
+        });
+        timed("one network less", &mut |daemon| drop(daemon.net.networks.pop_last()));
+        let began = std::time::Instant::now();
+        a.on(|daemon| assert!(daemon.verify().is_clean()));
+        println!("looked at: {:?}", began.elapsed());
+        let count = |words: &str| run(&a.path(), words).lines().count();
+        assert_eq!(count("ip -o link show type vxlan"), 499);
+        assert_eq!(count("ip -o neigh show nud permanent"), 4991);
+        finish(hosts, before);
+    });
+}
+
 fn ri(daemon: &Daemon) -> String {
     overlay_net::names::ingress(overlay_net::names::owner(daemon.run_root()))
 }

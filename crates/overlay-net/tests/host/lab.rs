@@ -237,8 +237,8 @@ pub(crate) fn kill_now(pid: rustix::process::Pid) {
 /// Ids that differ between daemons, as random ones do.
 fn network_id(root: &Path, n: u128) -> NetworkId {
     let name = root.file_name().unwrap().as_encoded_bytes();
-    let salt = name.iter().rev().take(5).fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
-    NetworkId(salt << 88 | n << 80)
+    let salt = name.iter().rev().take(4).fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
+    NetworkId(salt << 96 | n << 80)
 }
 
 pub(crate) fn nth(base: IpAddr, n: u32) -> IpAddr {
