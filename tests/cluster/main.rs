@@ -5,6 +5,7 @@
 
 mod calls;
 mod clients;
+mod gitops;
 mod losses;
 mod members;
 mod overlay;

@@ -6,11 +6,13 @@ mod fetch;
 mod follow;
 pub(crate) mod webhook;
 
+use crate::api_server::Scope;
+use crate::cluster::Leader;
 use crate::shared::Daemon;
-use crate::{clock, failure, pin};
+use crate::{clock, failure, pin, relay};
 use ::gitops::git::Git;
-use api::ApiError;
-use model::{Commit, Origin, Response, Source, StackPlan, Wanted};
+use api::{ApiError, Call, Reply};
+use model::{Commit, NodeId, Origin, Request, Response, Source, StackPlan, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -90,8 +92,11 @@ impl Gitops {
 pub(crate) async fn run(daemon: Arc<Daemon>) {
     let mut tasks = JoinSet::new();
     let mut changes = daemon.cluster.changes();
+    // On a machine of its own nobody else ever leads.
+    let (mut group, mut alone) = (daemon.cluster.group(), false);
     loop {
         changes.borrow_and_update();
+        group.borrow_and_update();
         let Ok((leads, sources)) = daemon.cluster.sources().await else { break };
         arrange(&daemon, &mut tasks, leads, sources);
         tokio::select! {
@@ -102,6 +107,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
                 }
                 tokio::time::sleep(PAUSE).await;
             }
+            changed = group.changed(), if !alone => alone = changed.is_err(),
             Some(_ended) = tasks.join_next() => {}
         }
     }
@@ -148,45 +154,99 @@ fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: 
     }
 }
 
-/// The source with its credentials.
-async fn find(daemon: &Daemon, name: &str) -> Result<Arc<Source>, ApiError> {
-    let (_, sources) = daemon.cluster.sources().await?;
-    let found = sources.into_iter().find(|source| source.spec.name == name);
-    found.ok_or_else(|| failure::not_found(format!("no such source: {name}")))
+/// Who follows a source.
+enum Follower {
+    Ours,
+    Other(NodeId),
+    /// Nobody leads at this moment.
+    Nobody,
 }
 
-/// `gitops sync`.
+fn follower(daemon: &Daemon, leads: bool, source: &Source) -> Follower {
+    if is_ours(daemon, leads, source) {
+        return Follower::Ours;
+    }
+    let leader = daemon.cluster.group().borrow().leader;
+    let node = match (&source.spec.origin, leader) {
+        (Origin::Path { node, .. }, _) => Some(*node),
+        (Origin::Git { .. }, Leader::Member(member)) => {
+            daemon.agents.places.borrow().manager(member).map(|peer| peer.node)
+        }
+        (Origin::Git { .. }, Leader::Me | Leader::Unknown) => None,
+    };
+    node.filter(|node| *node != daemon.node).map_or(Follower::Nobody, Follower::Other)
+}
+
+/// The source with its credentials, and whether this member leads.
+async fn find(daemon: &Daemon, name: &str) -> Result<(bool, Arc<Source>), ApiError> {
+    let (leads, sources) = daemon.cluster.sources().await?;
+    let found = sources.into_iter().find(|source| source.spec.name == name);
+    found.map(|source| (leads, source)).ok_or_else(|| failure::not_found(format!("no such source: {name}")))
+}
+
+/// What was agreed upon before is seen here from now on.
+async fn catch_up(daemon: &Daemon) -> Result<(), ApiError> {
+    match daemon.membership {
+        Some(_) => daemon.cluster.ask(Request::Read).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+/// `gitops sync`, done by whichever node follows the source. For a node that asks it is done here or not at all.
 ///
 /// # Errors
-/// There is no such source, or another node follows it.
-pub(crate) async fn sync(daemon: &Daemon, name: &str, again: bool) -> Result<(), ApiError> {
-    // A source that was added just now has its follower in a moment.
+/// There is no such source, or its node cannot be reached.
+pub(crate) async fn sync(daemon: &Arc<Daemon>, name: &str, again: bool, scope: Scope) -> Result<(), ApiError> {
+    catch_up(daemon).await?;
+    // A source that was added just now has its follower in a moment, and so has one whose leader is another now.
     let deadline = tokio::time::Instant::now() + BEGIN;
     let answer = loop {
-        let source = find(daemon, name).await?;
-        let (leads, _) = daemon.cluster.sources().await?;
-        if !is_ours(daemon, leads, &source) {
-            return Err(failure::conflict(format!("source {name} is followed by another node")));
-        }
-        let (done, answer) = oneshot::channel();
-        if daemon.gitops.nudge(&source, Nudge { asked: again, done: Some(done) }) {
-            break answer;
+        let (leads, source) = find(daemon, name).await?;
+        match follower(daemon, leads, &source) {
+            Follower::Ours => {
+                let (done, answer) = oneshot::channel();
+                if daemon.gitops.nudge(&source, Nudge { asked: again, done: Some(done) }) {
+                    break answer;
+                }
+            }
+            Follower::Other(node) if scope == Scope::Cluster => {
+                relay::ask(daemon, node, &Call::SyncSource { name: name.to_owned(), again }).await?;
+                return catch_up(daemon).await;
+            }
+            Follower::Other(_) | Follower::Nobody => {}
         }
         if tokio::time::Instant::now() >= deadline {
-            return Err(failure::failed(format!("source {name} has no follower; the daemon's log tells why")));
+            return Err(nobody(name));
         }
         tokio::time::sleep(PAUSE).await;
     };
     answer.await.map_err(|_| failure::failed(format!("source {name} was forgotten meanwhile")))
 }
 
-/// `gitops diff`: the newest commit against the cluster.
+fn nobody(name: &str) -> ApiError {
+    let error = failure::failed(format!("source {name} is followed by nobody at this moment"));
+    failure::hint(error, "the log of the daemon that leads tells why; `rswarm node ls` shows which that is")
+}
+
+/// `gitops diff`: the newest commit against the cluster, as the node sees it that follows the source.
 ///
 /// # Errors
 /// It can't be fetched, or makes no sense.
-pub(crate) async fn diff(daemon: &Arc<Daemon>, name: &str) -> Result<(Commit, Vec<StackPlan>), ApiError> {
-    let source = find(daemon, name).await?;
-    let found = fetch::newest(daemon, &source, &mut fetch::Known::default(), true).await;
+pub(crate) async fn diff(daemon: &Arc<Daemon>, name: &str, scope: Scope) -> Result<Reply, ApiError> {
+    catch_up(daemon).await?;
+    let (leads, source) = find(daemon, name).await?;
+    match follower(daemon, leads, &source) {
+        Follower::Other(node) if scope == Scope::Cluster => {
+            relay::ask(daemon, node, &Call::DiffSource(name.to_owned())).await
+        }
+        Follower::Other(_) if matches!(source.spec.origin, Origin::Path { .. }) => Err(nobody(name)),
+        // Every member can read a repository.
+        _ => Ok(Reply::Diff(Box::new(own_diff(daemon, &source).await?))),
+    }
+}
+
+async fn own_diff(daemon: &Arc<Daemon>, source: &Arc<Source>) -> Result<(Commit, Vec<StackPlan>), ApiError> {
+    let found = fetch::newest(daemon, source, &mut fetch::Known::default(), true).await;
     let found = found.map_err(|trouble| failure::failed(trouble.message()))?;
     let snapshot = daemon.cluster.snapshot().await?;
     let mut plans = Vec::new();

@@ -1,6 +1,7 @@
 //! Servers of repositories tell of news: `POST /hook/SOURCE`, signed.
 
 use super::Nudge;
+use crate::api_server::Scope;
 use crate::shared::Daemon;
 use ::gitops::webhook::is_genuine;
 use anyhow::{Context as _, Result};
@@ -67,14 +68,14 @@ pub(crate) async fn serve(daemon: Arc<Daemon>, listener: TcpListener) {
     }
 }
 
-async fn answer(daemon: &Daemon, request: Request<Incoming>) -> Response<Empty<Bytes>> {
+async fn answer(daemon: &Arc<Daemon>, request: Request<Incoming>) -> Response<Empty<Bytes>> {
     let status = take(daemon, request).await;
     let mut response = Response::new(Empty::new());
     *response.status_mut() = status;
     response
 }
 
-async fn take(daemon: &Daemon, request: Request<Incoming>) -> StatusCode {
+async fn take(daemon: &Arc<Daemon>, request: Request<Incoming>) -> StatusCode {
     let (head, body) = request.into_parts();
     let Some(name) = head.uri.path().strip_prefix("/hook/").map(str::to_owned) else { return StatusCode::NOT_FOUND };
     if head.method != Method::POST {
@@ -84,13 +85,20 @@ async fn take(daemon: &Daemon, request: Request<Incoming>) -> StatusCode {
     let Ok(Ok(body)) = read else { return StatusCode::PAYLOAD_TOO_LARGE };
     let body = body.to_bytes();
     // Whether there is such a source is nobody's business who does not know its secret.
-    let Ok(source) = super::find(daemon, &name).await else { return StatusCode::UNAUTHORIZED };
+    let Ok((_, source)) = super::find(daemon, &name).await else { return StatusCode::UNAUTHORIZED };
     let header = |name: &str| head.headers.get(name).map(hyper::header::HeaderValue::as_bytes);
     let secret = source.spec.credentials.webhook.as_ref();
     if !secret.is_some_and(|secret| is_genuine(secret, &body, header)) {
         return StatusCode::UNAUTHORIZED;
     }
-    // Where another node follows it, that one asks at its interval.
-    daemon.gitops.nudge(&source, Nudge { asked: false, done: None });
+    if !daemon.gitops.nudge(&source, Nudge { asked: false, done: None }) {
+        // Another node follows it. Whoever calls needs not wait for that.
+        let daemon = daemon.clone();
+        tokio::spawn(async move {
+            if let Err(error) = super::sync(&daemon, &name, false, Scope::Cluster).await {
+                tracing::warn!(source = %name, "pass on a webhook: {error}");
+            }
+        });
+    }
     StatusCode::ACCEPTED
 }
