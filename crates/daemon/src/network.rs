@@ -2,7 +2,7 @@
 //! after so that what others break is healed.
 
 use crate::failure;
-use model::{HostNet, Node};
+use model::{Endpoint, HostNet, Node, RemoteEndpoint, VirtualAddress};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
 use std::collections::BTreeSet;
@@ -116,18 +116,17 @@ impl Network {
 fn reachable(net: &HostNet) -> HostNet {
     let meshed = net.mesh.is_some();
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
-    let own: BTreeSet<IpAddr> = attachments.flat_map(|it| std::iter::once(it.address).chain(it.address6)).collect();
+    let own: BTreeSet<IpAddr> = attachments.flat_map(Endpoint::addresses).collect();
     let mut here = own.clone();
     if meshed {
         let remotes = net.remotes.values().flat_map(|all| all.iter());
-        here.extend(remotes.flat_map(|it| std::iter::once(it.address).chain(it.address6)));
+        here.extend(remotes.flat_map(RemoteEndpoint::addresses));
     }
     let mut net = net.clone();
     // One that nobody is behind yet stays: that it is taken by something else is told before a container starts.
     net.ports.retain_mut(|port| {
         let waits = port.backends.is_empty();
-        // Ports are handed on to other machines over IPv4 only.
-        let ingress = |address: &IpAddr| address.is_ipv4() && meshed && net.ingress.contains_key(address);
+        let ingress = |address: &IpAddr| meshed && net.ingress.contains_key(address);
         port.backends.retain(|(address, _)| own.contains(address) || ingress(address));
         waits || !port.backends.is_empty()
     });
@@ -137,7 +136,7 @@ fn reachable(net: &HostNet) -> HostNet {
         }
     }
     let vips = net.vips.values().flat_map(|all| all.iter());
-    here.extend(vips.flat_map(|vip| std::iter::once(vip.address).chain(vip.address6)));
+    here.extend(vips.flat_map(VirtualAddress::addresses));
     for addresses in net.zones.values_mut().flat_map(|zone| zone.names.values_mut()) {
         addresses.retain(|address| here.contains(address));
     }

@@ -5,8 +5,9 @@
 //! of its own on each host, so that its addresses collide with nobody's.
 
 use crate::ids::{NodeId, ServiceId};
+use crate::network::both;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Addresses inside the mesh: 100.64.0.0/10, a node's number added to it. Nobody outside ever sees one.
@@ -49,6 +50,13 @@ pub struct Mesh {
     pub mtu: u16,
     /// Everybody else. A node that is not here any more is cut off at once.
     pub peers: BTreeMap<NodeId, MeshPeer>,
+}
+
+impl Mesh {
+    /// The others by their numbers.
+    pub fn by_number(&self) -> BTreeMap<u32, &MeshPeer> {
+        self.peers.values().map(|peer| (peer.number, peer)).collect()
+    }
 }
 
 /// Another node of the mesh.
@@ -95,6 +103,13 @@ pub struct RemoteEndpoint {
     pub node: u32,
 }
 
+impl RemoteEndpoint {
+    /// Its addresses of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        both(self.address, self.address6)
+    }
+}
+
 /// The one address of a service on a network, and the tasks behind it (`endpoint_mode: vip`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VirtualAddress {
@@ -105,7 +120,14 @@ pub struct VirtualAddress {
     /// IPv6 address, when the network has it.
     pub address6: Option<IpAddr>,
     /// Addresses of tasks that take traffic, of both families.
-    pub backends: std::collections::BTreeSet<IpAddr>,
+    pub backends: BTreeSet<IpAddr>,
+}
+
+impl VirtualAddress {
+    /// Itself, of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        both(self.address, self.address6)
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Is it the network of standalone containers that name none? It is each host's own affair.
+    pub fn is_default(&self) -> bool {
+        self.spec.name == DEFAULT_NETWORK && self.spec.stack.is_none()
+    }
+
     /// `host` and `none`: always there, and nobody's to remove. They have no addresses; their blocks mean nothing.
     pub fn predefined() -> [Network; 2] {
         let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -110,6 +115,18 @@ pub struct Endpoint {
     pub mac: Option<String>,
     /// Every DNS name of the task on it besides the service's own names.
     pub aliases: Vec<String>,
+}
+
+impl Endpoint {
+    /// Its addresses of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        both(self.address, self.address6)
+    }
+}
+
+/// An address, and the one of the other family that goes with it.
+pub(crate) fn both(address: IpAddr, address6: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    std::iter::once(address).chain(address6)
 }
 
 /// All that the network of one host should be. `overlay-net` makes the kernel agree with it; the

@@ -50,10 +50,10 @@ impl Others<'_> {
     pub(crate) fn vips(&self, goal: impl Fn(&Local) -> Goal) -> BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>> {
         let own = self.locals.values().filter_map(|local| Some((local, local.assigned.as_ref()?)));
         let own: Vec<_> = own.flat_map(|(local, it)| it.task.endpoints.iter().map(move |at| (local, it, at))).collect();
-        let ours: BTreeSet<IpAddr> = own.iter().flat_map(|(_, _, at)| addresses(at)).collect();
+        let ours: BTreeSet<IpAddr> = own.iter().flat_map(|(_, _, at)| at.addresses()).collect();
         let mut serving: BTreeMap<(NetworkId, model::ServiceId), Vec<IpAddr>> = BTreeMap::new();
         for (_, assigned, at) in own.into_iter().filter(|(local, ..)| takes_traffic(local, goal(local))) {
-            serving.entry((at.network, assigned.task.service)).or_default().extend(addresses(at));
+            serving.entry((at.network, assigned.task.service)).or_default().extend(at.addresses());
         }
         let known = self.networks.keys().filter_map(|id| Some((*id, self.assignment.vips.get(id)?)));
         let seen = |(id, all): (NetworkId, &Arc<Vec<VirtualAddress>>)| {
@@ -66,8 +66,4 @@ impl Others<'_> {
         };
         known.map(seen).collect()
     }
-}
-
-fn addresses(endpoint: &model::Endpoint) -> impl Iterator<Item = IpAddr> {
-    std::iter::once(endpoint.address).chain(endpoint.address6)
 }

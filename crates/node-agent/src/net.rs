@@ -5,7 +5,7 @@ use crate::effect::{EffectId, NetFault};
 use crate::elsewhere::Others;
 use crate::task::{Goal, Local, Place};
 use model::{
-    AssignedTask, Assignment, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec, Protocol,
+    AssignedTask, Assignment, Endpoint, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec, Protocol,
     PublishedPort, TaskId, Time,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +101,7 @@ impl Nets {
     /// Keeps the default network for a while.
     fn linger(&mut self, before: &HostNet, wanted: &mut HostNet, now: Time) {
         let left =
-            before.networks.iter().find(|(id, network)| is_default(network) && !wanted.networks.contains_key(id));
+            before.networks.iter().find(|(id, network)| network.is_default() && !wanted.networks.contains_key(id));
         let until = self.lingers.unwrap_or_else(|| now.after(LINGER));
         self.lingers = left.map(|_| until).filter(|until| *until > now);
         if let Some((id, network)) = left.filter(|_| self.lingers.is_some()) {
@@ -290,10 +290,6 @@ fn behind<'n>(
     Some((addresses, vips.filter(|vip| addresses.contains(&vip.address)).collect()))
 }
 
-fn is_default(network: &Network) -> bool {
-    network.spec.name == model::DEFAULT_NETWORK && network.spec.stack.is_none()
-}
-
 /// Which namespace a task runs in.
 pub(crate) fn space(locals: &BTreeMap<TaskId, Local>, task: TaskId) -> Space {
     let mut at = task;
@@ -385,7 +381,7 @@ fn own_names(assigned: &AssignedTask) -> BTreeMap<String, Vec<IpAddr>> {
     for (attachment, endpoint) in spec.networks.iter().zip(&assigned.task.endpoints) {
         let all = [&spec.key, &spec.name].into_iter().chain(&attachment.aliases);
         for name in all.map(|name| name.to_lowercase()) {
-            names.entry(name).or_insert_with(|| std::iter::once(endpoint.address).chain(endpoint.address6).collect());
+            names.entry(name).or_insert_with(|| endpoint.addresses().collect());
         }
     }
     names
@@ -393,14 +389,14 @@ fn own_names(assigned: &AssignedTask) -> BTreeMap<String, Vec<IpAddr>> {
 
 /// Every address of a task.
 pub(crate) fn addresses(assigned: &AssignedTask) -> impl Iterator<Item = IpAddr> {
-    assigned.task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]).flatten()
+    assigned.task.endpoints.iter().flat_map(Endpoint::addresses)
 }
 
 /// Where traffic from a published port goes: the task's addresses on its first network with a way out.
 fn backends(assigned: &AssignedTask, networks: &BTreeMap<NetworkId, Network>) -> Vec<IpAddr> {
     let open = |network: &NetworkId| networks.get(network).is_some_and(|network| !network.spec.internal);
     let endpoint = assigned.task.endpoints.iter().find(|endpoint| open(&endpoint.network));
-    endpoint.into_iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]).flatten().collect()
+    endpoint.into_iter().flat_map(Endpoint::addresses).collect()
 }
 
 /// The ports that a task publishes on its host. With the host's network or another's namespace there are none.

@@ -116,6 +116,9 @@ struct Way {
 
 impl Way {
     fn new(net: &HostNet, owner: u32) -> Option<Way> {
+        if !ingress::is_needed(net) {
+            return None;
+        }
         let way = Way {
             link: names::ingress(owner),
             tag: ingress::tag(owner),
@@ -126,7 +129,7 @@ impl Way {
                 .map(|(port, address, target)| (protocol(port.protocol), address, target))
                 .collect(),
         };
-        (!way.remote.is_empty() || !way.senders.is_empty()).then_some(way)
+        Some(way)
     }
 
     /// What is marked, and what leaves with another address: only what comes from this host or its containers, whose
@@ -296,28 +299,23 @@ pub(crate) fn protocol(protocol: Protocol) -> &'static str {
 
 /// Links whose traffic is ours.
 pub(crate) fn passing(net: &HostNet, owner: u32) -> Vec<String> {
-    let link = Way::new(net, owner).map(|_| names::ingress(owner));
+    let link = ingress::is_needed(net).then(|| names::ingress(owner));
     net.networks.values().map(|network| names::bridge(network.id)).chain(link).collect()
 }
 
 /// Lines that let our traffic through chains of others that drop by policy, and take away what an
 /// earlier call put there. Plain matches only: `iptables` must still be able to read its table.
-pub(crate) fn pass_foreign(
-    mark: &str,
-    owner: u32,
-    net: &HostNet,
-    chains: &[crate::kernel::nft::ForeignChain],
-) -> String {
+pub(crate) fn pass_foreign(mark: &str, links: &[String], chains: &[crate::kernel::nft::ForeignChain]) -> String {
     let mut text = String::new();
     for chain in chains {
         let place = format!("{} {} {}", chain.family, chain.table, chain.name);
         for handle in &chain.ours {
             let _infallible = writeln!(text, "delete rule {place} handle {handle}");
         }
-        for bridge in passing(net, owner) {
+        for link in links {
             for direction in ["iifname", "oifname"] {
                 let _infallible =
-                    writeln!(text, "insert rule {place} {direction} \"{bridge}\" accept comment \"{mark}\"");
+                    writeln!(text, "insert rule {place} {direction} \"{link}\" accept comment \"{mark}\"");
             }
         }
     }

@@ -20,7 +20,9 @@ pub(super) struct Shared {
     pub(super) mesh: Option<Arc<MeshMap>>,
     pub(super) remotes: BTreeMap<NetworkId, Arc<Vec<RemoteEndpoint>>>,
     pub(super) vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
-    /// Where the backends of those ports are.
+    /// Where the backends of those ports are, by service.
+    places: BTreeMap<ServiceId, BTreeMap<IpAddr, u32>>,
+    /// All of that.
     pub(super) ingress: Arc<BTreeMap<IpAddr, u32>>,
 }
 
@@ -106,8 +108,9 @@ impl Desk {
             };
             let services = attached.get(network.spec.name.as_str()).map_or(&[][..], Vec::as_slice);
             let Shared { zones, vips, remotes, mesh, .. } = &mut self.shared;
-            let mut news = put(zones, *id, names::zone(cluster, network, services));
-            news |= put(vips, *id, overlay::vips(cluster, network, services));
+            let own = overlay::vips(cluster, network, services);
+            let mut news = put(zones, *id, names::zone(cluster, network, services, &own));
+            news |= put(vips, *id, own);
             if let Some(mesh) = mesh {
                 news |= put(remotes, *id, overlay::remotes(cluster, mesh, network));
             }
@@ -118,28 +121,37 @@ impl Desk {
     }
 
     fn renew_ports(&mut self, cluster: &Cluster, stale: &mut Stale) {
-        if stale.services.is_empty() {
-            return;
-        }
+        let (mut news, mut moved) = (false, false);
         for id in &stale.services {
-            let now = cluster.services.get(id).map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
-            if self.shared.ports.get(id).map_or(&[][..], Vec::as_slice) != now {
-                stale.all = true;
-            }
-            if now.is_empty() {
-                self.shared.ports.remove(id);
-            } else {
-                self.shared.ports.insert(*id, now);
-            }
+            let service = cluster.services.get(id);
+            let now = service.map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
+            let meshed = self.shared.mesh.as_ref().zip(service);
+            let places = meshed.map(|(mesh, service)| overlay::ingress(cluster, mesh, service, &now));
+            news |= exchange(&mut self.shared.ports, *id, now, Vec::is_empty);
+            moved |= exchange(&mut self.shared.places, *id, places.unwrap_or_default(), BTreeMap::is_empty);
         }
-        let Some(mesh) = &self.shared.mesh else { return };
-        let of = |(id, ports): (&ServiceId, &Vec<PublishedPort>)| {
-            cluster.services.get(id).map(|service| overlay::ingress(cluster, mesh, service, ports))
-        };
-        let ingress: BTreeMap<IpAddr, u32> = self.shared.ports.iter().filter_map(of).flatten().collect();
-        if *self.shared.ingress != ingress {
-            self.shared.ingress = Arc::new(ingress);
-            stale.all = true;
+        if moved {
+            self.shared.ingress =
+                Arc::new(self.shared.places.values().flatten().map(|(at, node)| (*at, *node)).collect());
+        }
+        stale.all |= news || moved;
+    }
+}
+
+/// Is the value another one than before? One that is nothing is not kept.
+fn exchange<T: PartialEq>(
+    known: &mut BTreeMap<ServiceId, T>,
+    id: ServiceId,
+    value: T,
+    is_nothing: impl Fn(&T) -> bool,
+) -> bool {
+    match known.get(&id) {
+        Some(before) if *before == value => false,
+        None if is_nothing(&value) => false,
+        _ if is_nothing(&value) => known.remove(&id).is_some(),
+        _ => {
+            known.insert(id, value);
+            true
         }
     }
 }

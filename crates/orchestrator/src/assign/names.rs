@@ -2,9 +2,8 @@
 //! long as it runs. A name without an address is known and answered with nothing, not asked of the world.
 
 use super::overlay::behind;
-use crate::address::derived6;
 use crate::cluster::{Cluster, TaskExt};
-use model::{Endpoint, Network, Service, Task, Zone};
+use model::{Network, Service, ServiceId, Task, VirtualAddress, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,19 +19,21 @@ pub(super) fn attached(cluster: &Cluster) -> BTreeMap<&str, Vec<&Service>> {
     all
 }
 
-/// The zone of one network. `services`: those that attach to it.
-pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service]) -> Zone {
+/// The zone of one network. `services`: those that attach to it; `vips`: the addresses that they have of their own.
+pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service], vips: &[VirtualAddress]) -> Zone {
+    let vips: BTreeMap<ServiceId, &VirtualAddress> = vips.iter().map(|vip| (vip.service, vip)).collect();
     let mut zone = Zone::default();
     for service in services {
-        let behind = behind(cluster, network, service);
-        // Its own address stays whatever becomes of its tasks, so that who keeps an answer is never wrong.
-        let vip = service.vips.get(&network.id).map(|vip| {
-            let v6 = derived6(network, (*vip).into()).map(IpAddr::V6);
-            std::iter::once(IpAddr::V4(*vip)).chain(v6).collect()
-        });
-        let own: &BTreeSet<IpAddr> = vip.as_ref().unwrap_or(&behind);
+        let (own, behind): (Vec<IpAddr>, Vec<IpAddr>) = match vips.get(&service.id) {
+            // Its own address stays whatever becomes of its tasks, so that who keeps an answer is never wrong.
+            Some(vip) => (vip.addresses().collect(), vip.backends.iter().copied().collect()),
+            None => {
+                let behind: Vec<IpAddr> = behind(cluster, network, service).into_iter().collect();
+                (behind.clone(), behind)
+            }
+        };
         for name in names(service, &network.spec.name) {
-            zone.names.entry(name).or_default().extend(own);
+            zone.names.entry(name).or_default().extend(&own);
         }
         for name in [&service.spec.key, &service.spec.name] {
             zone.names.entry(format!("tasks.{}", name.to_lowercase())).or_default().extend(&behind);
@@ -42,7 +43,7 @@ pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service]) 
     for task in cluster.tasks_in(network.id).filter(|task| task.is_running() && stays(task)) {
         for endpoint in task.endpoints.iter().filter(|endpoint| endpoint.network == network.id) {
             for name in &endpoint.aliases {
-                zone.names.entry(name.clone()).or_default().extend(addresses(endpoint));
+                zone.names.entry(name.clone()).or_default().extend(endpoint.addresses());
             }
         }
     }
@@ -61,8 +62,4 @@ fn names(service: &Service, network: &str) -> BTreeSet<String> {
         names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
     }
     names
-}
-
-pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
-    std::iter::once(endpoint.address).chain(endpoint.address6)
 }

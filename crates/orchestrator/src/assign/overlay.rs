@@ -4,8 +4,8 @@ use super::serves;
 use crate::address::derived6;
 use crate::cluster::{Cluster, TaskExt};
 use model::{
-    DEFAULT_NETWORK, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service,
-    Task, VirtualAddress,
+    Endpoint, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service, Task,
+    VirtualAddress,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,7 @@ fn number(map: &MeshMap, node: Option<NodeId>) -> Option<u32> {
 /// Everybody on a network who may send or be sent something, where the network spans nodes at all: that of
 /// containers without one of their own is each host's affair.
 pub(super) fn remotes(cluster: &Cluster, map: &MeshMap, network: &Network) -> Vec<RemoteEndpoint> {
-    if network.spec.name == DEFAULT_NETWORK && network.spec.stack.is_none() {
+    if network.is_default() {
         return Vec::new();
     }
     let tasks = cluster.tasks_in(network.id).filter(|task| !task.has_ended());
@@ -80,7 +80,7 @@ pub(super) fn vips(cluster: &Cluster, network: &Network, services: &[&Service]) 
 /// Addresses of a service's tasks on a network that may be sent traffic.
 pub(super) fn behind(cluster: &Cluster, network: &Network, service: &Service) -> BTreeSet<IpAddr> {
     let serving = cluster.tasks_of(service.id).filter(|task| serves(task)).flat_map(|task| &task.endpoints);
-    serving.filter(|endpoint| endpoint.network == network.id).flat_map(super::names::addresses).collect()
+    serving.filter(|endpoint| endpoint.network == network.id).flat_map(Endpoint::addresses).collect()
 }
 
 /// On which node each backend of these ports is.
@@ -92,11 +92,8 @@ pub(super) fn ingress(
 ) -> BTreeMap<IpAddr, u32> {
     let backends: BTreeSet<IpAddr> =
         ports.iter().flat_map(|port| &port.backends).map(|(address, _)| *address).collect();
-    let of_task = |task: &Arc<Task>| {
-        let node = number(map, task.node);
-        let addresses: Vec<IpAddr> = task.endpoints.iter().flat_map(super::names::addresses).collect();
-        node.into_iter().flat_map(move |node| addresses.clone().into_iter().map(move |address| (address, node)))
-    };
-    let all = cluster.tasks_of(service.id).flat_map(of_task);
+    let placed = cluster.tasks_of(service.id).filter_map(|task| Some((task, number(map, task.node)?)));
+    let addresses = |task: &Arc<Task>| task.endpoints.iter().flat_map(Endpoint::addresses).collect::<Vec<_>>();
+    let all = placed.flat_map(|(task, node)| addresses(task).into_iter().map(move |address| (address, node)));
     all.filter(|(address, _)| backends.contains(address)).collect()
 }

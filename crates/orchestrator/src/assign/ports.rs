@@ -38,7 +38,7 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
     let port = |(index, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
         let target = service.spec.ports.get(index).map_or(0, |port| port.target);
         let behind = tasks.iter().filter(|task| serves(task));
-        let entrances = behind.filter_map(|task| entrance(cluster, &task.endpoints)).flat_map(super::names::addresses);
+        let entrances = behind.filter_map(|task| entrance(cluster, &task.endpoints)).flat_map(Endpoint::addresses);
         let backends = entrances.map(|address| (address, target)).collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
         let everywhere = wanted == PortMode::Ingress;

@@ -34,7 +34,7 @@ pub enum NetOp {
     DeleteMesh,
     /// Make the mesh's namespace and interface, or give it another address and size.
     SetMesh(MeshLink),
-    /// Make a VXLAN, with all that it should know.
+    /// Make a VXLAN that knows nobody yet.
     CreateTunnel(String, Tunnel),
     /// Tell a VXLAN what it did not know, and what is not so any more.
     Tell {
@@ -149,7 +149,11 @@ fn diff_tunnels(want: &Kernel, have: &Kernel, gone: &mut Vec<NetOp>, come: &mut 
     for (name, wanted) in &want.tunnels {
         made_anew |= wanted.bridge.is_empty() && !have.tunnels.get(name).is_some_and(|seen| stays(name, seen));
         match have.tunnels.get(name).filter(|seen| stays(name, seen)) {
-            None => come.push(NetOp::CreateTunnel(name.clone(), wanted.clone())),
+            None => {
+                let bare = Tunnel { ways: BTreeMap::new(), neighbours: BTreeMap::new(), ..wanted.clone() };
+                let tell = tell(name, wanted, &bare);
+                come.extend([NetOp::CreateTunnel(name.clone(), bare), tell]);
+            }
             Some(seen) if seen != wanted => come.push(tell(name, wanted, seen)),
             Some(_) => {}
         }

@@ -11,7 +11,7 @@
 use super::Mac;
 use super::tunnel::{Tunnel, USUAL_MTU};
 use crate::names;
-use model::{HostNet, MESH_NUMBERS, PublishedPort, VXLAN_OVERHEAD, mesh_address};
+use model::{HostNet, MESH_NUMBERS, Mesh, MeshPeer, PublishedPort, VXLAN_OVERHEAD, mesh_address};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,23 +46,27 @@ pub(crate) fn is_ours(number: u32, owner: u32) -> bool {
     number & TAG_MASK == tag(owner)
 }
 
-/// Backends on other nodes that are part of the mesh, with the number of their node.
-pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (Ipv4Addr, u32)> {
-    let peers: BTreeSet<u32> = net.mesh.iter().flat_map(|mesh| mesh.peers.values()).map(|peer| peer.number).collect();
-    let v4 = net.ingress.iter().filter_map(|(address, node)| match address {
-        IpAddr::V4(v4) => Some((*v4, *node)),
+/// The nodes of the mesh by number.
+fn nodes(net: &HostNet) -> BTreeMap<u32, &MeshPeer> {
+    net.mesh.as_ref().map(Mesh::by_number).unwrap_or_default()
+}
+
+/// Backends on other nodes that are part of the mesh, with their node.
+pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (Ipv4Addr, &MeshPeer)> {
+    let nodes = nodes(net);
+    net.ingress.iter().filter_map(move |(address, node)| match address {
+        IpAddr::V4(v4) => Some((*v4, *nodes.get(node)?)),
         IpAddr::V6(_) => None,
-    });
-    v4.filter(move |(_, node)| peers.contains(node))
+    })
 }
 
 /// The addresses of nodes, each with the backends on that node.
 pub(crate) fn neighbours(net: &HostNet) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-    let peers = || net.mesh.iter().flat_map(|mesh| mesh.peers.values());
-    let of = |number: u32| peers().filter(move |peer| peer.number == number).flat_map(|peer| &peer.endpoints);
     let v4 = |address: IpAddr| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
-    let pairs = remote(net).flat_map(|(backend, node)| of(node).filter_map(move |at| Some((v4(at.ip())?, backend))));
-    pairs.collect::<BTreeSet<_>>().into_iter().collect()
+    let of = |(backend, node): (Ipv4Addr, &MeshPeer)| -> Vec<(Ipv4Addr, Ipv4Addr)> {
+        node.endpoints.iter().filter_map(|at| Some((v4(at.ip())?, backend))).collect()
+    };
+    remote(net).flat_map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Backends here that other nodes send to, with their ports.
@@ -85,11 +89,16 @@ pub(crate) fn senders(net: &HostNet) -> Vec<(Mac, u32)> {
     peers.map(|peer| (names::mac(mesh_address(peer.number).into()), peer.number)).collect()
 }
 
+/// Does anything go to backends elsewhere, or come to those here?
+pub(crate) fn is_needed(net: &HostNet) -> bool {
+    net.mesh.is_some() && (remote(net).next().is_some() || local(net).next().is_some())
+}
+
 impl Ingress {
     /// What should be, and the link for it.
     pub(super) fn wanted(net: &HostNet, owner: u32) -> (Ingress, Option<(String, Tunnel)>) {
         let Some(mesh) = &net.mesh else { return (Ingress::default(), None) };
-        let there = remote(net).map(|(address, node)| ((tag(owner), Some(address)), mesh_address(node)));
+        let there = remote(net).map(|(address, node)| ((tag(owner), Some(address)), mesh_address(node.number)));
         let back = senders(net).into_iter().map(|(_, node)| ((tag(owner) | node, None), mesh_address(node)));
         let routes: Routes = there.chain(back).collect();
         if routes.is_empty() {

@@ -5,24 +5,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
+pub(super) const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
+pub(super) const IFLA_ADDRESS: u16 = 1;
+pub(super) const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_MASTER: u16 = 10;
+pub(super) const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -30,8 +30,8 @@ const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
-const IFLA_NET_NS_FD: u16 = 28;
+pub(super) const IFLA_GROUP: u16 = 27;
+pub(super) const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
@@ -41,12 +41,13 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u32 = 2;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
+pub(super) const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
-const RTPROT_STATIC: u8 = 4;
-const RTN_UNICAST: u8 = 1;
+pub(super) const RTPROT_STATIC: u8 = 4;
+pub(super) const RTN_UNICAST: u8 = 1;
 pub(crate) const AF_INET: u8 = 2;
 pub(crate) const AF_INET6: u8 = 10;
 
@@ -135,7 +136,7 @@ pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<(u32, IpAddr, u8)>> {
     Ok(found)
 }
 
-/// A route of the main table.
+/// A unicast route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) destination: Option<IpAddr>,
@@ -143,17 +144,24 @@ pub(crate) struct Route {
     pub(crate) gateway: Option<IpAddr>,
     pub(crate) interface: Option<u32>,
     pub(crate) v6: bool,
+    pub(crate) table: u32,
 }
 
-/// The unicast routes of the main table.
+/// Those of the main table.
 pub(crate) fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
+    let all = all_routes(socket)?.into_iter();
+    Ok(all.filter(|route| route.table == u32::from(RT_TABLE_MAIN)).collect())
+}
+
+/// Those of every table.
+pub(super) fn all_routes(socket: &Socket) -> io::Result<Vec<Route>> {
     let mut batch = Batch::default();
     batch.message(RTM_GETROUTE, F_DUMP, &[0; 12]);
     let replies = socket.dump(batch)?;
     let mut found = Vec::new();
     for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWROUTE) {
         let Some(&[family, prefix, _, _, table, _, _, kind]) = reply.payload.first_chunk::<8>() else { continue };
-        if table != RT_TABLE_MAIN || kind != RTN_UNICAST {
+        if kind != RTN_UNICAST {
             continue;
         }
         let rest = reply.payload.get(12..).unwrap_or_default();
@@ -163,9 +171,18 @@ pub(crate) fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
             gateway: attr(rest, RTA_GATEWAY).and_then(address),
             interface: attr(rest, RTA_OIF).map(|value| u32_at(value, 0)),
             v6: family == AF_INET6,
+            table: attr(rest, RTA_TABLE).map_or(table.into(), |table| u32_at(table, 0)),
         });
     }
     Ok(found)
+}
+
+/// The bytes of an address of either family.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
 }
 
 /// An address of either family, from its bytes.
@@ -321,8 +338,5 @@ pub(crate) fn add_default_route(batch: &mut Batch, gateway: IpAddr) {
     let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
     let header = [family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0];
     batch.message(RTM_NEWROUTE, F_ACK | F_CREATE | F_REPLACE, &header);
-    match gateway {
-        IpAddr::V4(v4) => batch.attr(RTA_GATEWAY, &v4.octets()),
-        IpAddr::V6(v6) => batch.attr(RTA_GATEWAY, &v6.octets()),
-    };
+    batch.attr(RTA_GATEWAY, &octets(gateway));
 }

@@ -40,6 +40,20 @@ pub(crate) fn enter(namespace: impl AsFd) -> io::Result<()> {
     Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
+/// Does something inside of a namespace, on a thread of its own that ends with it.
+pub(crate) fn within<T: Send>(
+    namespace: impl AsFd + Sync,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    aside(|| enter(&namespace).and_then(|()| work()))
+}
+
+/// Does something on a thread that moves between namespaces and must end there.
+pub(crate) fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("a thread in a network namespace panicked")))
+}
+
 /// Moves the calling thread into a new namespace.
 #[expect(unsafe_code, reason = "rustix marks unshare unsafe because of flags not used here")]
 pub(crate) fn unshare() -> io::Result<OwnedFd> {
@@ -59,6 +73,20 @@ pub(crate) fn persist(path: &Path) -> io::Result<()> {
 pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
     let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     Ok((rustix::fs::fstatfs(&fd)?.f_type as u64 == NSFS_MAGIC).then_some(fd))
+}
+
+/// The same where there may be no such name.
+pub(crate) fn find(path: &Path) -> io::Result<Option<OwnedFd>> {
+    match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found,
+    }
+}
+
+/// The namespace of the mesh.
+pub(crate) fn open_mesh(run_root: &Path) -> io::Result<OwnedFd> {
+    let namespace = find(&crate::names::mesh_netns_path(run_root))?;
+    namespace.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the namespace of the mesh is not there"))
 }
 
 /// Takes the name away; the namespace ends with its last process.

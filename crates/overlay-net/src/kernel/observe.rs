@@ -32,9 +32,10 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
     let links = link::links(&socket)?;
     let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
     let mut observed = Observed::default();
-    for (index, address, prefix) in link::addresses(&socket)? {
-        if let Some(link) = by_index.get(&index).filter(|link| link.group == owner && link.kind == "bridge") {
-            observed.kernel.bridges.entry(link.name.clone()).or_default().addresses.insert((address, prefix));
+    let addresses = link::addresses(&socket)?;
+    for (index, address, prefix) in &addresses {
+        if let Some(link) = by_index.get(index).filter(|link| link.group == owner && link.kind == "bridge") {
+            observed.kernel.bridges.entry(link.name.clone()).or_default().addresses.insert((*address, *prefix));
         }
     }
     for link in links.iter().filter(|link| link.group == owner && link.kind == "bridge") {
@@ -50,18 +51,15 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
         observed.kernel.tunnels = tunnels(&socket, &links, owner)?;
     }
     let ingress = links.iter().find(|link| link.name == names::ingress(owner) && link.group == owner);
-    let address = link::addresses(&socket)?.into_iter().find_map(|(index, address, _)| match address {
-        IpAddr::V4(v4) if ingress.is_some_and(|link| link.index == index) => Some(v4),
+    let address = addresses.iter().find_map(|(index, address, _)| match address {
+        IpAddr::V4(v4) if ingress.is_some_and(|link| link.index == *index) => Some(*v4),
         _ => None,
     });
     observed.kernel.ingress = route::known(&socket, owner, address)?;
     let mut used: BTreeSet<String> = observed.kernel.tunnels.keys().cloned().collect();
     for (task, namespace) in namespaces(run_root) {
         let wanted = want.namespaces.get(&task);
-        let inside = std::thread::scope(|scope| {
-            scope.spawn(|| netns::enter(&namespace).and_then(|()| inside(&by_index, owner, wanted))).join()
-        });
-        let (seen, dns) = inside.unwrap_or_else(|_| Err(io::Error::other("the observing thread panicked")))?;
+        let (seen, dns) = netns::within(&namespace, || inside(&by_index, owner, wanted))?;
         used.extend(seen.links.values().map(|veth| veth.host_name.clone()));
         observed.kernel.namespaces.insert(task, seen);
         if dns {
@@ -77,14 +75,8 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
 
 /// This host's end of the mesh, if it is whole.
 fn mesh(run_root: &Path) -> io::Result<Option<MeshLink>> {
-    let namespace = match netns::open(&names::mesh_netns_path(run_root)) {
-        Ok(Some(namespace)) => namespace,
-        Ok(None) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(namespace) = netns::find(&names::mesh_netns_path(run_root))? else { return Ok(None) };
     let look = || {
-        netns::enter(&namespace)?;
         let socket = Socket::route()?;
         let links = link::links(&socket)?;
         let link = links.iter().find(|link| link.name == names::MESH_LINK && link.up);
@@ -97,8 +89,7 @@ fn mesh(run_root: &Path) -> io::Result<Option<MeshLink>> {
         let mtu = link.map_or(0, |link| link.mtu);
         Ok(MeshLink { address: address.unwrap_or(Ipv4Addr::UNSPECIFIED), mtu })
     };
-    let seen = std::thread::scope(|scope| scope.spawn(look).join());
-    seen.unwrap_or_else(|_| Err(io::Error::other("the observing thread panicked"))).map(Some)
+    netns::within(&namespace, look).map(Some)
 }
 
 /// The VXLANs of this daemon, with what they know.

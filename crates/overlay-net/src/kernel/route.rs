@@ -1,24 +1,16 @@
 //! Routes in tables of our own, and the rules that lead there, by rtnetlink.
 
 use super::ingress::{self, Ingress, Routes, TAG_MASK};
-use super::link;
+use super::link::{self, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_TABLE, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC};
 use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Socket, attr, u32_at};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_TABLE: u16 = 15;
-const RTPROT_STATIC: u8 = 4;
-const RTN_UNICAST: u8 = 1;
 const RTNH_F_ONLINK: u32 = 4;
 const FRA_IIFNAME: u16 = 3;
 const FRA_PRIORITY: u16 = 6;
@@ -79,7 +71,7 @@ pub(crate) fn delete_rule(batch: &mut Batch, mark: u32) {
     rule(batch, RTM_DELRULE, 0, mark);
 }
 
-/// What of one daemon is there; `index` and `address`: of its link.
+/// What of one daemon is there; `address`: of its link.
 pub(crate) fn known(socket: &Socket, owner: u32, address: Option<Ipv4Addr>) -> io::Result<Ingress> {
     let mut batch = Batch::default();
     batch.message(RTM_GETRULE, F_DUMP, &[link::AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -97,17 +89,11 @@ pub(crate) fn known(socket: &Socket, owner: u32, address: Option<Ipv4Addr>) -> i
     let rules: BTreeSet<u32> = marked.into_iter().filter(whole).collect();
     let mut routes = Routes::new();
     if !rules.is_empty() || address.is_some() {
-        let mut batch = Batch::default();
-        batch.message(RTM_GETROUTE, F_DUMP, &[link::AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        for reply in socket.dump(batch)?.iter().filter(|reply| reply.kind == RTM_NEWROUTE) {
-            let rest = reply.payload.get(12..).unwrap_or_default();
-            let v4 = |kind| match attr(rest, kind).and_then(link::address) {
-                Some(IpAddr::V4(v4)) => Some(v4),
-                _ => None,
-            };
-            let table = attr(rest, RTA_TABLE).map_or(0, |table| u32_at(table, 0));
-            if let Some(next) = v4(RTA_GATEWAY).filter(|_| ingress::is_ours(table, owner)) {
-                routes.insert((table, v4(RTA_DST)), next);
+        let own = link::all_routes(socket)?.into_iter().filter(|route| ingress::is_ours(route.table, owner));
+        for route in own {
+            let v4 = |address: Option<IpAddr>| if let Some(IpAddr::V4(v4)) = address { Some(v4) } else { None };
+            if let Some(next) = v4(route.gateway) {
+                routes.insert((route.table, v4(route.destination)), next);
             }
         }
     }

@@ -25,12 +25,7 @@ pub(crate) fn make(name: &str) -> io::Result<()> {
 /// # Errors
 /// The mesh is not there (yet), or the kernel has no TUN.
 pub fn queue(run_root: &Path) -> io::Result<OwnedFd> {
-    let path = names::mesh_netns_path(run_root);
-    let namespace = netns::open(&path)?.ok_or_else(|| io::Error::other("the namespace of the mesh is not there"))?;
-    let opened = std::thread::scope(|scope| {
-        scope.spawn(|| netns::enter(&namespace).and_then(|()| open(names::MESH_LINK))).join()
-    });
-    opened.unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace of the mesh panicked")))
+    netns::within(netns::open_mesh(run_root)?, || open(names::MESH_LINK))
 }
 
 fn open(name: &str) -> io::Result<OwnedFd> {

@@ -8,7 +8,7 @@
 
 use super::Mac;
 use crate::names;
-use model::{DEFAULT_NETWORK, HostNet, MeshPeer, Network, NetworkId, RemoteEndpoint, VXLAN_OVERHEAD, mesh_address};
+use model::{HostNet, Mesh, MeshPeer, Network, NetworkId, RemoteEndpoint, VXLAN_OVERHEAD, mesh_address};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -55,10 +55,9 @@ impl MeshLink {
     }
 }
 
-/// Does the network span hosts? That of containers without one of their own is each host's affair.
+/// Does the network span hosts?
 pub(crate) fn spans(net: &HostNet, network: &Network) -> bool {
-    let local = network.spec.name == DEFAULT_NETWORK && network.spec.stack.is_none();
-    net.mesh.is_some() && !local
+    net.mesh.is_some() && !network.is_default()
 }
 
 /// Is the network to be carried between hosts as it is (`driver_opts: encrypted: "false"`)?
@@ -76,11 +75,13 @@ pub(crate) fn mtu(net: &HostNet, network: &Network) -> u32 {
 
 /// The tunnels that should be, by name.
 pub(super) fn wanted(net: &HostNet) -> BTreeMap<String, Tunnel> {
+    let nodes = net.mesh.as_ref().map(Mesh::by_number).unwrap_or_default();
     let spanning = net.networks.values().filter(|network| spans(net, network));
-    spanning.map(|network| (names::tunnel(network.id), tunnel(net, network))).collect()
+    spanning.map(|network| (names::tunnel(network.id), tunnel(net, network, &nodes))).collect()
 }
 
-fn tunnel(net: &HostNet, network: &Network) -> Tunnel {
+/// `nodes`: those of the mesh, by number.
+fn tunnel(net: &HostNet, network: &Network, nodes: &BTreeMap<u32, &MeshPeer>) -> Tunnel {
     let plain = is_plain(network);
     let mut tunnel = Tunnel {
         vni: network.vni,
@@ -93,9 +94,10 @@ fn tunnel(net: &HostNet, network: &Network) -> Tunnel {
     };
     for remote in remotes(net, network.id) {
         let mac = remote.mac.as_deref().and_then(names::parse_mac).unwrap_or_else(|| names::mac(remote.address));
-        let Some(host) = host(net, remote.node, plain) else { continue };
+        // One that is not part of the mesh (any more) is nowhere.
+        let Some(host) = nodes.get(&remote.node).and_then(|peer| host(peer, plain)) else { continue };
         tunnel.ways.insert(mac, host);
-        tunnel.neighbours.extend(std::iter::once(remote.address).chain(remote.address6).map(|address| (address, mac)));
+        tunnel.neighbours.extend(remote.addresses().map(|address| (address, mac)));
     }
     tunnel
 }
@@ -120,8 +122,7 @@ pub(crate) fn plain_senders(net: &HostNet) -> BTreeSet<IpAddr> {
     net.mesh.iter().flat_map(|mesh| mesh.peers.values()).flat_map(plain_addresses).collect()
 }
 
-/// Where a node is reached; `None`: it is not part of the mesh (any more).
-fn host(net: &HostNet, number: u32, plain: bool) -> Option<IpAddr> {
-    let peer = net.mesh.as_ref()?.peers.values().find(|peer| peer.number == number)?;
-    if plain { plain_addresses(peer).next() } else { Some(mesh_address(number).into()) }
+/// Where a node is reached.
+fn host(peer: &MeshPeer, plain: bool) -> Option<IpAddr> {
+    if plain { plain_addresses(peer).next() } else { Some(mesh_address(peer.number).into()) }
 }

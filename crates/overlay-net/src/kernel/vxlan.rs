@@ -1,7 +1,10 @@
 //! VXLANs and what they are told, by rtnetlink.
 
 use super::Mac;
-use super::link::{self, ifinfo};
+use super::link::{
+    self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFLA_NET_NS_FD, RTM_NEWLINK, ifinfo, octets,
+};
 use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Socket, attr, u16_at, u32_at};
 use super::tunnel::{PORT, Tunnel};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,19 +12,9 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-const RTM_NEWLINK: u16 = 16;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_GROUP: u16 = 27;
-const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
 const VXLAN_ID: u16 = 1;
 const VXLAN_LEARNING: u16 = 7;
 const VXLAN_PROXY: u16 = 11;
@@ -67,13 +60,6 @@ fn entry(batch: &mut Batch, (kind, flags): (u16, u16), family: u8, (index, state
     let [a, b, c, d] = index.to_ne_bytes();
     let [e, f] = state.to_ne_bytes();
     batch.message(kind, F_ACK | flags, &[family, 0, 0, 0, a, b, c, d, e, f, ntf, 0]);
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 const PUT: (u16, u16) = (RTM_NEWNEIGH, F_CREATE | F_REPLACE);

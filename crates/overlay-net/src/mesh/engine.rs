@@ -187,8 +187,8 @@ fn keep_time(shared: &Shared) {
                 shared.send_handshake(&peer, packet);
             }
         }
-        let stopped = [PollFd::new(&shared.stopped, PollFlags::IN)];
+        let mut stopped = [PollFd::new(&shared.stopped, PollFlags::IN)];
         let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
-        let _woken = poll(&mut stopped.clone(), Some(&pause));
+        let _woken = poll(&mut stopped, Some(&pause));
     }
 }

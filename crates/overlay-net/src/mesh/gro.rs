@@ -50,7 +50,7 @@ impl Coalescer {
         self.bytes.clear();
         self.bytes.extend_from_slice(&virtio::Header::PLAIN);
         self.bytes.extend_from_slice(packet);
-        self.flow = Flow::of(packet);
+        self.flow = Flow::of(packet).filter(|flow| flow.open);
     }
 
     /// Writes what there is.
@@ -87,40 +87,32 @@ impl Coalescer {
 }
 
 impl Flow {
-    /// What could follow this packet; `None`: nothing.
+    /// What could follow this packet, and whether anything may; `None`: it is of no kind that is joined.
     fn of(packet: &[u8]) -> Option<Flow> {
         let (&protocol, &first) = packet.get(9).zip(packet.first())?;
         let whole = get16(packet, 6) & 0x3fff == 0 && usize::from(get16(packet, 2)) == packet.len();
         if first != 0x45 || !whole {
             return None;
         }
-        match protocol {
+        let tcp = protocol == PROTO_TCP;
+        let (payload, open) = match protocol {
             PROTO_TCP => {
                 let (&offset, &flags) = packet.get(START + 12).zip(packet.get(START + 13))?;
-                let payload = START + usize::from(offset >> 4) * 4;
-                let size = packet.len().checked_sub(payload).filter(|size| *size > 0)?;
-                let next = sequence(packet)?.wrapping_add(size as u32);
-                (flags == TCP_ACK && payload >= START + 20).then_some(Flow {
-                    tcp: true,
-                    payload,
-                    size,
-                    parts: 1,
-                    next,
-                    open: true,
-                })
+                // What is to be handed on at once can end a row, but begins none.
+                let fits = matches!(flags & !TCP_PSH, TCP_ACK) && offset >> 4 >= 5;
+                fits.then_some((START + usize::from(offset >> 4) * 4, flags & TCP_PSH == 0))?
             }
-            PROTO_UDP => {
-                let payload = START + 8;
-                let size = packet.len().checked_sub(payload).filter(|size| *size > 0)?;
-                Some(Flow { tcp: false, payload, size, parts: 1, next: 0, open: true })
-            }
-            _ => None,
-        }
+            PROTO_UDP => (START + 8, true),
+            _ => return None,
+        };
+        let size = packet.len().checked_sub(payload).filter(|size| *size > 0)?;
+        let next = if tcp { sequence(packet)?.wrapping_add(size as u32) } else { 0 };
+        Some(Flow { tcp, payload, size, parts: 1, next, open })
     }
 
     /// The payload of a packet that continues what is held.
     fn continuation<'p>(&self, held: &[u8], packet: &'p [u8]) -> Option<&'p [u8]> {
-        let follows = Flow::of(packet).or_else(|| Flow::of_pushed(packet))?;
+        let follows = Flow::of(packet)?;
         let (head, other) = (held.get(..self.payload)?, packet.get(..self.payload)?);
         // Version, service class; lifetime, protocol, addresses and ports; then all of TCP but the checksum.
         let same = |from: usize, to: usize| head.get(from..to) == other.get(from..to);
@@ -133,20 +125,6 @@ impl Flow {
                 || (same(START + 8, START + 13) && same(START + 14, START + 16) && same(START + 20, self.payload)));
         let in_order = !self.tcp || sequence(packet) == Some(self.next);
         (self.open && like && in_order && follows.size <= self.size).then(|| packet.get(self.payload..))?
-    }
-
-    /// One with PSH can end a row, but begins none.
-    fn of_pushed(packet: &[u8]) -> Option<Flow> {
-        let flags = packet.get(START + 13)?;
-        if *packet.get(9)? != PROTO_TCP || *flags != TCP_ACK | TCP_PSH {
-            return None;
-        }
-        let payload = START + usize::from(packet.get(START + 12)? >> 4) * 4;
-        let size = packet.len().checked_sub(payload).filter(|size| *size > 0)?;
-        let whole = packet.first() == Some(&0x45)
-            && get16(packet, 6) & 0x3fff == 0
-            && usize::from(get16(packet, 2)) == packet.len();
-        whole.then_some(Flow { tcp: true, payload, size, parts: 1, next: 0, open: false })
     }
 
     /// Makes the headers those of a super-packet.

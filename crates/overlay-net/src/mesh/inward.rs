@@ -9,7 +9,6 @@ use boringtun::noise::{Packet, TunnResult};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The most calls before what there is goes up.
 const CALLS: usize = 16;
@@ -67,7 +66,6 @@ impl Received<'_> {
                 peer.heard(self.from);
                 // Whoever has a key may speak for itself only.
                 if source == peer.address {
-                    peer.received.fetch_add(packet.len() as u64, Ordering::Relaxed);
                     up.push(packet, self.device);
                 }
             }

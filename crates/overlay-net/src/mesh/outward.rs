@@ -8,7 +8,6 @@ use boringtun::noise::{Tunn, TunnResult};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What sealing adds, in bytes.
 const SEAL: usize = 32;
@@ -51,7 +50,6 @@ fn packet(shared: &Shared, table: &Table, bytes: &mut [u8], scratch: &mut [u8], 
     let Some(peer) = table.by_address(to) else { return };
     let endpoint = peer.endpoint();
     let mut tunnel = peer.tunnel();
-    peer.sent.fetch_add(packet.len() as u64, Ordering::Relaxed);
     virtio::split(&header, packet, scratch, |packet| batch.seal(shared, peer, endpoint, &mut tunnel, packet));
 }
 

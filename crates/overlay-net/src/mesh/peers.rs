@@ -7,7 +7,6 @@ use boringtun::x25519::{PublicKey, StaticSecret};
 use model::{Mesh, mesh_address};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Seconds between two signs of life, so that what translates addresses on the way does not forget us.
@@ -22,8 +21,6 @@ pub(super) struct Peer {
     key: [u8; 32],
     tunnel: Mutex<Tunn>,
     road: Mutex<Road>,
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
 }
 
 /// Where it is reached.
@@ -69,12 +66,12 @@ impl Peer {
 
     /// What it looks like from here.
     pub(super) fn status(&self) -> super::PeerStatus {
-        let (handshake, ..) = self.tunnel().stats();
+        let (handshake, sent, received, ..) = self.tunnel().stats();
         super::PeerStatus {
             endpoint: self.endpoint(),
             handshake_age: handshake.map(|age| age.as_secs()),
-            sent: self.sent.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
+            sent: sent as u64,
+            received: received as u64,
         }
     }
 }
@@ -123,8 +120,6 @@ impl Table {
                 key,
                 tunnel: Mutex::new(tunnel),
                 road: Mutex::new(Road { heard: None, told }),
-                sent: AtomicU64::new(0),
-                received: AtomicU64::new(0),
             });
             next.put(peer.clone());
             fresh.push(peer);

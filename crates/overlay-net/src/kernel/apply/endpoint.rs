@@ -28,6 +28,22 @@ pub(super) struct Job {
     ops: Vec<NetOp>,
 }
 
+impl Job {
+    /// Nothing so far.
+    fn new(task: TaskId) -> Job {
+        Job {
+            task,
+            create: false,
+            attach: Vec::new(),
+            resize: Vec::new(),
+            gateways: BTreeSet::new(),
+            dns: false,
+            sysctls: BTreeMap::new(),
+            ops: Vec::new(),
+        }
+    }
+}
+
 /// What came of it. `ops`: the steps done.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -42,16 +58,8 @@ pub(super) fn jobs(ops: &[NetOp], net: &HostNet, served: &BTreeSet<TaskId>) -> V
     let mut jobs: BTreeMap<TaskId, Job> = BTreeMap::new();
     let mut job = |task: &TaskId, then: &dyn Fn(&mut Job)| {
         let endpoint = net.endpoints.get(task);
-        let job = jobs.entry(*task).or_insert_with(|| Job {
-            task: *task,
-            create: false,
-            attach: Vec::new(),
-            resize: Vec::new(),
-            gateways: BTreeSet::new(),
-            dns: false,
-            sysctls: endpoint.map(|endpoint| endpoint.sysctls.clone()).unwrap_or_default(),
-            ops: Vec::new(),
-        });
+        let sysctls = || endpoint.map(|endpoint| endpoint.sysctls.clone()).unwrap_or_default();
+        let job = jobs.entry(*task).or_insert_with(|| Job { sysctls: sysctls(), ..Job::new(*task) });
         then(job);
     };
     for op in ops {
@@ -81,24 +89,11 @@ pub(super) fn jobs(ops: &[NetOp], net: &HostNet, served: &BTreeSet<TaskId>) -> V
         let job = jobs.get_mut(task);
         match job {
             Some(job) => job.dns = job.create || !served.contains(task),
-            None if !served.contains(task) => drop(jobs.insert(*task, dns_only(*task))),
+            None if !served.contains(task) => drop(jobs.insert(*task, Job { dns: true, ..Job::new(*task) })),
             None => {}
         }
     }
     jobs.into_values().collect()
-}
-
-fn dns_only(task: TaskId) -> Job {
-    Job {
-        task,
-        create: false,
-        attach: Vec::new(),
-        resize: Vec::new(),
-        gateways: BTreeSet::new(),
-        dns: true,
-        sysctls: BTreeMap::new(),
-        ops: Vec::new(),
-    }
 }
 
 /// Are all namespaces new, with nobody inside yet?

@@ -43,9 +43,9 @@ impl Firewall {
         let mark = self.table.as_str();
         // Someone may have turned a policy to drop since; looking is a single round trip.
         let foreign = if changed || look { nft::foreign_chains(mark).unwrap_or_default() } else { Vec::new() };
-        let wanted = rules::passing(net, self.owner).len() * 2;
-        let pass = changed || foreign.iter().any(|chain| chain.ours.len() != wanted);
-        let extra = if pass { rules::pass_foreign(mark, self.owner, net, &foreign) } else { String::new() };
+        let links = rules::passing(net, self.owner);
+        let pass = changed || foreign.iter().any(|chain| chain.ours.len() != links.len() * 2);
+        let extra = if pass { rules::pass_foreign(mark, &links, &foreign) } else { String::new() };
         if !changed && extra.is_empty() {
             return;
         }

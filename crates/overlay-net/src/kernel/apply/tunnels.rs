@@ -49,16 +49,14 @@ pub(super) fn run(
     }
     let index: BTreeMap<String, u32> = link::links(host)?.into_iter().map(|link| (link.name, link.index)).collect();
     for op in &ops {
-        let (name, outcome) = match op {
-            NetOp::CreateTunnel(name, tunnel) if !errors.contains_key(name) => {
-                (name, told_all(host, &index, name, tunnel))
-            }
-            NetOp::Tell { tunnel, .. } => (tunnel, told(host, &index, op)),
-            _ => continue,
-        };
-        match outcome {
-            Ok(()) => apply_op(op, have),
-            Err(error) => drop(errors.insert(name.clone(), format!("tunnel {name}: {error}"))),
+        match op {
+            NetOp::CreateTunnel(name, _) if !errors.contains_key(name) => apply_op(op, have),
+            // One that could not be made has said why.
+            NetOp::Tell { tunnel, .. } if !errors.contains_key(tunnel) => match told(host, &index, op) {
+                Ok(()) => apply_op(op, have),
+                Err(error) => drop(errors.insert(tunnel.clone(), format!("tunnel {tunnel}: {error}"))),
+            },
+            _ => {}
         }
     }
     for op in all.iter().filter(|op| matches!(op, NetOp::SetIngress { .. })) {
@@ -87,7 +85,7 @@ fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &Ne
     let mut rules = Batch::default();
     wanted.rules.difference(&seen.rules).for_each(|mark| route::add_rule(&mut rules, *mark));
     if !rules.is_empty() {
-        let there = |outcome: &Result<(), rustix::io::Errno>| *outcome != Err(rustix::io::Errno::EXIST);
+        let there = |outcome: &Result<(), Errno>| *outcome != Err(Errno::EXIST);
         check("set rules", host.transact(rules)?.into_iter().filter(there))?;
     }
     let mut batch = Batch::default();
@@ -124,7 +122,7 @@ pub(super) fn delete_mesh(run_root: &Path) -> io::Result<()> {
     let path = names::mesh_netns_path(run_root);
     if let Ok(Some(namespace)) = netns::open(&path) {
         // The device would live on while somebody holds a queue of it.
-        within(&namespace, || {
+        netns::within(&namespace, || {
             let mut batch = Batch::default();
             link::delete(&mut batch, names::MESH_LINK);
             Socket::route()?.transact(batch).map(drop)
@@ -133,21 +131,11 @@ pub(super) fn delete_mesh(run_root: &Path) -> io::Result<()> {
     netns::remove(&path)
 }
 
-/// Runs on a thread in that namespace.
-pub(super) fn within<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let done = std::thread::scope(|scope| scope.spawn(|| netns::enter(namespace).and_then(|()| work())).join());
-    done.unwrap_or_else(|_| Err(io::Error::other("a thread in the namespace of the mesh panicked")))
-}
-
 fn set_mesh(run_root: &Path, mesh: MeshLink) -> io::Result<()> {
     let path = names::mesh_netns_path(run_root);
     netns::prepare_dir(&names::netns_dir(run_root))?;
-    let there = match netns::open(&path) {
-        Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    let work = || {
+    let there = netns::find(&path)?;
+    netns::aside(|| {
         match &there {
             Some(namespace) => netns::enter(namespace)?,
             None => {
@@ -156,9 +144,7 @@ fn set_mesh(run_root: &Path, mesh: MeshLink) -> io::Result<()> {
             }
         }
         configure(mesh)
-    };
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.unwrap_or_else(|_| Err(io::Error::other("a thread in the namespace of the mesh panicked")))
+    })
 }
 
 /// In the namespace of the mesh.
@@ -215,10 +201,9 @@ impl Place<'_> {
         }
         failed.extend(plain.run(|batch| host.transact(batch))?);
         if !inside.names.is_empty() {
-            let namespace = netns::open(&names::mesh_netns_path(self.run_root));
-            match namespace.and_then(|it| it.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))) {
+            match netns::open_mesh(self.run_root) {
                 Ok(namespace) => {
-                    let work = |batch| within(&namespace, || Socket::route()?.transact(batch));
+                    let work = |batch| netns::within(&namespace, || Socket::route()?.transact(batch));
                     failed.extend(inside.run(work)?);
                 }
                 Err(error) => {
@@ -264,19 +249,6 @@ impl<'a> Making<'a> {
         let outcomes = self.names.into_iter().zip(send(self.batch)?);
         Ok(outcomes.filter_map(|(name, outcome)| Some((name, outcome.err()?.into()))).collect())
     }
-}
-
-fn told_all(host: &Socket, index: &BTreeMap<String, u32>, name: &str, tunnel: &Tunnel) -> io::Result<()> {
-    let op = NetOp::Tell {
-        tunnel: name.to_owned(),
-        lost: BTreeMap::new(),
-        unknown: Default::default(),
-        ways: tunnel.ways.clone(),
-        neighbours: tunnel.neighbours.clone(),
-        mtu: None,
-        bridged: !tunnel.bridge.is_empty(),
-    };
-    told(host, index, &op)
 }
 
 fn told(host: &Socket, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<()> {

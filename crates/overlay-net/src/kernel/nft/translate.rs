@@ -7,6 +7,7 @@ use super::{
     NAME, NEWCHAIN, NEWRULE, NEWTABLE, REG_1, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, VALUE, compare,
     expression, generic, immediate, payload,
 };
+use crate::kernel::link::octets;
 use crate::kernel::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, Socket, attr};
 use crate::vips::{Changes, Table};
 use std::io;
@@ -126,13 +127,6 @@ pub(crate) fn generation(socket: &Socket) -> io::Result<Option<u32>> {
 
 fn chain(count: u32) -> String {
     if count == 0 { "nobody".to_owned() } else { format!("of{count}") }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 impl Family {
