@@ -63,7 +63,7 @@ impl Range {
     }
 
     /// The free address nearest to its end.
-    pub(crate) fn highest(&self, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn highest(&self, mut is_free: impl FnMut(u32) -> bool) -> Option<u32> {
         let fits = |candidate: &u32| self.reserved.binary_search(candidate).is_err() && is_free(*candidate);
         (self.first..=self.last).rev().find(fits)
     }

@@ -95,33 +95,22 @@ fn serves(task: &Task) -> bool {
     task.desired == Desired::Running && !task.stopped_by_user && task.is_serving()
 }
 
-/// Do two assignments ask for the same? What was seen of tasks is no part of what is asked.
+/// Do two assignments ask for the same? What was seen of tasks is no part of what is asked. What nodes share is
+/// mostly the very same value, which `Arc` sees at once.
 fn same(a: &Assignment, b: &Assignment) -> bool {
     a.tasks.len() == b.tasks.len()
         && a.tasks.iter().zip(&b.tasks).all(|((_, a), (_, b))| same_task(a, b))
         && a.networks == b.networks
-        && same_each(&a.zones, &b.zones)
+        && a.zones == b.zones
         && a.ports == b.ports
         && a.volumes == b.volumes
         && a.secrets == b.secrets
         && a.configs == b.configs
         && a.removed_volumes == b.removed_volumes
-        && same_shared(&a.mesh, &b.mesh)
-        && same_each(&a.remotes, &b.remotes)
-        && same_each(&a.vips, &b.vips)
-        && (Arc::ptr_eq(&a.ingress, &b.ingress) || a.ingress == b.ingress)
-}
-
-fn same_shared<T: PartialEq>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-        (a, b) => a.is_none() && b.is_none(),
-    }
-}
-
-fn same_each<T: PartialEq>(a: &BTreeMap<NetworkId, Arc<T>>, b: &BTreeMap<NetworkId, Arc<T>>) -> bool {
-    let same = |(a, x): (&NetworkId, &Arc<T>), (b, y): (&NetworkId, &Arc<T>)| a == b && (Arc::ptr_eq(x, y) || x == y);
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        && a.mesh == b.mesh
+        && a.remotes == b.remotes
+        && a.vips == b.vips
+        && a.ingress == b.ingress
 }
 
 fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {

@@ -27,6 +27,13 @@ struct Taken {
     v6: BTreeMap<u128, Option<TaskId>>,
 }
 
+impl Taken {
+    fn is_free(&self, network: &Network, candidate: u32) -> bool {
+        let derived = address::derived6(network, candidate);
+        !self.v4.contains_key(&candidate) && derived.is_none_or(|v6| !self.v6.contains_key(&v6.into()))
+    }
+}
+
 impl Held {
     /// What the tasks on a network hold, and what specs name.
     fn collect(&mut self, cluster: &Cluster, network: &Network) {
@@ -51,6 +58,12 @@ impl Held {
             let on = task.endpoints.iter().filter(|endpoint| endpoint.network == network.id);
             on.for_each(|endpoint| self.take(task.id, endpoint));
         }
+    }
+
+    /// May somebody have this address of the network, and the IPv6 one that goes with it? `candidate`: as a number.
+    pub(crate) fn is_free(&mut self, cluster: &Cluster, network: &Network, candidate: u32) -> bool {
+        self.collect(cluster, network);
+        self.by_network.get(&network.id).is_none_or(|taken| taken.is_free(network, candidate))
     }
 
     fn take(&mut self, task: TaskId, endpoint: &Endpoint) {
@@ -187,11 +200,7 @@ fn endpoint(
         }
         _ => {
             let last = draft.cluster().last_address.get(&network.id).copied();
-            let is_free = |candidate: u32| {
-                let derived = address::derived6(network, candidate);
-                !taken.v4.contains_key(&candidate) && derived.is_none_or(|v6| !taken.v6.contains_key(&v6.into()))
-            };
-            let Some(v4) = range.next(last, is_free) else {
+            let Some(v4) = range.next(last, |candidate| taken.is_free(network, candidate)) else {
                 return Err(Wait::Full { network: network.spec.name.clone(), size: range.size() });
             };
             draft.edit().last_address.insert(network.id, v4);

@@ -1,11 +1,11 @@
 //! Virtual addresses: a service has one on each of its networks, for as long as it is on it.
 
-use crate::address::{Range, derived6};
-use crate::cluster::TaskExt;
+use crate::address::Range;
 use crate::draft::Draft;
+use crate::plan::allocate::Held;
 use model::{EndpointMode, Network, NetworkId, NetworkMode, Service, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Chooses what is missing, and lets go of what the spec has no use for. Those chosen before are kept: that they
@@ -15,9 +15,10 @@ pub(super) fn choose(draft: &mut Draft<'_>, id: ServiceId) {
     let Some(service) = draft.cluster().services.get(&id).cloned() else { return };
     make_way(draft, &service);
     let mut chosen: BTreeMap<NetworkId, Ipv4Addr> = BTreeMap::new();
+    let mut held = Held::default();
     for network in networks(draft, &service) {
         let before = service.vips.get(&network.id).copied().filter(|vip| network.subnet.contains((*vip).into()));
-        chosen.extend(before.or_else(|| free(draft, &network, &service)).map(|vip| (network.id, vip)));
+        chosen.extend(before.or_else(|| free(draft, &mut held, &network)).map(|vip| (network.id, vip)));
     }
     if chosen != service.vips {
         draft.edit().edit_service(id, |service| service.vips = chosen);
@@ -55,23 +56,7 @@ fn make_way(draft: &mut Draft<'_>, service: &Service) {
 }
 
 /// The highest free address: tasks get theirs from below.
-fn free(draft: &Draft<'_>, network: &Network, service: &Service) -> Option<Ipv4Addr> {
-    let cluster = draft.cluster();
-    let on = cluster.tasks_in(network.id).filter(|task| !task.has_ended()).flat_map(|task| &task.endpoints);
-    let mut taken: BTreeSet<IpAddr> = on
-        .filter(|endpoint| endpoint.network == network.id)
-        .flat_map(|endpoint| std::iter::once(endpoint.address).chain(endpoint.address6))
-        .collect();
-    for other in cluster.services.values() {
-        taken.extend(other.vips.get(&network.id).filter(|_| other.id != service.id).map(|vip| IpAddr::V4(*vip)));
-        let attachments = other.spec.networks.iter().filter(|attachment| attachment.network == network.spec.name);
-        let fixed = attachments.flat_map(|it| [it.ipv4_address.as_deref(), it.ipv6_address.as_deref()]);
-        taken.extend(fixed.flatten().filter_map(|text| text.parse::<IpAddr>().ok()));
-    }
-    let range = Range::of(network);
-    let is_free = |candidate: u32| {
-        let v6 = derived6(network, candidate).map(IpAddr::V6);
-        !taken.contains(&Ipv4Addr::from(candidate).into()) && v6.is_none_or(|v6| !taken.contains(&v6))
-    };
-    range.highest(is_free).map(Ipv4Addr::from)
+fn free(draft: &Draft<'_>, held: &mut Held, network: &Network) -> Option<Ipv4Addr> {
+    let mut is_free = |candidate: u32| held.is_free(draft.cluster(), network, candidate);
+    Range::of(network).highest(&mut is_free).map(Ipv4Addr::from)
 }
