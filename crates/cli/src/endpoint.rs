@@ -6,9 +6,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port of managers, where none is named.
-const PORT: u16 = 2377;
-
 /// Where a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
@@ -57,7 +54,7 @@ impl FromStr for Endpoint {
 fn manager(text: &str) -> Option<String> {
     let (host, port) = host_and_port(text)?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Some(format!("{host}:{}", port.unwrap_or(PORT)))
+    Some(format!("{host}:{}", port.unwrap_or(model::CLUSTER_PORT)))
 }
 
 /// A host without the brackets of IPv6, and its port.

@@ -1,8 +1,8 @@
 //! Where nodes find each other: `ADDRESS[:PORT]`, `INTERFACE[:PORT]`, or what can be concluded.
 
 use crate::failure;
-use crate::identity::PORT;
 use api::ApiError;
+use model::CLUSTER_PORT as PORT;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 

@@ -16,9 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Version of the file's format.
 const FORMAT: u32 = 1;
 
-/// The port of the cluster, where none is named (Swarm's).
-pub(crate) const PORT: u16 = 2377;
-
 /// A manager as others reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Peer {

@@ -165,20 +165,8 @@ fn of(assignment: &Assignment, statuses: &BTreeMap<TaskId, TaskStatus>, own: Sta
 
 /// As much of a service as one of its tasks tells.
 fn service(task: &Task) -> Service {
-    Service {
-        id: task.service,
-        spec: task.spec.clone(),
-        spec_version: task.spec_version,
-        force_version: 0,
-        version: 0,
-        previous: None,
-        removing: false,
-        chosen_ports: Vec::new(),
-        vips: std::collections::BTreeMap::new(),
-        created: task.created,
-        updated: task.created,
-        update_status: None,
-    }
+    let service = Service::new(task.service, task.spec.clone(), task.created);
+    Service { spec_version: task.spec_version, version: 0, ..service }
 }
 
 #[cfg(test)]
@@ -234,20 +222,8 @@ mod tests {
             (task.id, AssignedTask { name: task.name(), task, ports: Vec::new(), joins: None })
         };
         let assignment = Assignment {
-            generation: model::Generation::default(),
-            node: NodeId(2),
             tasks: [assigned(1), assigned(2)].into(),
-            networks: BTreeMap::new(),
-            zones: BTreeMap::new(),
-            ports: Vec::new(),
-            volumes: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            configs: BTreeMap::new(),
-            removed_volumes: std::collections::BTreeSet::new(),
-            mesh: None,
-            remotes: std::collections::BTreeMap::new(),
-            vips: std::collections::BTreeMap::new(),
-            ingress: std::sync::Arc::default(),
+            ..Assignment::empty(model::Generation::default(), NodeId(2))
         };
         let status = |attempt, state| TaskStatus {
             attempt,

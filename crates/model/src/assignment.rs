@@ -58,6 +58,28 @@ pub struct Assignment {
     pub ingress: Arc<BTreeMap<IpAddr, u32>>,
 }
 
+impl Assignment {
+    /// One that asks for nothing.
+    pub fn empty(generation: Generation, node: NodeId) -> Assignment {
+        Assignment {
+            generation,
+            node,
+            tasks: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            zones: BTreeMap::new(),
+            ports: Vec::new(),
+            volumes: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            removed_volumes: BTreeSet::new(),
+            mesh: None,
+            remotes: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            ingress: Arc::default(),
+        }
+    }
+}
+
 /// A task with what its node needs to know besides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AssignedTask {

@@ -11,6 +11,9 @@ use std::fmt;
 /// The most managers that a cluster may have: more make every write slower and save nothing.
 pub const MAX_MANAGERS: usize = 7;
 
+/// The port of a cluster, where none is named (Swarm's).
+pub const CLUSTER_PORT: u16 = 2377;
+
 /// Are the two the same? Takes as long wherever they differ, so that nobody finds a secret digit by digit.
 pub fn same_secret(a: &str, b: &str) -> bool {
     let differ = a.bytes().zip(b.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));

@@ -240,6 +240,26 @@ pub struct Service {
     pub update_status: Option<UpdateStatus>,
 }
 
+impl Service {
+    /// One that has just been made.
+    pub fn new(id: ServiceId, spec: Arc<ServiceSpec>, created: crate::time::Time) -> Service {
+        Service {
+            id,
+            spec,
+            spec_version: 1,
+            force_version: 0,
+            version: 1,
+            previous: None,
+            removing: false,
+            chosen_ports: Vec::new(),
+            vips: BTreeMap::new(),
+            created,
+            updated: created,
+            update_status: None,
+        }
+    }
+}
+
 /// How an update of a service goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateStatus {

@@ -25,7 +25,7 @@ pub(crate) enum Drain {
 impl Nets {
     /// Who may still send to it. What failed is not waited for: an end comes nevertheless.
     pub(crate) fn drain(&self, local: &Local) -> Drain {
-        let Some(assigned) = local.assigned.as_ref().filter(|_| local.runs()) else { return Drain::Done };
+        let Some(assigned) = &local.assigned else { return Drain::Done };
         let own: BTreeSet<IpAddr> = addresses(assigned).collect();
         if own.is_empty() || leads_to(&self.wanted, &own) {
             return Drain::Done;

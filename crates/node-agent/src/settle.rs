@@ -1,6 +1,7 @@
 //! After each input: the next step of everything.
 
 use crate::agent::{Agent, AgentOutput, Target};
+use crate::drain::Drain;
 use crate::effect::{Effect, Net};
 
 use crate::task::{Around, Goal, Kind, Local, Place, Step};
@@ -78,8 +79,10 @@ impl Agent {
         let blocked = starts.then(|| self.blocked(local)).flatten();
         let net = if starts { self.nets.place(&self.tasks, local) } else { Place::There };
         let moved = self.confirmed && self.nets.has_moved(&self.tasks, local);
-        let drain = self.nets.drain(local);
-        Around { now, confirmed: self.confirmed, alone: self.alone(now), net, moved, drain, blocked }
+        let alone = self.alone(now);
+        // Most tasks stay where they are, and who sends to them is a long story.
+        let drain = if local.is_leaving(self.confirmed, alone) { self.nets.drain(local) } else { Drain::Done };
+        Around { now, confirmed: self.confirmed, alone, net, moved, drain, blocked }
     }
 
     fn blocked(&self, local: &Local) -> Option<String> {

@@ -267,6 +267,13 @@ impl Local {
         self.state.is_terminal()
     }
 
+    /// Does it run, and is not to go on as it does?
+    pub(crate) fn is_leaving(&self, confirmed: bool, alone: bool) -> bool {
+        let goes =
+            matches!(self.goal(confirmed, alone), Goal::Gone | Goal::Stop) || self.attempt < self.wanted_attempt();
+        goes && self.runs()
+    }
+
     /// Its next step. Asks nothing about what changed: only what is.
     pub(crate) fn next(&self, around: &Around) -> Step {
         let goal = self.goal(around.confirmed, around.alone);

@@ -37,20 +37,7 @@ fn spec(key: &str, replicas: u32, scope: RestartScope) -> ServiceSpec {
 }
 
 fn service(id: u128, spec: ServiceSpec) -> Service {
-    Service {
-        id: ServiceId(id),
-        spec: Arc::new(spec),
-        spec_version: 1,
-        force_version: 0,
-        version: 1,
-        previous: None,
-        removing: false,
-        chosen_ports: Vec::new(),
-        vips: std::collections::BTreeMap::new(),
-        created: Time(0),
-        updated: Time(0),
-        update_status: None,
-    }
+    Service::new(ServiceId(id), Arc::new(spec), Time(0))
 }
 
 fn ended() -> ContainerStatus {

@@ -26,20 +26,7 @@ pub(crate) fn done(changes: Vec<ObjectChange>) -> Answer {
 }
 
 pub(crate) fn service(spec: ServiceSpec) -> Service {
-    Service {
-        id: ServiceId(1),
-        spec: Arc::new(spec),
-        spec_version: 1,
-        force_version: 0,
-        version: 1,
-        previous: None,
-        removing: false,
-        chosen_ports: Vec::new(),
-        vips: std::collections::BTreeMap::new(),
-        created: Time(0),
-        updated: Time(0),
-        update_status: None,
-    }
+    Service::new(ServiceId(1), Arc::new(spec), Time(0))
 }
 
 pub(crate) fn task(service: &Service, state: TaskState, message: &str) -> Task {

@@ -217,20 +217,8 @@ pub(crate) fn words(effect: &Effect) -> String {
 
 pub(crate) fn assignment() -> Assignment {
     Assignment {
-        generation: Generation { term: 1, revision: 1 },
-        node: NODE,
-        tasks: BTreeMap::new(),
         networks: BTreeMap::from([(NET, network())]),
-        zones: BTreeMap::new(),
-        ports: Vec::new(),
-        volumes: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        configs: BTreeMap::new(),
-        removed_volumes: BTreeSet::new(),
-        mesh: None,
-        remotes: BTreeMap::new(),
-        vips: BTreeMap::new(),
-        ingress: std::sync::Arc::default(),
+        ..Assignment::empty(Generation { term: 1, revision: 1 }, NODE)
     }
 }
 

@@ -10,7 +10,7 @@ use model::{
     DEFAULT_NETWORK, Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task,
     UpdateState, UpdateStatus,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Makes a service, or replaces its spec.
@@ -213,20 +213,7 @@ pub(super) fn store(draft: &mut Draft<'_>, spec: ServiceSpec, force: bool) -> (S
     let name = spec.name.clone();
     let Some(known) = draft.cluster().service_named(&name).cloned() else {
         let id = draft.ids.next(ServiceId);
-        let service = Service {
-            id,
-            spec: Arc::new(spec),
-            spec_version: 1,
-            force_version: 0,
-            version: 1,
-            previous: None,
-            removing: false,
-            chosen_ports: Vec::new(),
-            vips: BTreeMap::new(),
-            created: now,
-            updated: now,
-            update_status: None,
-        };
+        let service = Service::new(id, Arc::new(spec), now);
         draft.edit().services.insert(id, Arc::new(service));
         return (id, changed("service", &name, "created"));
     };

@@ -66,23 +66,13 @@ fn state() -> (State, Service) {
     let waiting = BTreeMap::from([(TaskId(11), "2 of 2 nodes lack 512 MiB".to_owned())]);
     let state = State { nodes, tasks, waiting, leader: Some(NodeId(1)), ..State::default() };
     let service = Service {
-        id: ServiceId(1),
-        spec: spec(),
-        spec_version: 1,
-        force_version: 0,
-        version: 1,
-        previous: None,
-        removing: false,
-        chosen_ports: Vec::new(),
-        vips: BTreeMap::default(),
-        created: Time(1),
-        updated: Time(1),
         update_status: Some(UpdateStatus {
             state: UpdateState::Paused,
             started: Time(NOW - 180_000),
             finished: None,
             message: "web.2 failed (exit code 3)".to_owned(),
         }),
+        ..Service::new(ServiceId(1), spec(), Time(1))
     };
     (state, service)
 }
