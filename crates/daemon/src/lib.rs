@@ -36,6 +36,7 @@ mod rendezvous;
 mod run;
 mod sessions;
 mod shared;
+mod small_server;
 mod streams;
 #[cfg(test)]
 mod testing;

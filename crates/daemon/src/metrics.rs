@@ -4,62 +4,22 @@
 use crate::cluster::{Group, Leader};
 use crate::identity::Identity;
 use crate::shared::Daemon;
-use anyhow::{Context as _, Result};
+use crate::small_server;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Desired, State};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 /// Callers at once.
 const MOST: usize = 16;
-/// How long a caller may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Opens the address.
-///
-/// # Errors
-/// It is in use, or not ours.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("listen for metrics at {address}"))
-}
-
 /// Serves until the daemon stops.
 pub(crate) async fn serve(daemon: Arc<Daemon>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(MOST));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = daemon.stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of descriptors, mostly: trying at once would spin.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let daemon = daemon.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let daemon = daemon.clone();
-                async move { Ok::<_, Infallible>(answer(&daemon, &request).await) }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
-            let _gone = tokio::time::timeout(2 * PATIENCE, http.serve_connection(TokioIo::new(stream), service)).await;
-            drop(place);
-        });
-    }
+    small_server::serve(daemon, listener, MOST, |daemon, request| async move { answer(&daemon, &request).await }).await;
 }
 
 async fn answer<B>(daemon: &Arc<Daemon>, request: &Request<B>) -> Response<Full<Bytes>> {

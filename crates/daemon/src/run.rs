@@ -13,7 +13,7 @@ use crate::network::Network;
 use crate::peers::{self, Peers};
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, backup, calls, config, identity, metrics, node, raft_net, worker};
+use crate::{DaemonArgs, api_server, backup, calls, config, identity, metrics, node, raft_net, small_server, worker};
 use anyhow::{Context as _, Result};
 use model::Role;
 use runtime::Engine;
@@ -116,12 +116,12 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     let followers = tokio::spawn(gitops::run(daemon.clone()));
     let hooks = match args.webhook {
         Some(address) => {
-            Some(tokio::spawn(gitops::webhook::serve(daemon.clone(), gitops::webhook::bind(address).await?)))
+            Some(tokio::spawn(gitops::webhook::serve(daemon.clone(), small_server::bind(address, "webhooks").await?)))
         }
         None => None,
     };
     if let Some(address) = args.metrics {
-        tokio::spawn(metrics::serve(daemon.clone(), metrics::bind(address).await?));
+        tokio::spawn(metrics::serve(daemon.clone(), small_server::bind(address, "metrics").await?));
     }
     let identity = membership.as_ref().map(|membership| membership.identity());
     let port = match identity.filter(|identity| identity.role == Role::Manager) {

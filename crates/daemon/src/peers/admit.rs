@@ -36,7 +36,7 @@ impl Members {
     /// removed. (A manager that has just joined knows nobody, and must listen to the leader all the same.) A client
     /// is nobody's need: one that is not heard of has to wait.
     pub(crate) fn admit(&self, peer: &PeerIdentity) -> Option<PeerRole> {
-        let ahead = peer.since > self.revision || self.nodes.is_empty();
+        let ahead = self.is_behind(peer) || self.nodes.is_empty();
         match (peer.role, self.nodes.get(&peer.node)) {
             (PeerRole::Client, _) => self.clients.contains(&peer.node).then_some(PeerRole::Client),
             // Promoted or demoted, and not renewed yet: the lesser of both.
@@ -46,9 +46,7 @@ impl Members {
             (role, None) => ahead.then_some(role),
         }
     }
-}
 
-impl Members {
     /// Was its certificate signed upon a state that is still to come here?
     pub(super) fn is_behind(&self, peer: &PeerIdentity) -> bool {
         peer.since > self.revision
