@@ -10,8 +10,10 @@ mod docker;
 mod gitops;
 mod images;
 mod memory;
+mod mesh;
 mod stacks;
 mod table;
+mod vips;
 
 use std::path::PathBuf;
 
@@ -23,7 +25,7 @@ const HELP: &str = "\
 bench [--peer DIR] [JOB]...
 
   --peer DIR   a Docker Engine unpacked below DIR (DIR/usr/sbin/dockerd); without it only rswarm is measured
-  JOB          stacks, run, oci, memory, pull, gitops; without one all of them
+  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips; without one all of them
 
 RSWARM_BIN names the binary to measure; use one that was built with --release.
 ";
@@ -45,17 +47,23 @@ fn main() {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--peer" => peer = words.next().map(PathBuf::from),
-            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" => jobs.push(word),
+            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" => jobs.push(word),
             _ => return table::say(HELP),
         }
     }
     let wanted = |job: &str| jobs.is_empty() || jobs.iter().any(|word| word == job);
     let mut table = Table::default();
-    // Docker has nothing beside it.
+    // Docker has nothing beside these.
     if wanted("gitops") {
         gitops::measure(&mut table);
     }
-    if jobs == ["gitops"] {
+    if wanted("mesh") {
+        mesh::measure(&mut table);
+    }
+    if wanted("vips") {
+        vips::measure(&mut table);
+    }
+    if !jobs.is_empty() && jobs.iter().all(|job| matches!(job.as_str(), "gitops" | "mesh" | "vips")) {
         return table.print();
     }
     let Some(lab) = Lab::open(peer) else { return };

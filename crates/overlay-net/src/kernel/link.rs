@@ -36,6 +36,7 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -196,8 +197,13 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// `struct ifinfomsg`, with the one flag that is ours to set.
 pub(super) fn ifinfo(index: u32, up: bool) -> [u8; 16] {
+    raised(index, if up { IFF_UP } else { 0 })
+}
+
+/// The same, with these flags to be raised.
+fn raised(index: u32, flags: u32) -> [u8; 16] {
     let mut header = [0; 16];
-    let flags = u32::from(up).to_ne_bytes();
+    let flags = flags.to_ne_bytes();
     for (slot, byte) in header.iter_mut().skip(4).zip(index.to_ne_bytes().into_iter().chain(flags).chain(flags)) {
         *slot = byte;
     }
@@ -258,6 +264,12 @@ pub(crate) fn no_link_local(batch: &mut Batch, name: &str) {
 /// Asks for the link to be up.
 pub(crate) fn set_up(batch: &mut Batch, name: &str) {
     batch.message(RTM_SETLINK, F_ACK, &ifinfo(0, true)).text(IFLA_IFNAME, name);
+}
+
+/// Asks for the link to be up with this hardware address, which is also that of whatever it is connected to: nobody is
+/// asked for it.
+pub(crate) fn set_up_alike(batch: &mut Batch, name: &str, mac: super::Mac) {
+    batch.message(RTM_SETLINK, F_ACK, &raised(0, IFF_UP | IFF_NOARP)).text(IFLA_IFNAME, name).attr(IFLA_ADDRESS, &mac);
 }
 
 /// Asks for a bridge port to be up and to send back where it came from what is meant for that place: a

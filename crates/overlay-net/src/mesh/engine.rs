@@ -113,7 +113,7 @@ impl Engine {
         engine.set(mesh);
         let (there, back, time) = (shared.clone(), shared.clone(), shared);
         let device_too = device.clone();
-        engine.spawn("mesh-out", move || outward::run(&there, &device))?;
+        engine.spawn("mesh-out", move || outward::run(&there, &device.fd))?;
         engine.spawn("mesh-in", move || inward::run(&back, &device_too))?;
         engine.spawn("mesh-time", move || keep_time(&time))?;
         Ok(engine)

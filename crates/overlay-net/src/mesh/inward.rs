@@ -3,29 +3,31 @@
 use super::engine::{LARGEST, Shared};
 use super::gro::Coalescer;
 use super::peers::{Peer, Table};
+use crate::kernel::tun::Queue;
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
-use boringtun::noise::{Packet, TunnResult};
+use boringtun::noise::{Packet, Tunn, TunnResult};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 /// The most calls before what there is goes up.
 const CALLS: usize = 16;
 
 /// Until it is over.
-pub(super) fn run(shared: &Shared, device: &OwnedFd) {
+pub(super) fn run(shared: &Shared, device: &Queue) {
     let mut buffer = vec![0; 1 << 16];
     let mut plain = vec![0; LARGEST];
-    let mut up = Coalescer::default();
+    let mut up = Coalescer::new(device.takes);
     while !shared.is_over() {
         let table = shared.table();
         let mut calls = 0;
         while calls < CALLS {
             match shared.socket.receive(&mut buffer) {
                 Ok((length, size, from)) => {
+                    let mut received = Received { shared, table: &table, device: &device.fd, from, open: None };
                     for datagram in buffer.get(..length).unwrap_or_default().chunks(size) {
-                        Received { shared, table: &table, device, from }.datagram(datagram, &mut plain, &mut up);
+                        received.datagram(datagram, &mut plain, &mut up);
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -34,7 +36,7 @@ pub(super) fn run(shared: &Shared, device: &OwnedFd) {
             }
             calls += 1;
         }
-        up.flush(device);
+        up.flush(&device.fd);
         if calls == 0 && shared.wait(&shared.socket).is_err() {
             return;
         }
@@ -47,10 +49,12 @@ struct Received<'a> {
     table: &'a Table,
     device: &'a OwnedFd,
     from: SocketAddr,
+    /// Whose conversation is held open: most often one peer's datagrams follow each other.
+    open: Option<(&'a Peer, MutexGuard<'a, Tunn>)>,
 }
 
-impl Received<'_> {
-    fn datagram(&self, datagram: &[u8], plain: &mut [u8], up: &mut Coalescer) {
+impl<'a> Received<'a> {
+    fn datagram(&mut self, datagram: &[u8], plain: &mut [u8], up: &mut Coalescer) {
         const DATA: [u8; 4] = 4_u32.to_le_bytes();
         let peer = if datagram.first_chunk() == Some(&DATA) {
             let index =
@@ -60,7 +64,11 @@ impl Received<'_> {
             self.handshake(datagram, plain)
         };
         let Some(peer) = peer else { return };
-        let mut tunnel = peer.tunnel();
+        if !self.open.as_ref().is_some_and(|(open, _)| std::ptr::eq(*open, &raw const **peer)) {
+            // One at a time: nobody ever waits for one while holding another.
+            self.open = None;
+        }
+        let (_, tunnel) = self.open.get_or_insert_with(|| (peer, peer.tunnel()));
         match tunnel.decapsulate(Some(self.from.ip()), datagram, plain) {
             TunnResult::WriteToTunnelV4(packet, source) => {
                 peer.heard(self.from);
@@ -89,7 +97,7 @@ impl Received<'_> {
 
     /// Whose handshake it is, once it is worth the effort: it shows that the sender knows our public key, and, when
     /// there are many, that it is where it says.
-    fn handshake(&self, datagram: &[u8], reply: &mut [u8]) -> Option<&Arc<Peer>> {
+    fn handshake(&self, datagram: &[u8], reply: &mut [u8]) -> Option<&'a Arc<Peer>> {
         let Shared { limiter, private, public, .. } = self.shared;
         let packet = match limiter.verify_packet(Some(self.from.ip()), datagram, reply) {
             Ok(packet) => packet,

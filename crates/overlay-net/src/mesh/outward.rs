@@ -3,7 +3,7 @@
 use super::engine::Shared;
 use super::peers::{Peer, Table};
 use super::udp;
-use super::virtio::{self, HEADER, Header};
+use super::virtio::{self, FRONT, Header};
 use boringtun::noise::{Tunn, TunnResult};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ const READS: usize = 64;
 
 /// Until it is over, or the interface is gone.
 pub(super) fn run(shared: &Shared, device: &OwnedFd) {
-    let mut buffer = vec![0; HEADER + 65_536];
+    let mut buffer = vec![0; FRONT + 65_536];
     let mut scratch = vec![0; 65_536];
     let mut batch = Batch { bytes: vec![0; udp::LARGEST + 2048], used: 0, size: 0, count: 0, to: None };
     while !shared.is_over() {
@@ -45,7 +45,8 @@ pub(super) fn run(shared: &Shared, device: &OwnedFd) {
 }
 
 fn packet(shared: &Shared, table: &Table, bytes: &mut [u8], scratch: &mut [u8], batch: &mut Batch) {
-    let Some((header, packet)) = Header::read(bytes).zip(bytes.get_mut(HEADER..)) else { return };
+    let Some((front, packet)) = bytes.split_first_chunk_mut() else { return };
+    let Some(header) = Header::read(front) else { return };
     let Some(IpAddr::V4(to)) = Tunn::dst_address(packet) else { return };
     let Some(peer) = table.by_address(to) else { return };
     let endpoint = peer.endpoint();

@@ -1,14 +1,22 @@
-//! What a TUN device says of a packet besides the packet (`struct virtio_net_hdr`, virtio 1.2 §5.1.6), and what
-//! follows from it: one super-packet becomes many, and a checksum that was left open is filled in. Pure.
+//! What a TAP device says of a packet besides the packet (`struct virtio_net_hdr_v1_hash_tunnel`, virtio 1.3 §5.1.6),
+//! and what follows from it: one super-packet becomes many, and a checksum that was left open is filled in. Pure.
 
-/// Bytes of the header in front of each packet.
-pub(super) const HEADER: usize = 10;
+/// Bytes in front of each packet: the device's header, then Ethernet's.
+pub(super) const FRONT: usize = HEADER + ETHERNET;
+
+/// Bytes of the device's header.
+const HEADER: usize = crate::kernel::tun::HEADER;
+const ETHERNET: usize = 14;
+/// Of Ethernet's header: what follows is IPv4.
+const IPV4: [u8; 2] = [0x08, 0x00];
 
 const NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
 const GSO_TCP4: u8 = 1;
 const GSO_TCP6: u8 = 4;
 const GSO_UDP: u8 = 5;
+/// What is cut is inside of a UDP tunnel over IPv4.
+const GSO_TUNNEL: u8 = 0x20;
 const GSO_ECN: u8 = 0x80;
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
@@ -16,51 +24,76 @@ const TCP_CWR: u8 = 0x80;
 const PROTO_TCP: u8 = 6;
 const PROTO_UDP: u8 = 17;
 
-/// The header, read.
+/// The header, read. Places are counted from the beginning of the IP packet; the device counts from Ethernet's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) flags: u8,
     pub(super) gso: u8,
+    /// Bytes of all headers.
     pub(super) headers: u16,
+    /// Payload of each segment.
     pub(super) size: u16,
+    /// Where TCP or UDP begins.
     pub(super) start: u16,
+    /// Where their checksum is, from there.
     pub(super) offset: u16,
+    /// Where the tunnel's UDP begins, and the IP packet inside.
+    pub(super) tunnel: Option<(u16, u16)>,
 }
 
 impl Header {
-    /// Of a packet that is as it looks.
-    pub(super) const PLAIN: [u8; HEADER] = [0; HEADER];
-
-    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
-        let [flags, gso, a, b, c, d, e, f, g, h] = *bytes.first_chunk::<HEADER>()?;
-        let number = |a, b| u16::from_ne_bytes([a, b]);
-        Some(Header {
+    /// Of an IPv4 packet; `None`: it is something else, or makes no sense.
+    pub(super) fn read(front: &[u8; FRONT]) -> Option<Header> {
+        let (&[flags, gso, a, b, c, d, e, f, g, h, ..], ethernet) = front.split_first_chunk::<HEADER>()?;
+        let number = |a, b| u16::from_le_bytes([a, b]);
+        let place = |a, b| number(a, b).saturating_sub(ETHERNET as u16);
+        let &[outer_a, outer_b, inner_a, inner_b] = front.get(HEADER - 4..HEADER)?.first_chunk::<4>()?;
+        let header = Header {
             flags,
-            gso,
-            headers: number(a, b),
+            gso: gso & !GSO_TUNNEL,
+            headers: place(a, b),
             size: number(c, d),
-            start: number(e, f),
+            start: place(e, f),
             offset: number(g, h),
-        })
+            tunnel: (gso & GSO_TUNNEL != 0).then(|| (place(outer_a, outer_b), place(inner_a, inner_b))),
+        };
+        (ethernet.last_chunk() == Some(&IPV4)).then_some(header)
     }
 
-    pub(super) fn bytes(self) -> [u8; HEADER] {
-        let [a, b] = self.headers.to_ne_bytes();
-        let [c, d] = self.size.to_ne_bytes();
-        let [e, f] = self.start.to_ne_bytes();
-        let [g, h] = self.offset.to_ne_bytes();
-        [self.flags, self.gso, a, b, c, d, e, f, g, h]
+    /// What is written in front of an IPv4 packet.
+    pub(super) fn front(self) -> [u8; FRONT] {
+        let mut front = [0; FRONT];
+        let place = |place: u16| place + ETHERNET as u16;
+        let is_plain = self.flags & NEEDS_CSUM == 0;
+        let words = match (is_plain, self.tunnel) {
+            (true, _) => [0; 6],
+            (false, tunnel) => {
+                let (outer, inner) = tunnel.map_or((0, 0), |(outer, inner)| (place(outer), place(inner)));
+                [place(self.headers), self.size, place(self.start), self.offset, outer, inner]
+            }
+        };
+        let at = [2, 4, 6, 8, HEADER - 4, HEADER - 2];
+        for (at, word) in at.into_iter().zip(words) {
+            front.get_mut(at..at + 2).into_iter().for_each(|slot| slot.copy_from_slice(&word.to_le_bytes()));
+        }
+        let (device, ethernet) = front.split_at_mut(HEADER);
+        let gso = self.gso | if self.tunnel.is_some() { GSO_TUNNEL } else { 0 };
+        device.iter_mut().zip([self.flags, gso]).for_each(|(slot, byte)| *slot = byte);
+        let mac = crate::kernel::tun::MAC;
+        ethernet.iter_mut().zip(mac.iter().chain(&mac).chain(&IPV4)).for_each(|(slot, byte)| *slot = *byte);
+        front
     }
 }
 
 /// Of TCP super-packets that are written: `v6`, length of all headers, payload of each segment, where TCP begins.
 pub(super) fn tcp_super(v6: bool, headers: u16, size: u16, start: u16) -> Header {
-    Header { flags: NEEDS_CSUM, gso: if v6 { GSO_TCP6 } else { GSO_TCP4 }, headers, size, start, offset: 16 }
+    let gso = if v6 { GSO_TCP6 } else { GSO_TCP4 };
+    Header { flags: NEEDS_CSUM, gso, headers, size, start, offset: 16, tunnel: None }
 }
 
 /// Of UDP super-packets that are written.
 pub(super) fn udp_super(headers: u16, size: u16, start: u16) -> Header {
-    Header { flags: NEEDS_CSUM, gso: GSO_UDP, headers, size, start, offset: 6 }
+    Header { flags: NEEDS_CSUM, gso: GSO_UDP, headers, size, start, offset: 6, tunnel: None }
 }
 
 /// Hands each packet that goes onto the wire to `emit`. `packet` may be changed; `scratch` is where segments are
@@ -95,6 +128,10 @@ pub(super) fn split(header: &Header, packet: &mut [u8], scratch: &mut [u8], mut 
 struct Cut {
     v6: bool,
     tcp: bool,
+    /// Where the tunnel's UDP begins, if there is one.
+    outer: Option<usize>,
+    /// Where the IP packet that is cut begins.
+    ip: usize,
     /// Where TCP or UDP begins.
     start: usize,
     /// Where the payload begins.
@@ -105,7 +142,9 @@ struct Cut {
 
 impl Cut {
     fn new(gso: u8, header: &Header, packet: &[u8]) -> Option<Cut> {
-        let v6 = packet.first()? >> 4 == 6;
+        let outer = header.tunnel.map(|(outer, _)| usize::from(outer));
+        let ip = header.tunnel.map_or(0, |(_, inner)| usize::from(inner));
+        let v6 = packet.get(ip)? >> 4 == 6;
         let tcp = match gso {
             GSO_TCP4 if !v6 => true,
             GSO_TCP6 if v6 => true,
@@ -113,28 +152,25 @@ impl Cut {
             _ => return None,
         };
         let start = usize::from(header.start);
-        let least = if v6 { 40 } else { 20 };
+        let least = ip + if v6 { 40 } else { 20 };
         let own = if tcp { usize::from(*packet.get(start + 12)? >> 4) * 4 } else { 8 };
         let (payload, size) = (start + own, usize::from(header.size));
         let sound = start >= least && size > 0 && own >= 8 && payload < packet.len() && (!tcp || own >= 20);
-        sound.then_some(Cut { v6, tcp, start, payload, size })
+        let inside = outer.is_none_or(|outer| outer >= 20 && ip >= outer + 8);
+        (sound && inside).then_some(Cut { v6, tcp, outer, ip, start, payload, size })
     }
 
     /// Gives a segment the lengths, numbers and checksums of its own.
     fn dress(&self, segment: &mut [u8], index: usize, last: bool) -> bool {
-        self.network(segment, index) && self.transport(segment, index, last).is_some() && self.checksum(segment)
-    }
-
-    fn network(&self, segment: &mut [u8], index: usize) -> bool {
-        let length = segment.len();
-        if self.v6 {
-            return put16(segment, 4, (length - 40) as u16);
-        }
-        let id = get16(segment, 4).wrapping_add(index as u16);
-        let header = usize::from(segment.first().map_or(0, |first| first & 15)) * 4;
-        let done = put16(segment, 2, length as u16) && put16(segment, 4, id) && put16(segment, 10, 0);
-        let sum = segment.get(..header).map(|header| !fold(sum(header, 0)));
-        done && sum.is_some_and(|sum| put16(segment, 10, sum))
+        let around = self.outer.is_none_or(|outer| {
+            let length = (segment.len() - outer) as u16;
+            // The tunnel has no checksum of its own: what is inside has one, and what is outside seals it.
+            network(segment, false, index) && put16(segment, outer + 4, length) && put16(segment, outer + 6, 0)
+        });
+        around
+            && segment.get_mut(self.ip..).is_some_and(|packet| network(packet, self.v6, index))
+            && self.transport(segment, index, last).is_some()
+            && self.checksum(segment)
     }
 
     fn transport(&self, segment: &mut [u8], index: usize, last: bool) -> Option<()> {
@@ -158,11 +194,30 @@ impl Cut {
     fn checksum(&self, segment: &mut [u8]) -> bool {
         let at = self.start + if self.tcp { 16 } else { 6 };
         put16(segment, at, 0)
-            && checksum(segment, self.start, self.tcp).is_some_and(|sum| {
+            && segment
+                .get(self.ip..)
+                .and_then(|packet| checksum(packet, self.start - self.ip, self.tcp))
                 // Zero means none in UDP.
-                put16(segment, at, if sum == 0 && !self.tcp { 0xffff } else { sum })
-            })
+                .is_some_and(|sum| put16(segment, at, if sum == 0 && !self.tcp { 0xffff } else { sum }))
     }
+}
+
+/// Gives the `index`th of several IP packets that were one the length, the number and the checksum of its own.
+fn network(packet: &mut [u8], v6: bool, index: usize) -> bool {
+    if v6 {
+        return packet.len() >= 40 && put16(packet, 4, (packet.len() - 40) as u16);
+    }
+    let id = get16(packet, 4).wrapping_add(index as u16);
+    put16(packet, 4, id) && length4(packet)
+}
+
+/// Gives an IPv4 packet the length and the checksum of its own.
+pub(super) fn length4(packet: &mut [u8]) -> bool {
+    let length = packet.len() as u16;
+    let header = usize::from(packet.first().map_or(0, |first| first & 15)) * 4;
+    let done = put16(packet, 2, length) && put16(packet, 10, 0);
+    let sum = packet.get(..header).map(|header| !fold(sum(header, 0)));
+    done && sum.is_some_and(|sum| put16(packet, 10, sum))
 }
 
 /// The checksum of a whole TCP or UDP packet whose field for it is zero.
@@ -258,6 +313,28 @@ mod tests {
     }
 
     #[test]
+    fn a_super_packet_in_a_tunnel_becomes_segments() {
+        let payload: Vec<u8> = (0..2500_u32).map(|n| (n / 3) as u8).collect();
+        let mut packet = vec![0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, PROTO_UDP, 0, 0, 100, 64, 0, 1, 100, 64, 0, 2];
+        // UDP, VXLAN, Ethernet.
+        packet.extend([200, 1, 18, 181, 0, 0, 0, 0, 8, 0, 0, 0, 0, 16, 1, 0]);
+        packet.extend([0; 12].iter().chain(&IPV4));
+        let inner = packet.len();
+        packet.extend(tcp4(&payload, TCP_PSH | 0x10));
+        let header = Header { tunnel: Some((20, 50)), ..tcp_super(false, 90, 1000, 70) };
+        let mut segments = Vec::new();
+        assert!(split(&header, &mut packet, &mut [0; 2000], |segment| segments.push(segment.to_vec())));
+        assert_eq!(segments.iter().map(Vec::len).collect::<Vec<_>>(), [1090, 1090, 590]);
+        for segment in &segments {
+            assert!(is_right(&segment[inner..]));
+            assert_eq!(usize::from(get16(segment, 2)), segment.len());
+            assert_eq!(fold(sum(&segment[..20], 0)), 0xffff);
+            assert_eq!(usize::from(get16(segment, 24)), segment.len() - 20);
+        }
+        assert_eq!(segments.iter().flat_map(|it| it[90..].to_vec()).collect::<Vec<_>>(), payload);
+    }
+
+    #[test]
     fn an_open_checksum_is_filled_in() {
         let mut packet = tcp4(b"odd", 0x10);
         let open = fold(pseudo(&packet, 20, true).unwrap());
@@ -268,8 +345,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_survive(bytes: [u8; HEADER]) {
-            prop_assert_eq!(Header::read(&bytes).unwrap().bytes(), bytes);
+        fn headers_survive(size: u16, start in 20..2000_u16, tunnel: Option<(u8, u8)>) {
+            let tunnel = tunnel.map(|(outer, inner)| (outer.into(), inner.into()));
+            let header = Header { tunnel, ..tcp_super(false, start + 20, size, start) };
+            prop_assert_eq!(Header::read(&header.front()), Some(header));
         }
 
         #[test]
@@ -279,9 +358,11 @@ mod tests {
         }
 
         #[test]
-        fn no_packet_is_fatal(header: [u8; HEADER], bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut bytes = bytes;
-            split(&Header::read(&header).unwrap(), &mut bytes, &mut [0; 400], |_| {});
+        fn no_packet_is_fatal(front: [u8; HEADER], bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut whole = Header::default().front();
+            whole[..HEADER].copy_from_slice(&front);
+            let (header, mut bytes) = (Header::read(&whole).unwrap(), bytes);
+            split(&header, &mut bytes, &mut [0; 400], |_| {});
         }
     }
 }

@@ -168,7 +168,7 @@ fn configure(mesh: MeshLink) -> io::Result<()> {
     }
     link::set_mtu(&mut batch, names::MESH_LINK, mesh.mtu);
     link::add_address(&mut batch, index, mesh.address.into(), MESH_PREFIX);
-    link::set_up(&mut batch, names::MESH_LINK);
+    link::set_up_alike(&mut batch, names::MESH_LINK, tun::MAC);
     check("set up its interface", socket.transact(batch)?)
 }
 
