@@ -4,7 +4,7 @@ mod attach;
 mod backup;
 mod client;
 mod cluster;
-mod config;
+pub(crate) mod config;
 mod content;
 mod context;
 mod cp;
@@ -60,7 +60,6 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Plan(args) => plan::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
-        Command::Config(args) => config::run(context, args).await,
         Command::Explain(args) => explain::run(context, args).await,
         Command::Ps(args) => ps::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
@@ -110,8 +109,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::DialStdio => dial_stdio::run(context),
         Command::Version(args) => version::run(context, args).await,
         Command::Info(args) => system::info(context, args).await,
-        // Has a runtime of its own, so `main` runs it.
-        Command::Daemon(_) => anyhow::bail!("a daemon cannot run inside of a client"),
+        // `main` runs them: they need no client, and have the threads that they want.
+        Command::Config(_) | Command::Daemon(_) => anyhow::bail!("this command cannot run inside of a client"),
     }
 }
 

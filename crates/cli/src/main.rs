@@ -37,13 +37,22 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, &words),
     };
     let printer = printer::Printer::detect();
-    let result = settings(&cli, printer).and_then(|settings| match cli.command {
-        args::Command::Daemon(args) => commands::daemon::run(&settings, args),
-        command => client(context::Context::new(settings, printer), command),
-    });
-    match result {
+    match run(cli, printer) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(failure::tell(printer, &error)),
+    }
+}
+
+/// Runs the command; its exit code.
+fn run(cli: args::Cli, printer: printer::Printer) -> anyhow::Result<u8> {
+    // Asks no daemon, so it matters to it neither which is meant nor what is said of it.
+    if let args::Command::Config(args) = &cli.command {
+        return commands::config::run(printer, args);
+    }
+    let settings = settings(&cli, printer)?;
+    match cli.command {
+        args::Command::Daemon(args) => commands::daemon::run(&settings, args),
+        command => client(context::Context::new(settings, printer), command),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::args::stack::{Project, ProjectRest};
 use crate::context::Context;
 use crate::failure::Silent;
-use crate::printer::{Colour, paint};
+use crate::printer::{Colour, Printer, paint};
 use anyhow::{Context as _, Result};
 use compose::{Explanation, Files, Input, Loaded, NotThere, Options, Places};
 use gitops::files::{Disk, Folder, Recorder, Touched};
@@ -106,9 +106,14 @@ pub(crate) fn tell(context: &Context, loaded: &Loaded) -> Result<()> {
 
 /// Diagnostics on standard error.
 pub(crate) fn show(context: &Context, diagnostics: &[Diagnostic]) {
+    print(context.printer, diagnostics);
+}
+
+/// The same for one who needs nothing but a printer.
+pub(crate) fn print(printer: Printer, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         let text = compose::render(diagnostic);
-        context.printer.raw_err(&tint(context.printer.colour_err, diagnostic.severity, &text));
+        printer.raw_err(&tint(printer.colour_err, diagnostic.severity, &text));
     }
 }
 

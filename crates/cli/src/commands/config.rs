@@ -1,16 +1,20 @@
-//! `config`: what a Compose file means. Needs no daemon.
+//! `config`: what a Compose file means. Needs no daemon, no settings, and no threads but for digests.
 
 mod digests;
 
 use crate::args::stack::{Config, ConfigFormat};
-use crate::context::Context;
 use crate::failure::{Silent, advised};
+use crate::printer::Printer;
 use crate::project;
 use anyhow::{Context as _, Result};
 use compose::{Options, Project};
 use std::mem::ManuallyDrop;
 
-pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
+/// Runs the command; its exit code.
+///
+/// # Errors
+/// What the user is to be told.
+pub(crate) fn run(printer: Printer, args: &Config) -> Result<u8> {
     let options = Options {
         interpolate: !args.no_interpolate,
         normalize: !args.no_normalize,
@@ -18,20 +22,22 @@ pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
         ..Options::default()
     };
     if let Some(path) = &args.explain {
-        return explain(context, &args, options, path);
+        return explain(printer, args, options, path);
     }
     let (loaded, places) = project::load_with_places(&args.project, options)?;
     // The process ends with this command: to give memory back piece by piece would only take time.
     let (mut loaded, places) = (ManuallyDrop::new(loaded), ManuallyDrop::new(places));
-    project::show(context, &loaded.diagnostics);
+    project::print(printer, &loaded.diagnostics);
     let is_wrong = loaded.has_errors();
     let Some(project) = loaded.project.take().filter(|_| !is_wrong) else {
         return Err(Silent(1).into());
     };
     let mut project = ManuallyDrop::new(project);
     if args.resolve_image_digests {
-        let errors = digests::resolve(&mut project, ManuallyDrop::into_inner(places), &args.insecure_registries).await;
-        project::show(context, &errors);
+        let places = ManuallyDrop::into_inner(places);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let errors = runtime.block_on(digests::resolve(&mut project, places, &args.insecure_registries));
+        project::print(printer, &errors);
         if !errors.is_empty() {
             return Err(Silent(1).into());
         }
@@ -39,31 +45,31 @@ pub(super) async fn run(context: &Context, args: Config) -> Result<u8> {
     if args.quiet {
         return Ok(0);
     }
-    print(context, &args, &text(&args, &project)?)
+    print(printer, args, &text(args, &project)?)
 }
 
-fn print(context: &Context, args: &Config, text: &str) -> Result<u8> {
+fn print(printer: Printer, args: &Config, text: &str) -> Result<u8> {
     match &args.output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {path}"))?,
-        None => context.data(text)?,
+        None => printer.data(text.as_bytes()).map_err(crate::failure::stdout)?,
     }
     Ok(0)
 }
 
 /// `--explain`: also of a project with mistakes, as far as it could be read.
-fn explain(context: &Context, args: &Config, options: Options, path: &str) -> Result<u8> {
+fn explain(printer: Printer, args: &Config, options: Options, path: &str) -> Result<u8> {
     let (loaded, explained) = project::explain(&args.project, options, path)?;
     match explained {
-        Some(Ok(explanation)) => print(context, args, &explanation.to_text()),
+        Some(Ok(explanation)) => print(printer, args, &explanation.to_text()),
         Some(Err(missing)) => {
-            project::show(context, &loaded.diagnostics);
+            project::print(printer, &loaded.diagnostics);
             match missing.hint {
                 Some(hint) => Err(advised(missing.message, hint)),
                 None => Err(anyhow::anyhow!(missing.message)),
             }
         }
         None => {
-            project::show(context, &loaded.diagnostics);
+            project::print(printer, &loaded.diagnostics);
             Err(Silent(1).into())
         }
     }
