@@ -58,5 +58,5 @@ host_packages=(nftables=nft)
 test_packages=(
     busybox-static=busybox docker-registry=docker-registry skopeo=skopeo umoci=umoci crun=crun runc=runc jq=jq
     curl=curl python3=python3 iproute2=ip attr=setfattr procps=ps util-linux=nsenter git=git
-    openssh-client=ssh-keygen openssh-server=/usr/sbin/sshd
+    openssh-client=ssh-keygen openssh-server=/usr/sbin/sshd wireguard-go=wireguard-go wireguard-tools=wg
 )

@@ -16,7 +16,7 @@ mount -t tmpfs -o mode=755 run /run
 mount --make-rshared /
 ip link set lo up
 # one after the other as they are asked for is what a real host does too, but it takes time out of the tests
-modprobe -a overlay veth bridge br_netfilter nf_tables nft_chain_nat nft_masq nft_ct nft_fib_inet 2> /dev/null
+modprobe -a overlay veth bridge br_netfilter nf_tables nft_chain_nat nft_masq nft_ct nft_fib_inet wireguard vxlan tun 2> /dev/null
 
 # As systemd leaves it: nothing but kernel threads in the root.
 if [[ $cgroup == v2 ]]; then
@@ -57,6 +57,9 @@ for suite in $suites; do
         engine) program engine "${only[@]:-built_in::}" "${slow[@]}" ;;
         # the other runtimes show whether a failure is ours
         peers) program engine crun:: runc:: "${slow[@]}" ;;
+        # networks, and the mesh over the kernel's WireGuard
+        overlay) program host --show-output "${only[@]:-hosts::}" wire:: ;;
+        userspace) RSWARM_DATA_PATH=userspace program host --show-output "${only[@]:-hosts::}" ;;
         single_host) program single_host "${only[@]}" ;;
         stack) /vm/stack.sh "$repo" ;;
         *) echo "no suite $name"; false ;;

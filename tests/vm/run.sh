@@ -66,7 +66,7 @@ if [[ -z ${RSWARM_BIN:-} ]]; then
 fi
 programs=$work/programs
 touch "$programs"
-[[ ${suites[*]} == stack ]] || cargo test --locked --no-run --message-format=json -p runtime -p e2e |
+[[ ${suites[*]} == stack ]] || cargo test --locked --no-run --message-format=json -p runtime -p overlay-net -p e2e |
     jq -r 'select(.reason == "compiler-artifact" and .executable != null)
         | [.target.name, .target.kind[0], .executable] | @tsv' > "$programs"
 
@@ -86,9 +86,12 @@ add() { # FILE [PLACE]: a program and its libraries
 busybox=$(command -v busybox)
 add "$busybox" /bin/busybox
 for applet in $("$busybox" --list); do [[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"; done
-for tool in bash crun curl ip modprobe mount mountpoint nft nsenter python3 runc setfattr tar umount; do
+for tool in bash bridge crun curl ip modprobe mount mountpoint nft nsenter python3 runc setfattr tar umount; do
     path=$(PATH=$PATH:/usr/sbin:/sbin command -v "$tool" || true)
-    [[ -z $path ]] || add "$path"
+    [[ -n $path ]] || continue
+    # what busybox calls by the same name is not it
+    rm -f "$root/bin/$tool"
+    add "$path"
 done
 while IFS=$'\t' read -r name kind path; do
     case $kind in

@@ -14,6 +14,7 @@ pub(crate) mod route;
 pub mod tun;
 pub mod tunnel;
 pub(crate) mod vxlan;
+pub mod wireguard;
 
 pub use apply::cleanup;
 

@@ -1,23 +1,88 @@
-//! The mesh: WireGuard between the nodes of a cluster, in `netd`.
+//! The mesh: WireGuard between the nodes of a cluster.
 //!
-//! IP packets of the mesh's interface go sealed to the node whose address they are for, over one UDP socket in the
-//! host's own namespace. The handshake, its timers and the sealing are boringtun's; what is here moves packets in
-//! bulk. Threads: one from the interface to the wire, one from the wire to the interface, one for time.
+//! Where the kernel has it, it is the kernel's (`device`), and what is here only tells it who there is. Where not, it
+//! is boringtun's, in `netd` (`userspace`): IP packets of the mesh's interface go sealed to the node whose address they
+//! are for, over one UDP socket in the host's own namespace. The handshake, its timers and the sealing are boringtun's;
+//! what is here moves packets in bulk. Threads: one from the interface to the wire, one from the wire to the interface,
+//! one for time. Both speak the same protocol, so that nodes of either kind are in one mesh.
 
-mod engine;
+mod device;
 mod gro;
 mod inward;
 mod key;
 mod outward;
 mod peers;
 mod udp;
+mod userspace;
 mod virtio;
 
-pub use engine::Engine;
 pub use key::own_key;
 
+use crate::kernel::netlink::Socket;
+use crate::kernel::{link, netns, wireguard};
+use crate::names;
+use device::Device;
+use model::{Mesh, NodeId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use userspace::Userspace;
+
+/// This host's end of the mesh, at work.
+pub struct Engine {
+    port: u16,
+    carrier: Carrier,
+}
+
+enum Carrier {
+    Kernel(Device),
+    Process(Userspace),
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Begins, in the host's network namespace of the calling thread. The interface is there, and its kind decides.
+    ///
+    /// # Errors
+    /// There is no key, the port is taken, or the interface can't be opened.
+    pub fn start(data_root: &Path, run_root: &Path, mesh: &Mesh) -> io::Result<Engine> {
+        let links = netns::within(netns::open_mesh(run_root)?, || link::links(&Socket::route()?))?;
+        let kernel = links.iter().any(|link| link.name == names::MESH_LINK && link.kind == wireguard::KIND);
+        let carrier = match kernel {
+            true => Carrier::Kernel(Device::start(data_root, run_root, mesh)?),
+            false => Carrier::Process(Userspace::start(data_root, run_root, mesh)?),
+        };
+        Ok(Engine { port: mesh.port, carrier })
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Speaks to these from now on, and to nobody else.
+    pub fn set(&self, mesh: &Mesh) {
+        match &self.carrier {
+            Carrier::Kernel(device) => device.set(mesh),
+            Carrier::Process(userspace) => userspace.set(mesh),
+        }
+    }
+
+    /// How each peer looks from here.
+    pub fn status(&self, mesh: &Mesh) -> BTreeMap<NodeId, PeerStatus> {
+        match &self.carrier {
+            Carrier::Kernel(device) => device.status(mesh),
+            Carrier::Process(userspace) => userspace.status(mesh),
+        }
+    }
+}
 
 /// How a peer looks from here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

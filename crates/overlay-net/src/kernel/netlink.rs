@@ -147,6 +147,11 @@ impl Socket {
         Self::open(Some(netlink::NETFILTER))
     }
 
+    /// `NETLINK_GENERIC`.
+    pub(crate) fn generic() -> io::Result<Socket> {
+        Self::open(Some(netlink::GENERIC))
+    }
+
     fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<Socket> {
         let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         // Answers come at once or not at all: the kernel handles a request within the send.
@@ -285,6 +290,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {

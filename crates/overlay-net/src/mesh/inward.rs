@@ -1,8 +1,8 @@
 //! From the wire to the interface.
 
-use super::engine::{LARGEST, Shared};
 use super::gro::Coalescer;
 use super::peers::{Peer, Table};
+use super::userspace::{LARGEST, Shared};
 use crate::kernel::tun::Queue;
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;

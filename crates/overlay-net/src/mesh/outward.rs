@@ -1,8 +1,8 @@
 //! From the interface to the wire.
 
-use super::engine::Shared;
 use super::peers::{Peer, Table};
 use super::udp;
+use super::userspace::Shared;
 use super::virtio::{self, FRONT, Header};
 use boringtun::noise::{Tunn, TunnResult};
 use std::net::{IpAddr, SocketAddr};

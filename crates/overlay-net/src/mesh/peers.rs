@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Seconds between two signs of life, so that what translates addresses on the way does not forget us.
-const KEEPALIVE: u16 = 25;
+pub(super) const KEEPALIVE: u16 = 25;
 
 /// Another node.
 pub(super) struct Peer {

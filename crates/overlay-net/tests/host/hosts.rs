@@ -42,7 +42,7 @@ impl Host {
         within(&path, || work(&mut self.daemon))
     }
 
-    fn mesh_namespace(&self) -> PathBuf {
+    pub(crate) fn mesh_namespace(&self) -> PathBuf {
         self.daemon.run_root().join("netns/mesh")
     }
 

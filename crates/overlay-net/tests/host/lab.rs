@@ -19,7 +19,7 @@ pub(crate) const SOON: Duration = Duration::from_millis(1500);
 /// Runs the test on a thread in a fresh network namespace, as the "host".
 pub(crate) fn on_a_host(test: impl FnOnce() + Send) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIP: needs root");
+        eprintln!("SKIPPED: needs root");
         return;
     }
     let thread = std::thread::scope(|scope| {
@@ -65,6 +65,8 @@ pub(crate) fn rtnetlink(kind: u16, flags: &[u32; 2], name: &str) {
 pub(crate) struct Daemon {
     pub(crate) root: tempfile::TempDir,
     pub(crate) net: HostNet,
+    /// What its `netd` finds in the environment besides.
+    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     netd: Option<Netd>,
     runtime: tokio::runtime::Runtime,
 }
@@ -73,11 +75,16 @@ impl Daemon {
     pub(crate) fn new() -> Daemon {
         let root = tempfile::Builder::new().prefix("rswarm-net-").tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Daemon { root, net: HostNet::default(), netd: None, runtime }
+        Daemon { root, net: HostNet::default(), env: Vec::new(), netd: None, runtime }
     }
 
     pub(crate) fn run_root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// Has `netd` carry the mesh itself, whatever the kernel can do.
+    pub(crate) fn in_userspace(&mut self) {
+        self.env.push(("RSWARM_DATA_PATH".into(), "userspace".into()));
     }
 
     pub(crate) fn netd(&mut self) -> &mut Netd {
@@ -86,7 +93,7 @@ impl Daemon {
             let launch = Launch {
                 program: std::env::current_exe().unwrap(),
                 args: args.iter().map(Into::into).collect(),
-                env: vec![(NETD.into(), self.run_root().into())],
+                env: [vec![(NETD.into(), self.run_root().into())], self.env.clone()].concat(),
             };
             self.netd = Some(self.runtime.block_on(Netd::launch(self.root.path(), launch)).unwrap());
         }

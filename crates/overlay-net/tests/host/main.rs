@@ -9,6 +9,7 @@ mod hosts;
 mod lab;
 mod published;
 mod vips;
+mod wire;
 
 /// Not a test of its own: the process that the others start as `netd`.
 #[test]

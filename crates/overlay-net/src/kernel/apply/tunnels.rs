@@ -4,7 +4,7 @@ use super::endpoint::{about, check};
 use crate::kernel::diff::{NetOp, apply_op};
 use crate::kernel::netlink::{Batch, Socket};
 use crate::kernel::tunnel::{MESH_PREFIX, MeshLink, Tunnel};
-use crate::kernel::{Kernel, link, netns, route, tun, vxlan};
+use crate::kernel::{Kernel, link, netns, route, tun, vxlan, wireguard};
 use crate::names;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) fn run(
     }
     for op in &ops {
         if let NetOp::SetMesh(mesh) = op {
-            match set_mesh(run_root, *mesh) {
+            match set_mesh(run_root, host, *mesh) {
                 Ok(()) => apply_op(op, have),
                 Err(error) => drop(errors.insert(names::MESH_LINK.to_owned(), format!("the mesh: {error}"))),
             }
@@ -131,28 +131,46 @@ pub(super) fn delete_mesh(run_root: &Path) -> io::Result<()> {
     netns::remove(&path)
 }
 
-fn set_mesh(run_root: &Path, mesh: MeshLink) -> io::Result<()> {
+/// Has the mesh carried by `netd` itself, if it is `userspace`, whatever the kernel can do.
+const DATA_PATH: &str = "RSWARM_DATA_PATH";
+
+fn set_mesh(run_root: &Path, host: &Socket, mesh: MeshLink) -> io::Result<()> {
     let path = names::mesh_netns_path(run_root);
     netns::prepare_dir(&names::netns_dir(run_root))?;
-    let there = netns::find(&path)?;
-    netns::aside(|| {
-        match &there {
-            Some(namespace) => netns::enter(namespace)?,
-            None => {
-                netns::unshare()?;
-                netns::persist(&path)?;
-            }
+    let namespace = match netns::find(&path)? {
+        Some(namespace) => namespace,
+        None => netns::aside(|| {
+            let namespace = netns::unshare()?;
+            netns::persist(&path)?;
+            Ok(namespace)
+        })?,
+    };
+    let kind = |link: link::Link| (link.name == names::MESH_LINK).then_some(link.kind);
+    let look = || Ok(link::links(&Socket::route()?)?.into_iter().find_map(kind));
+    let kind = match netns::within(&namespace, look)? {
+        Some(kind) => kind,
+        None => make_link(host, &namespace)?.to_owned(),
+    };
+    netns::within(&namespace, || configure(mesh, kind == wireguard::KIND))
+}
+
+/// Makes the interface of the mesh: the kernel's WireGuard where there is one.
+fn make_link(host: &Socket, namespace: &OwnedFd) -> io::Result<&'static str> {
+    if std::env::var_os(DATA_PATH).is_none_or(|wanted| wanted != "userspace") {
+        let mut batch = Batch::default();
+        wireguard::add(&mut batch, names::MESH_LINK, namespace.as_fd());
+        match host.transact(batch)?.into_iter().collect::<Result<(), Errno>>() {
+            Ok(()) => return Ok(wireguard::KIND),
+            Err(error) => tracing::info!(%error, "the kernel has no WireGuard: netd carries the mesh"),
         }
-        configure(mesh)
-    })
+    }
+    let make = || tun::make(names::MESH_LINK).map_err(|error| about("make its interface (/dev/net/tun)", error));
+    netns::within(namespace, make).map(|()| "tun")
 }
 
 /// In the namespace of the mesh.
-fn configure(mesh: MeshLink) -> io::Result<()> {
+fn configure(mesh: MeshLink, wireguard: bool) -> io::Result<()> {
     let socket = Socket::route()?;
-    if !link::links(&socket)?.iter().any(|link| link.name == names::MESH_LINK) {
-        tun::make(names::MESH_LINK).map_err(|error| about("make its interface (/dev/net/tun)", error))?;
-    }
     let links = link::links(&socket)?;
     let Some(index) = links.iter().find(|link| link.name == names::MESH_LINK).map(|link| link.index) else {
         return Err(io::Error::other("its interface has vanished"));
@@ -168,7 +186,10 @@ fn configure(mesh: MeshLink) -> io::Result<()> {
     }
     link::set_mtu(&mut batch, names::MESH_LINK, mesh.mtu);
     link::add_address(&mut batch, index, mesh.address.into(), MESH_PREFIX);
-    link::set_up_alike(&mut batch, names::MESH_LINK, tun::MAC);
+    match wireguard {
+        true => link::set_up(&mut batch, names::MESH_LINK),
+        false => link::set_up_alike(&mut batch, names::MESH_LINK, tun::MAC),
+    }
     check("set up its interface", socket.transact(batch)?)
 }
 

@@ -1,4 +1,4 @@
-//! The threads of the mesh, and what they share.
+//! WireGuard in this process: the threads of the mesh, and what they share.
 
 use super::peers::{Peer, Table};
 use super::udp::Socket;
@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Handshakes of strangers per second above which they have to show where they are (WireGuard's cookies).
-const HANDSHAKES: u64 = 200;
+/// Handshakes of strangers per second above which they have to show where they are (WireGuard's cookies). Each is
+/// counted twice: when it is looked at to learn whose it is, and when that peer's conversation takes it.
+const HANDSHAKES: u64 = 2 * 200;
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// How many peers are greeted at once: a thousand at the same time would lose their packets.
@@ -75,25 +76,15 @@ impl Shared {
     }
 }
 
-/// The data plane of the mesh.
-pub struct Engine {
+/// The mesh over boringtun.
+pub(super) struct Userspace {
     shared: Arc<Shared>,
-    port: u16,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
-impl Engine {
+impl Userspace {
     /// Begins, in the host's network namespace of the calling thread. The interface is there.
-    ///
-    /// # Errors
-    /// There is no key, the port is taken, or the interface can't be opened.
-    pub fn start(data_root: &Path, run_root: &Path, mesh: &Mesh) -> io::Result<Engine> {
+    pub(super) fn start(data_root: &Path, run_root: &Path, mesh: &Mesh) -> io::Result<Userspace> {
         let private = key::private_key(data_root)?;
         let public = PublicKey::from(&private);
         let socket = Socket::bind(mesh.port)
@@ -109,7 +100,7 @@ impl Engine {
             stop: AtomicBool::new(false),
             stopped: eventfd(0, EventfdFlags::CLOEXEC)?,
         });
-        let mut engine = Engine { shared: shared.clone(), port: mesh.port, threads: Vec::new() };
+        let mut engine = Userspace { shared: shared.clone(), threads: Vec::new() };
         engine.set(mesh);
         let (there, back, time) = (shared.clone(), shared.clone(), shared);
         let device_too = device.clone();
@@ -124,13 +115,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The port that it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Speaks to these from now on, and to nobody else.
-    pub fn set(&self, mesh: &Mesh) {
+    pub(super) fn set(&self, mesh: &Mesh) {
         let Shared { private, limiter, table, fresh, .. } = &*self.shared;
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, new) = table.next(mesh, private, limiter);
@@ -140,14 +126,14 @@ impl Engine {
     }
 
     /// How each peer looks from here.
-    pub fn status(&self, mesh: &Mesh) -> BTreeMap<NodeId, PeerStatus> {
+    pub(super) fn status(&self, mesh: &Mesh) -> BTreeMap<NodeId, PeerStatus> {
         let table = self.shared.table();
         let of = |number| table.by_address(mesh_address(number)).map(|peer| peer.status());
         mesh.peers.iter().filter_map(|(node, peer)| Some((*node, of(peer.number)?))).collect()
     }
 }
 
-impl Drop for Engine {
+impl Drop for Userspace {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let _written = rustix::io::write(&self.shared.stopped, &1_u64.to_ne_bytes());
