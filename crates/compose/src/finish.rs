@@ -128,8 +128,7 @@ fn texts(node: &mut Node) -> Option<Value> {
 }
 
 fn entries(node: &mut Node, mut finish: impl FnMut(Node) -> Option<Node>) -> Option<Value> {
-    let map = node.take_map()?;
-    Some(Value::Map(map.into_iter().filter_map(|(name, entry)| Some((name, finish(entry)?))).collect()))
+    Some(Value::Map(node.take_map()?.changed(|_, entry| finish(entry))))
 }
 
 fn multi(node: &mut Node) -> Option<Value> {
@@ -155,20 +154,20 @@ fn ssh(node: &Node) -> Option<Value> {
 }
 
 fn object(fields: &'static [Field], mut node: Node) -> Option<Node> {
-    let finish = |(name, entry): (String, Node)| {
-        let Some(field) = schema::find(fields, &name) else {
+    let finish = |name: &str, entry: Node| {
+        let Some(field) = schema::find(fields, name) else {
             let tag = if entry.tag == Tag::Hidden { Tag::Hidden } else { Tag::Extra };
-            return Some((name, Node { tag, ..entry }));
+            return Some(Node { tag, ..entry });
         };
         let place = Node { tag: Tag::Hidden, ..entry.clone_places() };
         let Some(finished) = value(&field.kind, entry) else {
             // it was said, if wrongly: the checks that follow need not miss it
-            return Some((name, place));
+            return Some(place);
         };
         let kept = field.keep && finished.value != Value::Null;
-        (kept || !says_nothing(&field.kind, &finished)).then_some((name, finished))
+        (kept || !says_nothing(&field.kind, &finished)).then_some(finished)
     };
-    let mut map: Map = node.take_map()?.into_iter().filter_map(finish).collect();
+    let mut map = node.take_map()?.changed(finish);
     always(fields, &mut map);
     node.value = Value::Map(map);
     Some(node)

@@ -116,6 +116,11 @@ impl Map {
         self.0.retain(|(name, node)| keep(name, node));
     }
 
+    /// The same names, each with what becomes of its value; without those that nothing becomes of.
+    pub(crate) fn changed(self, mut change: impl FnMut(&str, Node) -> Option<Node>) -> Map {
+        Map(self.0.into_iter().filter_map(|(name, node)| change(&name, node).map(|node| (name, node))).collect())
+    }
+
     /// The union of two; `both` decides where both have a name. Takes time for each entry once.
     pub(crate) fn union(self, other: Map, mut both: impl FnMut(&str, Node, Node) -> Node) -> Map {
         let mut merged = Vec::with_capacity(self.0.len().max(other.0.len()));

@@ -114,27 +114,28 @@ pub(crate) fn resources(top: &mut Map, project: &str, uses_default: bool) {
     }
 }
 
+fn sources(items: &[Node]) -> impl Iterator<Item = &str> {
+    items.iter().filter_map(|item| item.get_text("source"))
+}
+
 /// Takes out what no active service uses.
 pub(crate) fn prune(top: &mut Map, services: &Map) {
-    let sources = |items: &[Node]| -> Vec<String> {
-        items.iter().filter_map(|item| item.get_text("source").map(str::to_owned)).collect()
-    };
-    let mut used: BTreeSet<(&str, String)> = BTreeSet::new();
+    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
     for service in services.values() {
         for section in ["networks", "models"] {
-            used.extend(service.entries(section).map(|(name, _)| (section, name.clone())));
+            used.extend(service.entries(section).map(|(name, _)| (section, name.as_str())));
         }
         for section in ["configs", "secrets"] {
-            used.extend(sources(service.items(section)).into_iter().map(|name| (section, name)));
+            used.extend(sources(service.items(section)).map(|name| (section, name)));
         }
         let build = service.get("build").map(|build| build.items("secrets")).unwrap_or_default();
-        used.extend(sources(build).into_iter().map(|name| ("secrets", name)));
+        used.extend(sources(build).map(|name| ("secrets", name)));
         let volumes = service.items("volumes").iter().filter(|mount| mount.get_text("type") == Some("volume"));
-        used.extend(volumes.filter_map(|mount| Some(("volumes", mount.get_text("source")?.to_owned()))));
+        used.extend(volumes.filter_map(|mount| Some(("volumes", mount.get_text("source")?))));
     }
     for section in ["networks", "volumes", "configs", "secrets", "models"] {
         let Some(entries) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
-        entries.retain(|name, _| used.contains(&(section, name.to_owned())));
+        entries.retain(|name, _| used.contains(&(section, name)));
         if entries.is_empty() {
             top.remove(section);
         }
@@ -147,6 +148,9 @@ pub(crate) fn prune(top: &mut Map, services: &Map) {
 
 /// `env_file` and `label_file` of a service become part of its `environment` and `labels`.
 pub(crate) fn files(context: &mut Context, service: &mut Node, env: &Env, source: &dyn Files) {
+    if service.items("env_file").is_empty() && service.items("label_file").is_empty() {
+        return;
+    }
     let own: BTreeMap<String, Option<String>> =
         service.entries("environment").map(|(name, node)| (name.clone(), node.as_text().map(str::to_owned))).collect();
     let mut found: BTreeMap<String, String> =

@@ -6,15 +6,41 @@ use crate::tree::{At, Map, Node};
 use std::collections::BTreeMap;
 
 /// One wish for a fixed port.
+#[derive(Clone, Copy)]
 struct Wish<'a> {
     service: &'a str,
-    host_ip: String,
     at: At,
+}
+
+/// Wishes for a port, by address: the first of each. Thousands of services may have the same port, each
+/// at an address of its own.
+#[derive(Default)]
+struct Wishes<'a> {
+    /// At all addresses.
+    everywhere: Option<Wish<'a>>,
+    /// The first of all.
+    first: Option<Wish<'a>>,
+    at: BTreeMap<&'a str, Wish<'a>>,
+}
+
+impl<'a> Wishes<'a> {
+    /// Adds one; gives the earliest that it is in the way of.
+    fn add(&mut self, host_ip: &'a str, wish: Wish<'a>) -> Option<Wish<'a>> {
+        let first = *self.first.get_or_insert(wish);
+        if matches!(host_ip, "" | "0.0.0.0" | "::") {
+            let was_empty = self.everywhere.is_none() && self.at.is_empty();
+            self.everywhere.get_or_insert(wish);
+            return (!was_empty).then_some(first);
+        }
+        let other = self.at.get(host_ip).copied().or(self.everywhere);
+        self.at.entry(host_ip).or_insert(wish);
+        other
+    }
 }
 
 /// Reports fixed ports that two services publish, and addresses that are none.
 pub(super) fn check(context: &mut Context, services: &Map) {
-    let mut taken: BTreeMap<(String, u16), Vec<Wish<'_>>> = BTreeMap::new();
+    let mut taken: BTreeMap<(&str, u16), Wishes<'_>> = BTreeMap::new();
     for (name, service) in services {
         for port in service.items("ports") {
             one(context, name, service, port, &mut taken);
@@ -25,15 +51,15 @@ pub(super) fn check(context: &mut Context, services: &Map) {
 fn one<'a>(
     context: &mut Context,
     name: &'a str,
-    service: &Node,
-    port: &Node,
-    taken: &mut BTreeMap<(String, u16), Vec<Wish<'a>>>,
+    service: &'a Node,
+    port: &'a Node,
+    taken: &mut BTreeMap<(&'a str, u16), Wishes<'a>>,
 ) {
     if port.get("target").is_none() {
         let message = format!("a port of service `{name}` lacks a `target`");
         context.error_on("RS0305", port, message, Some("add the port in the container as `target:`".to_owned()));
     }
-    let host_ip = port.get_text("host_ip").unwrap_or_default().to_owned();
+    let host_ip = port.get_text("host_ip").unwrap_or_default();
     if let Some(node) = port.get("host_ip")
         && host_ip.parse::<std::net::IpAddr>().is_err()
     {
@@ -57,21 +83,14 @@ fn one<'a>(
         let hint = "use `mode: ingress`, or one replica per node (`mode: global`)".to_owned();
         context.error_on("RS0519", published, message, Some(hint));
     }
-    let protocol = port.get_text("protocol").unwrap_or("tcp").to_owned();
-    let wishes = taken.entry((protocol.clone(), low)).or_default();
-    let place = published.place();
-    if let Some(other) = wishes.iter().find(|wish| collide(&wish.host_ip, &host_ip)) {
+    let protocol = port.get_text("protocol").unwrap_or("tcp");
+    let wish = Wish { service: name, at: published.place() };
+    if let Some(other) = taken.entry((protocol, low)).or_default().add(host_ip, wish) {
         let message = if other.service == name {
             format!("service `{name}` publishes port {low}/{protocol} twice")
         } else {
             format!("services `{}` and `{name}` both publish port {low}/{protocol}", other.service)
         };
-        context.error_pair("RS0511", (place, other.at), message, "first published");
+        context.error_pair("RS0511", (wish.at, other.at), message, "first published");
     }
-    wishes.push(Wish { service: name, host_ip, at: place });
-}
-
-fn collide(one: &str, two: &str) -> bool {
-    let any = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
-    one == two || any(one) || any(two)
 }
