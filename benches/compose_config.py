@@ -51,10 +51,10 @@ def main():
         cases = [case for case in csv.DictReader(file, delimiter="\t") if case["compose_2.26.1"] == "valid"]
     if args.limit and args.limit < len(cases):
         cases = cases[:: max(1, len(cases) // args.limit)][: args.limit]
-    rswarm, reference = os.path.abspath(args.rswarm), os.path.abspath(args.reference)
+    rswarm, reference, corpus = map(os.path.abspath, (args.rswarm, args.reference, args.corpus))
     ratios, failed = [], 0
     for case in cases:
-        cwd = os.path.join(os.path.abspath(args.corpus), "files", case["cwd"])
+        cwd = os.path.join(corpus, "files", case["cwd"])
         env = {"PATH": "/usr/bin:/bin", "HOME": "/home/ref", "USER": "ref", "LANG": "C.UTF-8", "PWD": cwd}
         env.update(json.loads(case["env"] or "{}"))
         words = arguments(case)
