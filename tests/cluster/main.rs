@@ -6,6 +6,8 @@
 mod calls;
 mod clients;
 mod gitops;
+mod locks;
 mod losses;
 mod members;
 mod overlay;
+mod storm;

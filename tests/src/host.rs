@@ -320,6 +320,12 @@ impl Host {
         self.daemon.lock().unwrap().as_ref().expect("a daemon runs").id()
     }
 
+    /// The process id of the `netd` of this host, if one listens.
+    pub fn netd_pid(&self) -> Option<Pid> {
+        let stream = UnixStream::connect(self.run_root().join("netd.sock")).ok()?;
+        rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| peer.pid)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.dir.join("daemon.log")
     }
