@@ -10,4 +10,5 @@ mod locks;
 mod losses;
 mod members;
 mod overlay;
+mod rolling;
 mod storm;

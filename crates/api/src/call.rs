@@ -155,6 +155,15 @@ pub enum Call {
         /// Make a new one first; the old one is worth nothing from then on.
         rotate: bool,
     },
+    /// `unlock`: the key that a locked manager waits for.
+    Unlock(model::UnlockKey),
+    /// `cluster update --autolock`: managers ask for a key after a restart, or for nothing.
+    Autolock(bool),
+    /// `unlock-key`: what managers ask for after a restart.
+    UnlockKey {
+        /// Another one from now on.
+        rotate: bool,
+    },
     /// `ca --rotate`: begins to replace the authority.
     RotateAuthority,
     /// `ca client create`.
@@ -203,6 +212,8 @@ pub enum Reply {
     Joined(Joined),
     /// To `JoinToken`.
     JoinToken(JoinToken),
+    /// To `Autolock` and `UnlockKey`; `None`: managers ask for nothing.
+    UnlockKey(Option<model::UnlockKey>),
     /// To `AdmitClient`.
     ClientGrant(ClientGrant),
     /// To `Run`.

@@ -17,6 +17,9 @@ pub struct InitCluster {
     pub data_path: DataPath,
     /// Go on alone with what this manager knows, when the majority is lost for good.
     pub force_new_cluster: bool,
+    /// Managers ask for a key after a restart.
+    #[serde(default)]
+    pub autolock: bool,
 }
 
 /// Where traffic between containers of different nodes goes.
@@ -116,8 +119,7 @@ const BACKUP_KEY: &str = "RWMKEY-1-";
 impl BackupKey {
     /// The key of these bytes.
     pub fn of(bytes: [u8; 32]) -> BackupKey {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        BackupKey(format!("{BACKUP_KEY}{digits}"))
+        BackupKey(model::key_text(BACKUP_KEY, bytes))
     }
 
     /// A key as it was shown; blanks around it do no harm.
@@ -133,13 +135,7 @@ impl BackupKey {
 
     /// Its bytes; `None` where a client sent something else.
     pub fn bytes(&self) -> Option<[u8; 32]> {
-        let is_key = |digits: &&str| digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let digits = self.0.strip_prefix(BACKUP_KEY).filter(is_key)?;
-        let mut bytes = [0; 32];
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(bytes)
+        model::key_bytes(BACKUP_KEY, &self.0)
     }
 }
 

@@ -212,6 +212,10 @@ pub(crate) enum Command {
     Join(cluster::Join),
     /// Show or replace what lets machines join
     JoinToken(cluster::JoinToken),
+    /// Open this locked manager; its key is typed, or read from standard input
+    Unlock,
+    /// Show what locked managers open with
+    UnlockKey(cluster::UnlockKey),
     /// Take this machine out of its cluster
     Leave(cluster::Leave),
     /// Show or replace the cluster's certificate authority

@@ -19,6 +19,7 @@ mod history;
 mod images;
 mod inspect;
 mod load;
+mod lock;
 mod logs;
 mod ls;
 mod network;
@@ -100,6 +101,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Init(args) => cluster::init(context, args).await,
         Command::Join(args) => cluster::join(context, args).await,
         Command::JoinToken(args) => cluster::join_token(context, args).await,
+        Command::Unlock => lock::unlock(context).await,
+        Command::UnlockKey(args) => lock::key(context, args).await,
         Command::Leave(args) => cluster::leave(context, args).await,
         Command::Ca(args) => cluster::ca(context, args).await,
         Command::Cluster(command) => backup::run(context, command).await,

@@ -1,7 +1,8 @@
 //! The terminal: raw mode, its size, and the keys that detach.
 
-use anyhow::{Result, bail};
-use rustix::termios::{OptionalActions, Termios};
+use anyhow::{Context as _, Result, bail};
+use rustix::termios::{LocalModes, OptionalActions, Termios};
+use std::io::Write as _;
 
 /// Raw mode of standard input; the old mode comes back when this is dropped.
 #[derive(Debug)]
@@ -38,6 +39,47 @@ pub(crate) fn stdout_is_terminal() -> bool {
 /// Is standard input a terminal?
 pub(crate) fn stdin_is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stdin())
+}
+
+/// A secret: typed at a terminal, which does not show it, or a line of standard input.
+///
+/// # Errors
+/// Standard input fails.
+pub(crate) fn secret(prompt: &str) -> Result<String> {
+    let _hidden = match stdin_is_terminal() {
+        true => {
+            let mut terminal = std::io::stderr().lock();
+            terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask for the key")?;
+            Some(Hidden::enter().context("hide what is typed")?)
+        }
+        false => None,
+    };
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text).context("read the key from standard input")?;
+    Ok(text)
+}
+
+/// What is typed is not shown until this is dropped.
+struct Hidden {
+    old: Termios,
+}
+
+impl Hidden {
+    fn enter() -> std::io::Result<Hidden> {
+        let stdin = rustix::stdio::stdin();
+        let old = rustix::termios::tcgetattr(stdin)?;
+        let mut hidden = old.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        rustix::termios::tcsetattr(stdin, OptionalActions::Flush, &hidden)?;
+        Ok(Hidden { old })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _gone = rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.old);
+    }
 }
 
 /// Rows and columns of the terminal that standard output (else input, else error) is.

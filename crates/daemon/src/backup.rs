@@ -96,9 +96,10 @@ pub(crate) async fn restore(daemon: &Daemon, asked: RestoreCluster, file: Vec<u8
     }
     let links = address::links(&daemon.run_root)?;
     let root = daemon.data_root.clone();
+    let key = daemon.key.key();
     let prepared = tokio::task::spawn_blocking(move || {
         let backup = open(&asked.key, &file)?;
-        prepare(&root, backup, &asked, &links)
+        prepare(&root, &key, backup, &asked, &links)
     });
     let lines = prepared.await.map_err(failure::joined)??;
     daemon.begin_anew();
@@ -125,6 +126,7 @@ fn open(with: &BackupKey, file: &[u8]) -> Result<Backup, ApiError> {
 /// Makes the folder from which the next start takes all.
 fn prepare(
     root: &Path,
+    key: &NodeKey,
     backup: Backup,
     asked: &RestoreCluster,
     links: &address::Links,
@@ -148,7 +150,7 @@ fn prepare(
         address::check_free(listen).map_err(elsewhere)?;
         let credentials = Credentials::own(&info.authority, info.id, node, clock::now())
             .map_err(|error| failure::failed(format!("make the certificate of this node: {error}")))?;
-        credentials.save(&identity::certificates(&folder)).map_err(|error| failure::internal(&error))?;
+        credentials.save(&identity::certificates(&folder), key).map_err(|error| failure::internal(&error))?;
         Identity::first(info.id, node, listen, advertise.clone())
             .save(&folder)
             .map_err(|error| failure::internal(&error))?;
@@ -158,12 +160,11 @@ fn prepare(
     if let Some((address, _)) = &place {
         lines.push(format!("This machine is the only manager now, reached at {address}."));
     }
-    write(root, &folder, node, &state.restored_on(node, place)).map_err(|error| failure::internal(&error))?;
+    write(&folder, key, node, &state.restored_on(node, place)).map_err(|error| failure::internal(&error))?;
     Ok(lines)
 }
 
-fn write(root: &Path, folder: &Path, node: NodeId, state: &Snapshot) -> Result<()> {
-    let key = NodeKey::load_or_create(&root.join("node-key")).context("read the key of this node")?;
+fn write(folder: &Path, key: &NodeKey, node: NodeId, state: &Snapshot) -> Result<()> {
     let data = serde_json::to_vec(state).context("write down the state")?;
     // Terms count from the epoch here: what is decided from now on is newer than all that any leader decided
     // after the backup was made.
@@ -173,7 +174,7 @@ fn write(root: &Path, folder: &Path, node: NodeId, state: &Snapshot) -> Result<(
         snapshot: Saved { index: 1, term, members: Members::of([Member(1)]), data: data.into() },
         entries: Vec::new(),
     };
-    let (mut log, _empty) = Store::open(&folder.join("raft"), &key).context("make the log of the cluster")?;
+    let (mut log, _empty) = Store::open(&folder.join("raft"), key).context("make the log of the cluster")?;
     log.bootstrap(&stable).context("begin the log of the cluster")?;
     drop(log);
     config::write_node_id(folder, node)?;
@@ -266,6 +267,7 @@ mod tests {
             worker_secret: "worker".to_owned(),
             manager_secret: "manager".to_owned(),
             clients: std::collections::BTreeMap::new(),
+            unlock_key: None,
         };
         let address = ADDRESS.to_owned();
         let init = ClusterRequest::Init { info: Box::new(info), node: NodeId(1), address, key: "old".to_owned() };
@@ -335,7 +337,8 @@ mod tests {
         };
         up.end().await;
         let root = new.path();
-        let lines = prepare(root, backup, &asked(), &[]).unwrap();
+        let key = NodeKey::load_or_create(&root.join("node-key")).unwrap();
+        let lines = prepare(root, &key, backup, &asked(), &[]).unwrap();
         assert!(lines.iter().any(|line| line.contains(ADDRESS)), "{lines:?}");
         // A start that was cut short in the middle.
         std::fs::rename(root.join(FOLDER).join("raft"), root.join("raft")).unwrap();
@@ -345,7 +348,7 @@ mod tests {
         let there = Up::begin(root);
         let state = there.0.until(|state| state.leader.map(|_| state.clone())).await.unwrap();
         assert_eq!(state.leader, Some(NodeId(1)));
-        let credentials = Credentials::load(&identity::certificates(root)).unwrap();
+        let credentials = Credentials::load(&identity::certificates(root), &key).unwrap();
         let find = |id| state.nodes.iter().find(|node| node.id == NodeId(id)).unwrap();
         assert_eq!((find(1).member, &find(1).key), (Some(1), &credentials.key_digest()));
         assert!(find(2).left && !find(2).manager && find(2).member.is_none());

@@ -13,7 +13,7 @@ pub(crate) use replicated::propose;
 
 use crate::api_server::Scope;
 use crate::shared::Daemon;
-use crate::{failure, images, worker};
+use crate::{autolock, failure, images, worker};
 use api::{ApiError, Call, Reply};
 use std::sync::Arc;
 
@@ -66,6 +66,9 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::Join(asked) => Reply::Joined(cluster::join(daemon, asked).await?),
         Call::Leave { force } => done(cluster::leave(daemon, force).await)?,
         Call::JoinToken { role, rotate } => Reply::JoinToken(cluster::join_token(daemon, role, rotate).await?),
+        Call::Unlock(_) => return Err(failure::conflict("this node is not locked")),
+        Call::Autolock(on) => autolock::set(daemon, on).await?,
+        Call::UnlockKey { rotate } => autolock::show(daemon, rotate).await?,
         Call::RotateAuthority => done(cluster::rotate_authority(daemon).await)?,
         Call::AdmitClient(asked) => Reply::ClientGrant(client::admit(daemon, asked).await?),
         Call::Run { id, spec } => crate::sessions::run_detached(daemon, id, spec).await?,

@@ -176,6 +176,8 @@ pub(crate) fn settle(data_root: &Path) -> Result<Option<Identity>> {
         Past::Left => {
             remove(&certificates(data_root))?;
             remove(&data_root.join("node-id"))?;
+            // It may be sealed with a key of that cluster; all that it has sealed is gone.
+            remove(&data_root.join("node-key"))?;
             remove(&path(data_root))?;
             return Ok(None);
         }

@@ -4,6 +4,7 @@ use crate::agents::place::Place;
 use crate::failure;
 use crate::shared::Daemon;
 use api::ApiError;
+use model::Role;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ async fn learn(daemon: &Arc<Daemon>, place: &Place) -> Result<(), ApiError> {
     }
     if changed {
         tracing::info!(role = %place.role, "this node is a {} from now on", place.role);
+        if place.role == Role::Worker {
+            // Workers are never locked.
+            daemon.key.release().map_err(|error| failed(error.into()))?;
+        }
         membership.change(|identity| (identity.role, identity.member) = (place.role, place.member)).map_err(failed)?;
         daemon.again.cancel();
     }

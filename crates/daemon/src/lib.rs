@@ -7,6 +7,7 @@ mod address;
 mod agents;
 mod api_server;
 mod archives;
+mod autolock;
 mod backup;
 mod calls;
 mod clock;
@@ -21,6 +22,7 @@ mod gitops;
 mod identity;
 mod images;
 mod learn;
+mod locked;
 mod logs;
 mod mesh;
 mod metrics;
@@ -90,8 +92,8 @@ pub fn main(args: DaemonArgs) -> ExitCode {
     };
     match ended {
         Ok(run::Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(run::Ended::Again) => {
-            let error = again(&exe);
+        Ok(run::Ended::Again(lock)) => {
+            let error = again(&exe, lock);
             tracing::error!("begin anew: {error}; start the daemon again");
             ExitCode::FAILURE
         }
@@ -103,10 +105,9 @@ pub fn main(args: DaemonArgs) -> ExitCode {
 }
 
 /// Executes this program again with the same words; returns only if that fails.
-fn again(exe: &std::path::Path) -> std::io::Error {
-    use std::os::unix::process::CommandExt as _;
+fn again(exe: &std::path::Path, lock: Option<store::KeyBytes>) -> std::io::Error {
     tracing::info!("beginning anew as what this node is now");
-    std::process::Command::new(exe).args(std::env::args_os().skip(1)).exec()
+    locked::hand_over(std::process::Command::new(exe).args(std::env::args_os().skip(1)), lock)
 }
 
 fn start_logging(level: &str) {

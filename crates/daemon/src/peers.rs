@@ -42,6 +42,7 @@ use rustls::{ClientConfig, ServerConfig};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use store::NodeKey;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
@@ -59,6 +60,8 @@ const MAX_REFUSAL: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Peers {
     folder: PathBuf,
+    /// What is on disk is sealed with it.
+    key: NodeKey,
     held: Mutex<Arc<Credentials>>,
     keyring: Arc<Keyring>,
     dialing: Arc<ClientConfig>,
@@ -79,8 +82,8 @@ impl Peers {
     ///
     /// # Errors
     /// They are missing or damaged.
-    pub(crate) fn open(folder: PathBuf, node: NodeId) -> Result<Arc<Peers>> {
-        let held = Credentials::load(&folder)?;
+    pub(crate) fn open(folder: PathBuf, key: &NodeKey, node: NodeId) -> Result<Arc<Peers>> {
+        let held = Credentials::load(&folder, key)?;
         let keyring = Keyring::new(&held.0).context("use the certificate of this node")?;
         let seed = u64::try_from(node.0 >> 64).unwrap_or_default();
         Ok(Arc::new(Peers {
@@ -89,6 +92,7 @@ impl Peers {
             held: Mutex::new(Arc::new(held)),
             keyring,
             folder,
+            key: key.clone(),
             seed,
             members: watch::channel(Arc::default()).0,
             connections: Connections::default(),
@@ -104,7 +108,7 @@ impl Peers {
     /// Uses these from now on; on disk first.
     fn hold(&self, credentials: Credentials) -> Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        credentials.save(&self.folder)?;
+        credentials.save(&self.folder, &self.key)?;
         self.keyring.replace(&credentials.0).context("use the new certificate")?;
         *held = Arc::new(credentials);
         self.changed.send_modify(|count| *count += 1);

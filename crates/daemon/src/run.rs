@@ -9,11 +9,14 @@ use crate::events::Events;
 use crate::gitops::{self, Gitops};
 use crate::identity::Membership;
 use crate::images::Images;
+use crate::locked::{self, Freed};
 use crate::network::Network;
 use crate::peers::{self, Peers};
 use crate::rendezvous::Rendezvous;
 use crate::shared::{Daemon, Endings};
-use crate::{DaemonArgs, api_server, backup, calls, config, identity, metrics, node, raft_net, small_server, worker};
+use crate::{
+    DaemonArgs, api_server, autolock, backup, calls, config, identity, metrics, node, raft_net, small_server, worker,
+};
 use anyhow::{Context as _, Result};
 use model::Role;
 use runtime::Engine;
@@ -22,6 +25,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use store::{Found, KeyFile};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +37,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) enum Ended {
     /// It was told to.
     Stopped,
-    /// It is something else now: it has to begin anew.
-    Again,
+    /// It is something else now: it has to begin anew, open if it was so with this key.
+    Again(Option<store::KeyBytes>),
 }
 
 /// Runs a daemon until it is told to stop, or is to begin anew.
@@ -48,10 +52,19 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     backup::finish(&roots.data)?;
     let identity = identity::settle(&roots.data)?;
     let node_id = config::node_id(&roots.data)?;
-    let key = store::NodeKey::load_or_create(&roots.data.join("node-key")).context("read the key of this node")?;
+    let info = info(&args, &roots, node_id);
+    let opened = tokio::select! {
+        opened = open_key(&roots, &info) => opened?,
+        _ = terminate.recv() => return Ok(Ended::Stopped),
+        _ = interrupt.recv() => return Ok(Ended::Stopped),
+    };
+    // It is another daemon than the one that was locked.
+    let info = api::DaemonInfo { life: life(), ..info };
+    let Some(key_file) = opened else { return Ok(Ended::Again(None)) };
+    let key = key_file.key();
     let membership = identity.map(|identity| Arc::new(Membership::new(roots.data.clone(), identity)));
     let peers = match &membership {
-        Some(_) => Some(Peers::open(identity::certificates(&roots.data), node_id)?),
+        Some(_) => Some(Peers::open(identity::certificates(&roots.data), &key, node_id)?),
         None => None,
     };
     let (agent_end, session_end) = agents::pair();
@@ -78,7 +91,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     .context("take over the containers of this host")?;
     let daemon = Arc::new(Daemon {
         node: node_id,
-        info: info(&args, &roots, node_id),
+        info,
         run_root: roots.run.clone(),
         cluster,
         engine,
@@ -88,6 +101,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         endings: Endings::default(),
         gitops: Gitops::new(roots.data.clone(), roots.run.clone()),
         stop: CancellationToken::new(),
+        key: key_file,
         data_root: roots.data.clone(),
         membership: membership.clone(),
         peers,
@@ -130,6 +144,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
     };
     let renewal = tokio::spawn(peers::renew::run(daemon.clone()));
     let learning = tokio::spawn(crate::learn::run(daemon.clone()));
+    tokio::spawn(autolock::keep(daemon.clone()));
     let listener = api_server::bind(&roots.socket())?;
     let server = tokio::spawn(api_server::serve(daemon.clone(), listener));
     tokio::spawn({
@@ -185,7 +200,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         tracing::warn!("effects that are still under way are left; the next start looks at what they did");
     }
     daemon.cluster.stop(GRACE).await;
-    Ok(if daemon.again.is_cancelled() { Ended::Again } else { Ended::Stopped })
+    Ok(if daemon.again.is_cancelled() { Ended::Again(daemon.key.lock()) } else { Ended::Stopped })
 }
 
 /// Returns when the manager's thread has ended; on a worker there is none.
@@ -194,6 +209,22 @@ async fn ended(manager: Option<&drive_manager::Running>) {
         Some(manager) => manager.ended().await,
         None => std::future::pending().await,
     }
+}
+
+/// The key of this node; where it is sealed, waits for whoever opens it. `None`: the node has left its cluster instead.
+async fn open_key(roots: &Roots, info: &api::DaemonInfo) -> Result<Option<KeyFile>> {
+    let handed = locked::handed_over();
+    let locked = match KeyFile::find(&roots.data.join("node-key")).context("read the key of this node")? {
+        Found::Open(file) => return Ok(Some(file)),
+        Found::Locked(locked) => locked,
+    };
+    if let Some(file) = handed.and_then(|key| locked.unlock(&key).ok()) {
+        return Ok(Some(file));
+    }
+    Ok(match locked::wait(roots, locked, info.clone()).await? {
+        Freed::Unlocked(file) => Some(file),
+        Freed::Left => None,
+    })
 }
 
 /// The external OCI runtime that was asked for, by path, or by name in `PATH`.
@@ -222,6 +253,11 @@ fn info(args: &DaemonArgs, roots: &Roots, node: model::NodeId) -> api::DaemonInf
         cgroup: node::cgroup_version().to_owned(),
         oci_runtime: args.oci_runtime.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string()),
         node: node.to_string(),
-        life: config::random().map_or(0, u64::from_le_bytes),
+        life: life(),
     }
+}
+
+/// Tells one daemon from the next.
+fn life() -> u64 {
+    config::random().map_or(0, u64::from_le_bytes)
 }

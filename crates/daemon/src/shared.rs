@@ -28,6 +28,8 @@ pub(crate) struct Daemon {
     pub(crate) endings: Endings,
     pub(crate) gitops: Gitops,
     pub(crate) stop: CancellationToken,
+    /// What everything of this node is sealed with.
+    pub(crate) key: store::KeyFile,
     /// Where what outlives a boot is.
     pub(crate) data_root: std::path::PathBuf,
     /// Its place in a cluster, if it has one.

@@ -102,7 +102,10 @@ pub(crate) async fn daemon_of(
         oci_runtime: "built-in".to_owned(),
         node: String::new(),
     };
+    std::fs::create_dir_all(root.join("data")).unwrap();
+    let store::Found::Open(key) = store::KeyFile::find(&root.join("data/node-key")).unwrap() else { panic!("locked") };
     let daemon = crate::shared::Daemon {
+        key,
         node,
         info,
         run_root: root.join("run"),

@@ -4,6 +4,7 @@
 use crate::ids::{ClusterId, NodeId};
 use crate::node::Node;
 use crate::time::Time;
+use crate::unlock::UnlockKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,6 +87,9 @@ pub struct ClusterInfo {
     /// Who may use the API from machines that are no nodes.
     #[serde(default)]
     pub clients: BTreeMap<NodeId, Client>,
+    /// What managers ask for after a restart (`--autolock`); `None`: they ask for nothing.
+    #[serde(default)]
+    pub unlock_key: Option<UnlockKey>,
 }
 
 impl fmt::Debug for ClusterInfo {
@@ -105,6 +109,7 @@ impl ClusterInfo {
             roots: roots.collect(),
             rotating: self.is_rotating(),
             clients: self.clients.clone(),
+            autolock: self.unlock_key.is_some(),
         }
     }
 
@@ -128,6 +133,9 @@ pub struct ClusterView {
     /// Who may use the API from machines that are no nodes, by the name in their certificates.
     #[serde(default)]
     pub clients: BTreeMap<NodeId, Client>,
+    /// Do managers ask for the unlock key after a restart?
+    #[serde(default)]
+    pub autolock: bool,
 }
 
 /// A person or a program elsewhere that may use the API of the cluster, by a certificate.
@@ -196,6 +204,11 @@ pub enum ClusterRequest {
         /// The new one.
         secret: String,
     },
+    /// Have managers ask for a key after a restart, or for nothing (`cluster update --autolock`). Where they ask for
+    /// one already, that one stays.
+    Autolock(Option<UnlockKey>),
+    /// Another key for that, where they ask for one (`unlock-key --rotate`).
+    RotateUnlockKey(UnlockKey),
     /// Begin to replace the authority (`ca --rotate`).
     RotateAuthority(Authority),
     /// Let a client use the API (`ca client create`). A name is taken until its certificate has ended.

@@ -21,6 +21,7 @@ pub mod spec;
 pub mod stack;
 pub mod task;
 pub mod time;
+pub mod unlock;
 
 pub use assignment::*;
 pub use cluster::*;
@@ -35,3 +36,4 @@ pub use spec::*;
 pub use stack::*;
 pub use task::*;
 pub use time::Time;
+pub use unlock::*;

@@ -1,4 +1,4 @@
-//! The node's key: 32 random bytes in a file that only its owner may read.
+//! The node's key: 32 random bytes in a file that only its owner may read. [`crate::KeyFile`] seals that file.
 
 use crate::atomic;
 use crate::error::{StoreError, io_error};
@@ -32,18 +32,7 @@ impl NodeKey {
     /// # Errors
     /// [`StoreError::BadKey`] when others may read the file or it holds no key.
     pub fn load_or_create(path: &Path) -> Result<NodeKey, StoreError> {
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.mode() & 0o077 != 0 => {
-                return Err(StoreError::BadKey { path: path.to_owned(), why: "others may read it; chmod 600 it" });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
-            Err(error) => return Err(io_error("look at", path)(error)),
-        }
-        let text = fs::read_to_string(path).map_err(io_error("read", path))?;
-        let bytes = text.strip_prefix(PREFIX).and_then(|rest| unhex(rest.trim_end()));
-        let bytes = bytes.ok_or(StoreError::BadKey { path: path.to_owned(), why: "it is not a node key" })?;
-        Ok(NodeKey::from_bytes(bytes))
+        load_or_create(path).map(NodeKey::from_bytes)
     }
 
     /// A key of these bytes.
@@ -62,11 +51,37 @@ impl NodeKey {
     }
 }
 
+/// The bytes in the file, or new ones if there is no such file.
+pub(crate) fn load_or_create(path: &Path) -> Result<[u8; 32], StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => refuse_readable(&metadata, path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
+        Err(error) => return Err(io_error("look at", path)(error)),
+    }
+    let text = fs::read(path).map_err(io_error("read", path))?;
+    let text = String::from_utf8(text).unwrap_or_default();
+    let bytes = text.strip_prefix(PREFIX).and_then(|rest| unhex(rest.trim_end()));
+    bytes.ok_or(StoreError::BadKey { path: path.to_owned(), why: "it is not a node key" })
+}
+
+/// Keys are for their owner's eyes.
+pub(crate) fn refuse_readable(metadata: &fs::Metadata, path: &Path) -> Result<(), StoreError> {
+    match metadata.mode() & 0o077 {
+        0 => Ok(()),
+        _ => Err(StoreError::BadKey { path: path.to_owned(), why: "others may read it; chmod 600 it" }),
+    }
+}
+
 fn create(path: &Path) -> Result<(), StoreError> {
     let mut bytes = [0_u8; 32];
     random(&mut bytes, path)?;
+    atomic::write_new(path, text(&bytes).as_bytes())
+}
+
+/// What is in the file.
+pub(crate) fn text(bytes: &[u8; 32]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    atomic::write_new(path, format!("{PREFIX}{hex}\n").as_bytes())
+    format!("{PREFIX}{hex}\n")
 }
 
 /// Fills `bytes` from the system's generator.

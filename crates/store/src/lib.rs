@@ -2,7 +2,7 @@
 //!
 //! What must survive a crash, on disk: the replicated log with its snapshots ([`Store`]) and small
 //! values that are replaced as a whole ([`Ledger`], [`write_atomic`]). All of it is sealed with the
-//! node's key ([`NodeKey`]), because secrets are in it; so are backups, with a key of their own
+//! node's key ([`NodeKey`], in a [`KeyFile`]), because secrets are in it; so are backups, with a key of their own
 //! ([`seal_backup`]).
 //!
 //! The promise: what [`Store::persist`] has returned `Ok` for is there after any crash, and what
@@ -13,6 +13,7 @@ mod atomic;
 mod backup;
 mod error;
 mod key;
+mod key_file;
 mod record;
 mod sealed;
 mod segment;
@@ -23,4 +24,5 @@ pub use atomic::{Ledger, write_atomic};
 pub use backup::{open_backup, seal_backup};
 pub use error::StoreError;
 pub use key::NodeKey;
+pub use key_file::{Found, KeyBytes, KeyFile, Locked};
 pub use store::{Recovered, Store};

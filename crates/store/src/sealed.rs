@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Snapshot,
     Ledger,
     Backup,
+    Key,
 }
 
 impl Kind {
@@ -41,7 +42,13 @@ impl Kind {
             Kind::Snapshot => b"rswarmSN",
             Kind::Ledger => b"rswarmLD",
             Kind::Backup => b"rswarmBK",
+            Kind::Key => b"rswarmKY",
         }
+    }
+
+    /// Does a file of this kind begin so?
+    pub(crate) fn begins(self, file: &[u8]) -> bool {
+        file.starts_with(self.magic())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Words about the cluster: `init`, `join`, `join-token`, `leave`, `ca`, `cluster …`.
 
 use super::swarm::Availability;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Where a node is found, and what it may do.
@@ -32,6 +32,29 @@ pub(crate) struct Init {
     /// Go on alone with what this manager knows, when most managers are lost for good
     #[arg(long)]
     pub(crate) force_new_cluster: bool,
+    /// Have managers ask for an unlock key after each restart, without which nothing on their disks opens
+    #[arg(long, conflicts_with = "force_new_cluster")]
+    pub(crate) autolock: bool,
+}
+
+/// `unlock-key`.
+#[derive(Debug, Args)]
+pub(crate) struct UnlockKey {
+    /// Print the key only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Make a new one; managers that are up ask for that one from now on
+    #[arg(long)]
+    pub(crate) rotate: bool,
+}
+
+/// `cluster update`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateCluster {
+    /// Do managers ask for an unlock key after each restart?
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub(crate) autolock: bool,
 }
 
 /// `join`.
@@ -160,6 +183,8 @@ pub(crate) enum Cluster {
     Backup(Backup),
     /// Make this machine the manager that made a backup
     Restore(Restore),
+    /// Change settings of the cluster
+    Update(UpdateCluster),
 }
 
 /// `cluster backup`.

@@ -1,4 +1,4 @@
-//! `cluster backup`, `cluster restore`.
+//! `cluster backup`, `cluster restore`, and the way to the other words of `cluster`.
 
 use super::load::stream;
 use crate::args::cluster::{Backup, Cluster, Restore};
@@ -15,6 +15,7 @@ pub(super) async fn run(context: &Context, command: Cluster) -> Result<u8> {
     match command {
         Cluster::Backup(args) => backup(context, args).await,
         Cluster::Restore(args) => restore(context, args).await,
+        Cluster::Update(args) => super::lock::update(context, args).await,
     }
 }
 
@@ -82,13 +83,7 @@ fn key_in(path: &Path) -> Result<BackupKey> {
 }
 
 fn ask() -> Result<BackupKey> {
-    if terminal::stdin_is_terminal() {
-        let mut terminal = std::io::stderr().lock();
-        terminal.write_all(b"Key of the backup: ").and_then(|()| terminal.flush()).context("ask for the key")?;
-    }
-    let mut text = String::new();
-    std::io::stdin().read_line(&mut text).context("read the key from standard input")?;
-    parse(&text)
+    parse(&terminal::secret("Key of the backup: ")?)
 }
 
 fn parse(text: &str) -> Result<BackupKey> {

@@ -24,6 +24,7 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
         availability: availability.map(Availability::from),
         data_path: api::DataPath { address: data_path_addr, port: data_path_port },
         force_new_cluster: args.force_new_cluster,
+        autolock: args.autolock,
     });
     let joined = match context.call(call).await? {
         Reply::Joined(joined) => joined,
@@ -35,6 +36,9 @@ pub(super) async fn init(context: &Context, args: Init) -> Result<u8> {
     context.line("\nTo add a worker to this cluster, run the following command:\n")?;
     context.line(&format!("    rswarm join --token {} {}", token.token, token.address))?;
     context.line("\nTo add a manager to this cluster, run 'rswarm join-token manager' and follow the instructions.")?;
+    if args.autolock {
+        super::lock::tell(context, Call::UnlockKey { rotate: false }).await?;
+    }
     Ok(0)
 }
 

@@ -7,7 +7,7 @@ use crate::mesh::DataPath;
 use crate::peers::credentials::Credentials;
 use crate::peers::join;
 use crate::shared::Daemon;
-use crate::{clock, config, failure, node};
+use crate::{autolock, clock, config, failure, node};
 use api::{ApiError, InitCluster, JoinCluster, JoinToken, Joined};
 use model::{ClusterId, ClusterInfo, ClusterRequest, Node, Request, Role, State};
 use std::net::SocketAddr;
@@ -61,7 +61,9 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
     let authority = pki::new_authority(cluster, now).map_err(pki)?;
     let credentials = Credentials::own(&authority, cluster, daemon.node, now).map_err(pki)?;
     let key = credentials.key_digest();
-    credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| failure::internal(&error))?;
+    credentials
+        .save(&identity::certificates(&daemon.data_root), &daemon.key.key())
+        .map_err(|error| failure::internal(&error))?;
     let info = ClusterInfo {
         id: cluster,
         created: now,
@@ -71,6 +73,7 @@ pub(crate) async fn init(daemon: &Arc<Daemon>, asked: InitCluster) -> Result<Joi
         worker_secret: pki::new_secret().map_err(pki)?,
         manager_secret: pki::new_secret().map_err(pki)?,
         clients: std::collections::BTreeMap::new(),
+        unlock_key: if asked.autolock { Some(autolock::new_key()?) } else { None },
     };
     let request = ClusterRequest::Init { info: Box::new(info), node: daemon.node, address: advertise.clone(), key };
     daemon.cluster.ask(Request::Group(Box::new(request))).await?;
@@ -102,7 +105,7 @@ pub(crate) async fn finish_init(daemon: &Arc<Daemon>) -> Result<bool, ApiError> 
     let folder = identity::certificates(&daemon.data_root);
     let credentials = Credentials::own(&info.authority, cluster.id, daemon.node, clock::now())
         .map_err(|error| failure::failed(format!("make the certificate of this node: {error}")))?;
-    credentials.save(&folder).map_err(|error| failure::internal(&error))?;
+    credentials.save(&folder, &daemon.key.key()).map_err(|error| failure::internal(&error))?;
     let listen = address::listen(None, &[]).map_err(failure::invalid)?;
     let port = advertise.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(listen.port());
     let identity = Identity::first(cluster.id, daemon.node, SocketAddr::new(listen.ip(), port), advertise);
@@ -184,7 +187,8 @@ pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joi
         ..described
     };
     let welcome = join::join(told, &token, &managers, &identity::certificates(&daemon.data_root)).await?;
-    welcome.credentials.save(&identity::certificates(&daemon.data_root)).map_err(|error| failure::internal(&error))?;
+    let folder = identity::certificates(&daemon.data_root);
+    welcome.credentials.save(&folder, &daemon.key.key()).map_err(|error| failure::internal(&error))?;
     let mut identity = Identity::new(welcome.cluster, daemon.node, welcome.role, listen, advertise.clone());
     identity.member = welcome.member;
     identity.managers = welcome.managers;
@@ -232,7 +236,7 @@ pub(crate) async fn leave(daemon: &Arc<Daemon>, force: bool) -> Result<(), ApiEr
     Ok(())
 }
 
-pub(super) fn no_cluster() -> ApiError {
+pub(crate) fn no_cluster() -> ApiError {
     failure::hint(
         failure::conflict("this machine is not part of a cluster"),
         "`rswarm init` makes a cluster of it, `rswarm join` makes it part of another one",

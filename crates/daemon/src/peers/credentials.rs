@@ -1,11 +1,13 @@
-//! The key, certificate and roots of this node on disk: one file, so that they always belong together.
+//! The key, certificate and roots of this node on disk: one file, so that they always belong together, sealed as
+//! everything of the node is.
 
 use anyhow::{Context as _, Result};
 use model::{Authority, ClusterId, NodeId, Time};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use store::{Ledger, NodeKey};
 
-const FILE: &str = "node.pem";
+const FILE: &str = "node";
 /// The key of a machine that asks to be let in, until that is answered.
 const JOINING: &str = "joining.pem";
 
@@ -36,11 +38,11 @@ impl Credentials {
     ///
     /// # Errors
     /// They are missing or damaged.
-    pub(crate) fn load(folder: &Path) -> Result<Credentials> {
+    pub(crate) fn load(folder: &Path, key: &NodeKey) -> Result<Credentials> {
         let path = folder.join(FILE);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("read the certificate of this node from {}", path.display()))?;
-        let read = pki::Credentials::from_pem(&text);
+        let text = Ledger::new(&path, key.clone()).read().context("read the certificate of this node")?;
+        let text = text.with_context(|| format!("the certificate of this node is missing: {}", path.display()))?;
+        let read = pki::Credentials::from_pem(&String::from_utf8_lossy(&text));
         read.map(Credentials).with_context(|| format!("make sense of {}", path.display()))
     }
 
@@ -48,9 +50,9 @@ impl Credentials {
     ///
     /// # Errors
     /// The disk fails.
-    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn save(&self, folder: &Path, key: &NodeKey) -> Result<()> {
         make(folder)?;
-        store::write_atomic(&folder.join(FILE), self.0.to_pem().as_bytes())?;
+        Ledger::new(folder.join(FILE), key.clone()).write(self.0.to_pem().as_bytes())?;
         match std::fs::remove_file(folder.join(JOINING)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("clear {}", folder.display()))

@@ -16,6 +16,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
+fn sealing() -> store::NodeKey {
+    store::NodeKey::from_bytes([7; 32])
+}
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -60,6 +64,7 @@ async fn world() -> World {
         worker_secret: pki::new_secret().unwrap(),
         manager_secret: pki::new_secret().unwrap(),
         clients: std::collections::BTreeMap::new(),
+        unlock_key: None,
     };
     let address = listen.to_string();
     let key = credentials.key_digest();
@@ -67,12 +72,12 @@ async fn world() -> World {
     handle.ask(Request::Group(Box::new(init))).await.unwrap();
 
     let folder = root.path().join("certificates");
-    credentials.save(&folder).unwrap();
+    credentials.save(&folder, &sealing()).unwrap();
     let mut daemon = testing::daemon_of(root.path(), node, handle).await;
     let identity = Identity::new(cluster, node, Role::Manager, listen, address.clone());
     let inner = Arc::get_mut(&mut daemon).unwrap();
     inner.membership = Some(Arc::new(Membership::new(root.path().to_owned(), identity)));
-    inner.peers = Some(Peers::open(folder, node).unwrap());
+    inner.peers = Some(Peers::open(folder, &sealing(), node).unwrap());
     tokio::spawn(super::serve(daemon.clone(), listener));
     World { root, daemon, info, address }
 }
@@ -104,8 +109,8 @@ impl World {
         let signed = pki::sign(&self.info.authority, &request, &identity, clock::now(), LIFETIME).unwrap();
         let roots = vec![self.info.authority.root.clone()];
         let folder = self.folder(node);
-        Credentials(pki::Credentials::new(key, &signed.pem, roots).unwrap()).save(&folder).unwrap();
-        Peers::open(folder, NodeId(node)).unwrap()
+        Credentials(pki::Credentials::new(key, &signed.pem, roots).unwrap()).save(&folder, &sealing()).unwrap();
+        Peers::open(folder, &sealing(), NodeId(node)).unwrap()
     }
 
     /// A client that was let in.
@@ -118,8 +123,8 @@ impl World {
         assert!(grant.managers.contains(&self.address), "{:?}", grant.managers);
         let roots = grant.roots.iter().map(|root| pki::root(root).unwrap()).collect();
         let folder = self.root.path().join(name);
-        Credentials(pki::Credentials::new(key, &grant.certificate, roots).unwrap()).save(&folder).unwrap();
-        Peers::open(folder, NodeId(0)).unwrap()
+        Credentials(pki::Credentials::new(key, &grant.certificate, roots).unwrap()).save(&folder, &sealing()).unwrap();
+        Peers::open(folder, &sealing(), NodeId(0)).unwrap()
     }
 
     /// The status of an answer to a call.
@@ -160,7 +165,7 @@ async fn whoever_has_no_certificate_may_join_with_the_right_token_and_nothing_el
     // The answer was lost on the way: the same key is asked for again, and let in again.
     let again = world.join(5, &token).await.unwrap();
     assert_eq!(again.credentials.key_digest(), welcome.credentials.key_digest());
-    again.credentials.save(&world.folder(5)).unwrap();
+    again.credentials.save(&world.folder(5), &sealing()).unwrap();
     // Another machine cannot take its name.
     let thief = world.join(5, &token).await.unwrap_err();
     assert_eq!(thief.kind, api::ErrorKind::Conflict, "{thief}");
@@ -204,8 +209,8 @@ async fn what_a_peer_may_reach_follows_from_its_role() {
 async fn a_node_that_is_removed_is_cut_off() {
     let world = world().await;
     let welcome = world.join(5, &world.token(Role::Worker)).await.unwrap();
-    welcome.credentials.save(&world.folder(5)).unwrap();
-    let worker = Peers::open(world.folder(5), NodeId(5)).unwrap();
+    welcome.credentials.save(&world.folder(5), &sealing()).unwrap();
+    let worker = Peers::open(world.folder(5), &sealing(), NodeId(5)).unwrap();
     let mut session = soon(worker.upgrade(&world.address, None, "/cluster/v1/agent")).await.unwrap();
     let request = Request::RemoveNode { id: NodeId(5), force: true };
     world.daemon.cluster.ask(request).await.unwrap();
@@ -240,7 +245,7 @@ async fn a_client_that_is_removed_is_cut_off() {
 async fn a_certificate_is_renewed_for_a_new_key_and_the_role_that_the_state_says() {
     let world = world().await;
     let welcome = world.join(5, &world.token(Role::Worker)).await.unwrap();
-    welcome.credentials.save(&world.folder(5)).unwrap();
+    welcome.credentials.save(&world.folder(5), &sealing()).unwrap();
     let own = world.daemon.peers.clone().unwrap();
     let before = own.held().key_digest();
     own.renew(&world.daemon, Role::Manager).await.unwrap();
@@ -253,7 +258,7 @@ async fn a_certificate_is_renewed_for_a_new_key_and_the_role_that_the_state_says
     assert!(own.needs_renewal(Role::Worker, None));
     assert!(own.needs_renewal(Role::Manager, Some("another")));
     // A worker asks over the wire.
-    let worker = Peers::open(world.folder(5), NodeId(5)).unwrap();
+    let worker = Peers::open(world.folder(5), &sealing(), NodeId(5)).unwrap();
     let mut daemon = testing::daemon_of(&world.root.path().join("five"), NodeId(5), world.daemon.cluster.clone()).await;
     let mut identity =
         Identity::new(world.info.id, NodeId(5), Role::Worker, "127.0.0.1:1".parse().unwrap(), String::new());
@@ -266,7 +271,7 @@ async fn a_certificate_is_renewed_for_a_new_key_and_the_role_that_the_state_says
     assert_ne!(worker.held().key_digest(), before);
     worker.renew(&daemon, Role::Manager).await.unwrap_err();
     // What was renewed is what the next start finds.
-    assert_eq!(Credentials::load(&world.folder(5)).unwrap().key_digest(), worker.held().key_digest());
+    assert_eq!(Credentials::load(&world.folder(5), &sealing()).unwrap().key_digest(), worker.held().key_digest());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use super::{Done, Refusal, changed};
 use crate::draft::Draft;
 use model::{
     Admission, Authority, Availability, Client, ClusterInfo, ClusterRequest, MAX_MANAGERS, Node, NodeId, NodeTrust,
-    Role, same_secret,
+    Role, UnlockKey, same_secret,
 };
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &ClusterRequest) -> Result<Do
         ClusterRequest::Init { info, node, address, key } => init(draft, info, *node, address, key),
         ClusterRequest::Admit(admission) => admit(draft, admission),
         ClusterRequest::RotateToken { role, secret } => rotate_token(draft, *role, secret),
+        ClusterRequest::Autolock(key) => autolock(draft, key.as_ref()),
+        ClusterRequest::RotateUnlockKey(key) => rotate_unlock_key(draft, key),
         ClusterRequest::RotateAuthority(authority) => rotate_authority(draft, authority),
         ClusterRequest::AdmitClient { id, client } => admit_client(draft, *id, client),
         ClusterRequest::RemoveClient { name } => remove_client(draft, name),
@@ -122,6 +124,29 @@ fn rotate_token(draft: &mut Draft<'_>, role: Role, secret: &str) -> Result<Done,
     let id = info.id.to_string();
     draft.edit().info = Some(Arc::new(info));
     Ok(Done::one(id, changed("token", &role.to_string(), "updated")))
+}
+
+/// A key that is there stays: whoever has it written down may rely on it.
+fn autolock(draft: &mut Draft<'_>, key: Option<&UnlockKey>) -> Result<Done, Refusal> {
+    let info = info(draft)?;
+    if info.unlock_key.is_some() == key.is_some() {
+        return Ok(Done::one(info.id.to_string(), changed("cluster", &info.id.short(), "unchanged")));
+    }
+    Ok(put_unlock_key(draft, &info, key))
+}
+
+fn rotate_unlock_key(draft: &mut Draft<'_>, key: &UnlockKey) -> Result<Done, Refusal> {
+    let info = info(draft)?;
+    if info.unlock_key.is_none() {
+        let refusal = Refusal::conflict("managers of this cluster ask for no unlock key");
+        return Err(refusal.hint("`rswarm cluster update --autolock=true` makes one"));
+    }
+    Ok(put_unlock_key(draft, &info, Some(key)))
+}
+
+fn put_unlock_key(draft: &mut Draft<'_>, info: &ClusterInfo, key: Option<&UnlockKey>) -> Done {
+    draft.edit().info = Some(Arc::new(ClusterInfo { unlock_key: key.cloned(), ..info.clone() }));
+    Done::one(info.id.to_string(), changed("cluster", &info.id.short(), "updated"))
 }
 
 fn rotate_authority(draft: &mut Draft<'_>, authority: &Authority) -> Result<Done, Refusal> {

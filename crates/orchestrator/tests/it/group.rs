@@ -20,6 +20,7 @@ fn info() -> ClusterInfo {
         worker_secret: "let-me-work".to_owned(),
         manager_secret: "let-me-manage".to_owned(),
         clients: std::collections::BTreeMap::new(),
+        unlock_key: None,
     }
 }
 
@@ -90,6 +91,23 @@ fn a_token_lets_in_and_says_as_what() {
     done(&group(&mut world, rotate));
     refused(&admit(&mut world, 4, "k4", "let-me-work"), RefusalKind::Invalid, "not valid");
     done(&admit(&mut world, 4, "k4", "new"));
+}
+
+#[test]
+fn an_unlock_key_stays_until_it_is_rotated_or_done_without() {
+    let mut world = cluster();
+    let key = |number| model::UnlockKey::of([number; 32]);
+    let autolock = |world: &World| world.state().cluster.unwrap().autolock;
+    refused(&group(&mut world, ClusterRequest::RotateUnlockKey(key(1))), RefusalKind::Conflict, "no unlock key");
+    assert!(!autolock(&world));
+    done(&group(&mut world, ClusterRequest::Autolock(Some(key(1)))));
+    done(&group(&mut world, ClusterRequest::Autolock(Some(key(2)))));
+    assert!(autolock(&world));
+    assert_eq!(world.manager.cluster_info().unwrap().unlock_key, Some(key(1)), "somebody has written it down");
+    done(&group(&mut world, ClusterRequest::RotateUnlockKey(key(3))));
+    assert_eq!(world.manager.cluster_info().unwrap().unlock_key, Some(key(3)));
+    done(&group(&mut world, ClusterRequest::Autolock(None)));
+    assert!(!autolock(&world));
 }
 
 #[test]

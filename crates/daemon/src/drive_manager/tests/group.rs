@@ -149,6 +149,7 @@ async fn first(rig: &Rig) -> Up {
         worker_secret: "worker".to_owned(),
         manager_secret: "manager".to_owned(),
         clients: std::collections::BTreeMap::new(),
+        unlock_key: None,
     };
     let address = "10.0.0.1:2377".to_owned();
     let init = ClusterRequest::Init { info: Box::new(info), node: NodeId(1), address, key: "k1".to_owned() };
