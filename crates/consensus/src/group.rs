@@ -40,6 +40,15 @@ impl Raft {
         })
     }
 
+    /// Who is best prepared to lead in this leader's place; `None` when it does not lead, or nobody is alive.
+    pub fn heir(&self) -> Option<Member> {
+        let own = self.config.member;
+        let voters = self.members.voters.iter().copied().map(Member).filter(|voter| *voter != own);
+        let known = voters.filter_map(|voter| Some((self.progress(voter)?, voter)));
+        let best = known.filter(|(progress, _)| progress.alive).max_by_key(|(progress, _)| progress.matched);
+        best.map(|(_, heir)| heir)
+    }
+
     /// All that this member has, as the only one of its group: for when the others are lost for good. What the
     /// others acknowledged and this one never got is lost with them; what it got and nobody knows to be
     /// committed is kept. `data`: the state machine as of [`Raft::applied`]. To be made durable before a

@@ -15,11 +15,13 @@ mod group;
 mod machine;
 mod membership;
 mod memory;
+mod proposals;
 mod stable;
 mod wire;
 
 pub use group::Progress;
 pub use machine::{Config, Error, Input, Output, Persist, Raft, Role};
 pub use membership::{Step, next_step, outlives};
+pub use proposals::Proposals;
 pub use stable::{Entry, EntryKind, HardState, Member, Members, Snapshot, Stable};
 pub use wire::sender;

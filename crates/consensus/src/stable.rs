@@ -1,6 +1,7 @@
 //! What must outlive a crash, as plain values: the store writes them, a restarted member begins
 //! from them.
 
+use crate::machine::Persist;
 use bytes::Bytes;
 
 /// A member of the group: a small number, never 0 and never given twice.
@@ -109,6 +110,27 @@ impl Stable {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },
             snapshot: Snapshot { index: 1, term: 1, members, data: Bytes::new() },
             entries: Vec::new(),
+        }
+    }
+
+    /// What is on disk once this was written on top of it.
+    pub fn write(&mut self, persist: &Persist) {
+        if let Some(snapshot) = &persist.snapshot {
+            let agrees = self.entries.iter().any(|it| (it.index, it.term) == (snapshot.index, snapshot.term));
+            if agrees {
+                self.entries.retain(|entry| entry.index > snapshot.index);
+            } else {
+                self.entries.clear();
+            }
+            self.snapshot = snapshot.clone();
+            self.hard_state.commit = self.hard_state.commit.max(snapshot.index);
+        }
+        if let Some(first) = persist.entries.first() {
+            self.entries.retain(|entry| entry.index < first.index);
+            self.entries.extend(persist.entries.iter().cloned());
+        }
+        if let Some(hard_state) = persist.hard_state {
+            self.hard_state = hard_state;
         }
     }
 }

@@ -75,7 +75,7 @@ impl World {
         let node = self.nodes.get_mut(&id).unwrap();
         node.raft = None;
         for persist in std::mem::take(&mut node.unwritten).into_iter().take(usize::try_from(kept).unwrap()) {
-            write(&mut node.disk, &persist);
+            node.disk.write(&persist);
         }
     }
 
@@ -158,7 +158,7 @@ impl World {
     fn sync(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(persist) = node.unwritten.pop_front() else { return };
-        write(&mut node.disk, &persist);
+        node.disk.write(&persist);
         self.input(id, Input::Persisted(persist.seq));
     }
 
@@ -184,25 +184,6 @@ impl World {
         let index = raft.applied();
         // One as new may be there already.
         let _refused = raft.handle(Input::Snapshot { index, data: Bytes::from_static(b"state") });
-    }
-}
-
-fn write(disk: &mut Stable, persist: &Persist) {
-    if let Some(snapshot) = &persist.snapshot {
-        let agrees = disk.entries.iter().any(|it| (it.index, it.term) == (snapshot.index, snapshot.term));
-        if agrees {
-            disk.entries.retain(|entry| entry.index > snapshot.index);
-        } else {
-            disk.entries.clear();
-        }
-        disk.snapshot = snapshot.clone();
-    }
-    if let Some(first) = persist.entries.first() {
-        disk.entries.retain(|entry| entry.index < first.index);
-        disk.entries.extend(persist.entries.iter().cloned());
-    }
-    if let Some(hard_state) = persist.hard_state {
-        disk.hard_state = hard_state;
     }
 }
 
@@ -273,7 +254,7 @@ fn a_group_grows_is_exchanged_and_shrinks_while_it_works() {
 fn make_durable(disk: &mut Stable, stable: &Stable) {
     let Stable { hard_state, snapshot, entries } = stable.clone();
     let snapshot = Some(snapshot);
-    write(disk, &Persist { seq: 0, snapshot, entries, hard_state: Some(hard_state), must_sync: true });
+    disk.write(&Persist { seq: 0, snapshot, entries, hard_state: Some(hard_state), must_sync: true });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::cluster::{Group, Leader, Message};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use consensus::{Input, Output, Persist, Raft, Role};
+use consensus::{Input, Output, Persist, Proposals, Raft, Role};
 use model::diagnostic::Diagnostic;
 use model::{Assignment, NodeId, RefusalKind, RequestId, Response, State, Time};
 use orchestrator::{Manager, ManagerInput, ManagerOutput};
@@ -41,8 +41,7 @@ pub(super) struct Core {
     /// Agents that are connected: session, and where their assignments go.
     agents: BTreeMap<NodeId, (u64, Assign)>,
     clients: BTreeMap<RequestId, Vec<oneshot::Sender<Response>>>,
-    /// Proposals that have their place in the log: index → (term, ticket).
-    pub(super) accepted: BTreeMap<u64, (u64, u64)>,
+    pub(super) proposals: Proposals,
     /// Writes that the disk has no room for.
     pub(super) unwritten: Vec<Persist>,
     /// Since the last snapshot.
@@ -80,7 +79,7 @@ impl Core {
             others,
             agents: BTreeMap::new(),
             clients: BTreeMap::new(),
-            accepted: BTreeMap::new(),
+            proposals: Proposals::default(),
             unwritten: Vec::new(),
             entries: 0,
             bytes: 0,
@@ -311,6 +310,9 @@ impl Core {
                     let state = serde_json::from_slice(&snapshot.data).context("read a snapshot of the leader")?;
                     self.manager.restore(state);
                 }
+                for lost in self.proposals.restored(snapshot.index) {
+                    self.tell(ManagerInput::Lost(lost));
+                }
                 (self.entries, self.bytes, self.last) = (0, 0, snapshot.index);
                 self.shown = None;
             }
@@ -328,7 +330,7 @@ impl Core {
                 self.group.send_modify(|group| group.leader = leader);
             }
             Output::Accepted { ticket, index, term } => {
-                if let Some((_, lost)) = self.accepted.insert(index, (term, ticket)) {
+                if let Some(lost) = self.proposals.accepted(index, term, ticket) {
                     self.tell(ManagerInput::Lost(lost));
                 }
             }
@@ -339,10 +341,8 @@ impl Core {
     }
 
     fn committed(&mut self, index: u64, term: u64, data: &[u8]) -> Result<()> {
-        if let Some((proposed, ticket)) = self.accepted.remove(&index)
-            && proposed != term
-        {
-            self.tell(ManagerInput::Lost(ticket));
+        if let Some(lost) = self.proposals.committed(index, term) {
+            self.tell(ManagerInput::Lost(lost));
         }
         self.entries += 1;
         self.bytes += data.len();

@@ -206,21 +206,12 @@ impl Core {
         }
     }
 
-    /// Who is best prepared to lead in this leader's place.
-    fn heir(&self) -> Option<Member> {
-        let own = self.others.config.member;
-        let voters = self.raft.members().voters.iter().copied().map(Member).filter(|voter| *voter != own);
-        let known = voters.filter_map(|voter| Some((self.raft.progress(voter)?, voter)));
-        let best = known.filter(|(progress, _)| progress.alive).max_by_key(|(progress, _)| progress.matched);
-        best.map(|(_, heir)| heir)
-    }
-
     /// A leader whose disk is full decides nothing, and keeps the others from it: another leads meanwhile.
     fn make_way(&mut self) -> Result<()> {
         if self.unwritten.is_empty() || !matches!(self.raft.role(), Role::Leader { .. }) {
             return Ok(());
         }
-        if let Some(heir) = self.heir() {
+        if let Some(heir) = self.raft.heir() {
             tracing::warn!("the disk of this manager is full: {heir} is to lead");
             self.raft.handle(Input::HandOver(heir))?;
         }
@@ -231,7 +222,7 @@ impl Core {
     pub(super) fn retire(&mut self, inbox: &std::sync::mpsc::Receiver<crate::cluster::Message>) -> Result<()> {
         let began = Instant::now();
         while matches!(self.raft.role(), Role::Leader { .. }) && self.has_company() && began.elapsed() < HAND_OVER {
-            let Some(heir) = self.heir() else { return Ok(()) };
+            let Some(heir) = self.raft.heir() else { return Ok(()) };
             self.raft.handle(Input::HandOver(heir))?;
             self.settle()?;
             if let Ok(message) = inbox.recv_timeout(TICK / 4) {
@@ -256,7 +247,7 @@ impl Core {
                 must_sync: true,
             }])
             .context("write the log of the cluster")?;
-        self.accepted.clear();
+        self.proposals.clear();
         self.unwritten.clear();
         self.raft = Raft::new(self.others.config, stable).context("start consensus")?;
         let now = group(self.raft.members());
