@@ -1,43 +1,52 @@
 //! The normalised model as JSON and YAML.
 
 use crate::scalar;
+use crate::schema::{self, Kind};
 use crate::tree::{Map, Node, Tag, Value};
 use crate::units;
 use std::fmt::Write;
 
-/// Keys that come first in a mapping, in this order; the rest is sorted.
-const FIRST: [&str; 12] = [
-    "name",
-    "type",
-    "source",
-    "mode",
-    "host_ip",
-    "target",
-    "published",
-    "protocol",
-    "test",
-    "timeout",
-    "interval",
-    "retries",
-];
-/// Sections of the file in the order of YAML output.
-const SECTIONS: [&str; 6] = ["name", "services", "networks", "volumes", "secrets", "configs"];
+/// An entry of a mapping, and what it is, where that is known.
+type Entry<'a> = (&'a String, &'a Node, Option<Kind>);
 
-fn sorted<'a>(map: &'a Map, first: &[&str], yaml: bool) -> Vec<(&'a String, &'a Node)> {
-    let shown = |tag| tag != Tag::Hidden && tag != if yaml { Tag::Json } else { Tag::Extra };
-    let mut entries: Vec<_> = map.iter().filter(|(_, node)| shown(node.tag)).collect();
-    entries.sort_by_key(|(name, _)| first.iter().position(|first| first == name).unwrap_or(usize::MAX));
-    entries
+/// The entries that are printed, in their order: that of the tables, else by name.
+fn entries<'a>(map: &'a Map, kind: Option<Kind>, yaml: bool) -> Vec<Entry<'a>> {
+    let hidden = if yaml { Tag::Json } else { Tag::Extra };
+    let shown = map.iter().filter(|(_, node)| node.tag != Tag::Hidden && node.tag != hidden);
+    if let Some(fields) = kind.as_ref().and_then(schema::keys_of) {
+        let of = |name: &str| schema::find(fields, name).map(|field| field.kind);
+        let mut entries: Vec<Entry<'a>> = shown.map(|(name, node)| (name, node, of(name))).collect();
+        // the reference's JSON of the file itself is in the order of names
+        if yaml || !std::ptr::eq(fields, schema::TOP) {
+            entries.sort_by_key(|(name, ..)| schema::rank(fields, name));
+        }
+        return entries;
+    }
+    let each = match kind {
+        Some(Kind::Named(inner)) => Some(*inner),
+        Some(Kind::Names(_, fields)) => Some(Kind::Object(fields)),
+        _ => None,
+    };
+    shown.map(|(name, node)| (name, node, each)).collect()
+}
+
+/// What the items of a list are.
+fn item_kind(kind: Option<Kind>) -> Option<Kind> {
+    match kind {
+        Some(Kind::List(inner, _)) => Some(*inner),
+        Some(Kind::Gpus) => Some(Kind::Object(schema::DEVICES)),
+        _ => None,
+    }
 }
 
 /// JSON, indented by two spaces, without a line break at the end.
-pub(crate) fn json(node: &Node) -> String {
+pub(crate) fn json(node: &Node, kind: Option<Kind>) -> String {
     let mut out = String::new();
-    json_value(node, 0, &mut out);
+    json_value(node, kind, 0, &mut out);
     out
 }
 
-fn json_value(node: &Node, depth: usize, out: &mut String) {
+fn json_value(node: &Node, kind: Option<Kind>, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth + 1);
     match &node.value {
         Value::Null => out.push_str("null"),
@@ -52,20 +61,20 @@ fn json_value(node: &Node, depth: usize, out: &mut String) {
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 let _ = write!(out, "{}\n{indent}", if index == 0 { "[" } else { "," });
-                json_value(item, depth + 1, out);
+                json_value(item, item_kind(kind), depth + 1, out);
             }
             let _ = write!(out, "\n{}]", "  ".repeat(depth));
         }
         Value::Map(map) => {
-            let entries = sorted(map, &FIRST, false);
+            let entries = entries(map, kind, false);
             if entries.is_empty() {
                 return out.push_str("{}");
             }
-            for (index, (name, entry)) in entries.into_iter().enumerate() {
+            for (index, (name, entry, kind)) in entries.into_iter().enumerate() {
                 let _ = write!(out, "{}\n{indent}", if index == 0 { "{" } else { "," });
                 json_text(name, out);
                 out.push_str(": ");
-                json_value(entry, depth + 1, out);
+                json_value(entry, kind, depth + 1, out);
             }
             let _ = write!(out, "\n{}}}", "  ".repeat(depth));
         }
@@ -90,33 +99,34 @@ fn json_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// YAML, sections in the usual order.
+/// The file as YAML.
 pub(crate) fn yaml(top: &Node) -> String {
     let mut out = String::new();
-    for (name, node) in top.as_map().map(|map| sorted(map, &SECTIONS, true)).unwrap_or_default() {
-        yaml_entry(name, node, 0, &mut out);
+    for entry in top.as_map().map(|map| entries(map, Some(Kind::Object(schema::TOP)), true)).unwrap_or_default() {
+        yaml_entry(entry, 0, &mut out);
     }
     out
 }
 
-fn yaml_entry(name: &str, node: &Node, depth: usize, out: &mut String) {
+fn yaml_entry((name, node, kind): Entry<'_>, depth: usize, out: &mut String) {
     let _ = write!(out, "{}{}:", "  ".repeat(depth), yaml_text(name, depth));
-    yaml_after(node, depth, out);
+    yaml_after(node, kind, depth, out);
 }
 
 /// What follows a key or a dash, with the line break.
-fn yaml_after(node: &Node, depth: usize, out: &mut String) {
+fn yaml_after(node: &Node, kind: Option<Kind>, depth: usize, out: &mut String) {
+    let entries = node.as_map().map(|map| entries(map, kind, true)).unwrap_or_default();
     match &node.value {
         Value::List(items) if !items.is_empty() => {
             out.push('\n');
             for item in items {
-                yaml_item(item, depth + 1, out);
+                yaml_item(item, item_kind(kind), depth + 1, out);
             }
         }
-        Value::Map(map) if !sorted(map, &FIRST, true).is_empty() => {
+        _ if !entries.is_empty() => {
             out.push('\n');
-            for (name, entry) in sorted(map, &FIRST, true) {
-                yaml_entry(name, entry, depth + 1, out);
+            for entry in entries {
+                yaml_entry(entry, depth + 1, out);
             }
         }
         _ => {
@@ -125,13 +135,18 @@ fn yaml_after(node: &Node, depth: usize, out: &mut String) {
     }
 }
 
-fn yaml_item(item: &Node, depth: usize, out: &mut String) {
+fn yaml_item(item: &Node, kind: Option<Kind>, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
+    let entries = item.as_map().map(|map| entries(map, kind, true)).unwrap_or_default();
     match &item.value {
-        Value::Map(map) if !sorted(map, &FIRST, true).is_empty() => {
-            for (index, (name, entry)) in sorted(map, &FIRST, true).into_iter().enumerate() {
+        Value::List(items) if !items.is_empty() => {
+            let _ = write!(out, "{indent}-");
+            yaml_after(item, kind, depth, out);
+        }
+        _ if !entries.is_empty() => {
+            for (index, entry) in entries.into_iter().enumerate() {
                 let mut text = String::new();
-                yaml_entry(name, entry, depth + 1, &mut text);
+                yaml_entry(entry, depth + 1, &mut text);
                 match index {
                     0 => {
                         let _ = write!(out, "{indent}- {}", text.trim_start());
@@ -139,10 +154,6 @@ fn yaml_item(item: &Node, depth: usize, out: &mut String) {
                     _ => out.push_str(&text),
                 }
             }
-        }
-        Value::List(items) if !items.is_empty() => {
-            let _ = write!(out, "{indent}-");
-            yaml_after(item, depth, out);
         }
         _ => {
             let _ = writeln!(out, "{indent}- {}", yaml_scalar(item, depth + 1));
@@ -163,8 +174,15 @@ fn yaml_scalar(node: &Node, depth: usize) -> String {
 }
 
 fn yaml_text(text: &str, depth: usize) -> String {
-    if is_plain(text) {
+    let special = has_special_characters(text);
+    if !special && !reads_as_text(text) {
+        return quoted(text);
+    }
+    if !special && can_stand_bare(text) {
         return text.to_owned();
+    }
+    if !special {
+        return format!("'{}'", text.replace('\'', "''"));
     }
     let printable = text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{feff}');
     if text.contains('\n')
@@ -194,25 +212,53 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Would a reader take the bare text for this very text?
-fn is_plain(text: &str) -> bool {
-    const WORDS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "=", "<<", "true", "false"];
-    let start = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '$' | '(' | '^' | '+');
-    let inside = |c: char| !c.is_control() && c != '\u{feff}';
-    text.starts_with(start)
-        && text.chars().all(inside)
+/// Would a reader, of YAML 1.1 or 1.2, take the bare text for a text at all, and not for a number or a truth value?
+fn reads_as_text(text: &str) -> bool {
+    const WORDS: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "=", "<<"];
+    !WORDS.contains(&text.to_ascii_lowercase().as_str())
+        && matches!(scalar::resolve(text.into()), Value::Text(_))
+        && !counts_in_sixties(text)
+        && !looks_like_date(text)
+}
+
+/// Can the bare text stand where a value stands?
+fn can_stand_bare(text: &str) -> bool {
+    const INDICATORS: &str = "#,[]{}&*!|>'\"%@`";
+    let mut chars = text.chars();
+    let (first, second) = (chars.next(), chars.next());
+    let begins = match first {
+        Some('-' | '?' | ':') => second.is_some_and(|c| c != ' '),
+        Some(c) => !INDICATORS.contains(c) && c != ' ',
+        None => false,
+    };
+    begins
+        && !text.starts_with("---")
+        && !text.starts_with("...")
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        && !WORDS.contains(&text.to_ascii_lowercase().as_str())
-        && matches!(scalar::resolve(text.into()), Value::Text(_))
-        && !text.starts_with(|c: char| c.is_ascii_digit() && text.contains(':'))
-        && !looks_like_date(text)
+}
+
+fn has_special_characters(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'))
+}
+
+/// `1:30` is ninety in YAML 1.1.
+fn counts_in_sixties(text: &str) -> bool {
+    let mut parts = text.trim_start_matches(['+', '-']).split(':');
+    let whole = parts.next().is_some_and(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+    whole && text.contains(':') && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '_' | '+' | '-'))
 }
 
 fn looks_like_date(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 8 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-'
+    bytes.len() >= 8
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && bytes[4] == b'-'
+        && bytes[5..]
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'.' | b'T' | b't' | b'Z' | b' ' | b'+'))
+        && bytes[5..].contains(&b'-')
 }
 
 #[cfg(test)]
@@ -231,7 +277,7 @@ mod tests {
             prop_assert_eq!(problems, []);
             prop_assert_eq!(documents[0].get_text("a"), Some(text.as_str()));
             prop_assert_eq!(documents[0].items("l")[0].as_text(), Some(text.as_str()));
-            let value: serde_json::Value = serde_json::from_str(&json(&node)).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&json(&node, None)).unwrap();
             prop_assert_eq!(value["a"].as_str(), Some(text.as_str()));
         }
     }

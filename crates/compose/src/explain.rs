@@ -90,7 +90,7 @@ fn shown(node: &Node) -> String {
     match &node.value {
         Value::List(items) if !items.is_empty() => format!("a list of {}", count(items.len(), "item", "items")),
         Value::Map(map) if !map.is_empty() => format!("a mapping of {}", count(map.len(), "key", "keys")),
-        _ => emit::json(node),
+        _ => emit::json(node, None),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::emit;
+use crate::schema::{self, Kind};
 use crate::tree::{Map, Node, Value};
 use model::diagnostic::{Diagnostic, Severity};
 use model::stack::StackSpec;
@@ -50,7 +51,7 @@ impl Project {
 
     /// `config --format json`: the normalised model as JSON, indented by two spaces.
     pub fn to_json(&self) -> String {
-        self.escaped(emit::json(&self.model)) + "\n"
+        self.escaped(emit::json(&self.model, Some(Kind::Object(schema::TOP)))) + "\n"
     }
 
     fn escaped(&self, text: String) -> String {
@@ -115,7 +116,7 @@ impl Project {
                 deploy.remove("replicas");
             }
         }
-        Some(hex::encode(Sha256::digest(emit::json(&node))))
+        Some(hex::encode(Sha256::digest(emit::json(&node, None))))
     }
 
     /// A project without services.

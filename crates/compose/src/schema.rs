@@ -1,6 +1,6 @@
 //! Every key of a Compose file: what it may hold, how it prints, and whether it is done here.
 //! Checking, merging, printing, `docs/compose.md` and `docs/compose.schema.json` all read these
-//! tables.
+//! tables; their order is that of the output.
 
 mod deploy;
 mod json;
@@ -238,6 +238,30 @@ pub(crate) fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
     }
     let order = |field: &Field| field.beginning.cmp(&start).then_with(|| field.name.cmp(name));
     fields.binary_search_by(order).ok().map(|at| &fields[at])
+}
+
+/// Where a key is printed among the others; those that nobody knows come last.
+pub(crate) fn rank(fields: &[Field], name: &str) -> usize {
+    // the one that the reference takes out of the order of names
+    if name == "profiles" {
+        return 0;
+    }
+    if fields.len() < SORTED {
+        return fields.iter().position(|field| field.name == name).map_or(usize::MAX, |at| at + 1);
+    }
+    match find(fields, name) {
+        // sorted by name, as the values that are ranked
+        Some(_) => 1,
+        None => usize::MAX,
+    }
+}
+
+/// The keys that a mapping of this kind may have, where those are known.
+pub(crate) fn keys_of(kind: &Kind) -> Option<&'static [Field]> {
+    match kind {
+        Kind::Object(fields) | Kind::Strict(fields) | Kind::Nullable(fields) | Kind::Short(_, fields) => Some(fields),
+        _ => None,
+    }
 }
 
 const ANY_WHOLE: Kind = Kind::Whole(i64::MIN, i64::MAX);

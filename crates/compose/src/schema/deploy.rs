@@ -14,9 +14,9 @@ const UPDATE: &[Field] = &[
 /// A request for devices.
 pub(crate) const DEVICES: &[Field] = &[
     field("capabilities", Kind::Texts(Unique::Once)).required(),
+    field("driver", Kind::Text),
     field("count", Kind::Count).absent(Absent::AllDevices),
     field("device_ids", Kind::Texts(Unique::Once)),
-    field("driver", Kind::Text),
     field("options", Kind::Labels),
 ];
 
@@ -29,8 +29,8 @@ const LIMITS: &[Field] =
 const RESERVATIONS: &[Field] = &[
     field("cpus", Kind::Number),
     field("memory", Kind::TextBytes),
-    field("generic_resources", Kind::List(&Kind::Object(GENERIC), Unique::No)),
     field("devices", Kind::List(&Kind::Object(DEVICES), Unique::No)).not_yet("the container gets no such device"),
+    field("generic_resources", Kind::List(&Kind::Object(GENERIC), Unique::No)),
 ];
 
 const RESOURCES: &[Field] =
@@ -53,12 +53,12 @@ const PLACEMENT: &[Field] = &[
 /// `deploy`.
 pub(super) const DEPLOY: &[Field] = &[
     field("mode", Kind::Text),
-    field("endpoint_mode", Kind::Text),
     field("replicas", COUNT).keep(),
     field("labels", Kind::Labels),
-    field("rollback_config", Kind::Object(UPDATE)).keep(),
     field("update_config", Kind::Object(UPDATE)).keep(),
+    field("rollback_config", Kind::Object(UPDATE)).keep(),
     field("resources", Kind::Object(RESOURCES)).keep().absent(Absent::Empty),
     field("restart_policy", Kind::Object(RESTART)).keep(),
     field("placement", Kind::Object(PLACEMENT)).keep().absent(Absent::Empty),
+    field("endpoint_mode", Kind::Text),
 ];

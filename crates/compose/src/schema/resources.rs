@@ -24,8 +24,8 @@ const IPAM: &[Field] = &[
 
 const POOL: &[Field] = &[
     field("subnet", Kind::Text),
-    field("ip_range", Kind::Text),
     field("gateway", Kind::Text),
+    field("ip_range", Kind::Text),
     field("aux_addresses", Kind::TextMap),
 ];
 
@@ -41,9 +41,9 @@ const VOLUME: &[Field] = &[
 /// A config.
 const CONFIG: &[Field] = &[
     field("name", Kind::Text).keep(),
-    field("content", Kind::Text),
-    field("environment", Kind::Text),
     field("file", Kind::Text),
+    field("environment", Kind::Text),
+    field("content", Kind::Text),
     field("external", Kind::External),
     field("labels", Kind::Labels),
     field("template_driver", Kind::Text),
@@ -52,8 +52,8 @@ const CONFIG: &[Field] = &[
 /// A secret.
 const SECRET: &[Field] = &[
     field("name", Kind::Text).keep(),
-    field("environment", Kind::Text),
     field("file", Kind::Text),
+    field("environment", Kind::Text),
     field("external", Kind::External),
     field("labels", Kind::Labels),
     field("driver", Kind::Text).not_yet("secrets come from files and variables"),

@@ -13,6 +13,8 @@ const BUILD: &[Field] = &[
     field("dockerfile_inline", Kind::Text),
     field("entitlements", Kind::Texts(Unique::No)),
     field("args", Kind::Env),
+    field("provenance", Kind::TextOrFlag),
+    field("sbom", Kind::TextOrFlag),
     field("ssh", Kind::Ssh),
     field("labels", Kind::Labels),
     field("cache_from", Kind::Texts(Unique::No)),
@@ -20,30 +22,28 @@ const BUILD: &[Field] = &[
     field("no_cache", Kind::Flag),
     field("no_cache_filter", Kind::OneOrMore(Unique::No)),
     field("additional_contexts", Kind::Labels),
-    field("network", Kind::Text),
-    field("provenance", Kind::TextOrFlag),
-    field("sbom", Kind::TextOrFlag),
     field("pull", Kind::Flag),
-    field("target", Kind::Text),
-    field("shm_size", Kind::Bytes),
     field("extra_hosts", Kind::Hosts),
     field("isolation", Kind::Text),
-    field("privileged", Kind::Flag),
+    field("network", Kind::Text),
+    field("target", Kind::Text),
     field("secrets", Kind::List(&Kind::Short(Form::FileMount, FILE_MOUNT), Unique::No)),
+    field("shm_size", Kind::Bytes),
     field("tags", Kind::Texts(Unique::Key)),
     field("ulimits", Kind::Ulimits),
     field("platforms", Kind::Texts(Unique::No)),
+    field("privileged", Kind::Flag),
 ];
 
 const BLKIO_LIMIT: &[Field] = &[field("path", Kind::Text), field("rate", Kind::Bytes)];
 const BLKIO_WEIGHT: &[Field] = &[field("path", Kind::Text), field("weight", ANY_WHOLE)];
 const BLKIO: &[Field] = &[
+    field("weight", Kind::Whole(0, 65535)),
+    field("weight_device", Kind::List(&Kind::Strict(BLKIO_WEIGHT), Unique::No)),
     field("device_read_bps", Kind::List(&Kind::Strict(BLKIO_LIMIT), Unique::No)),
     field("device_read_iops", Kind::List(&Kind::Strict(BLKIO_LIMIT), Unique::No)),
     field("device_write_bps", Kind::List(&Kind::Strict(BLKIO_LIMIT), Unique::No)),
     field("device_write_iops", Kind::List(&Kind::Strict(BLKIO_LIMIT), Unique::No)),
-    field("weight", Kind::Whole(0, 65535)),
-    field("weight_device", Kind::List(&Kind::Strict(BLKIO_WEIGHT), Unique::No)),
 ];
 
 const CREDENTIAL_SPEC: &[Field] =
@@ -65,7 +65,7 @@ const ENV_FILE: &[Field] = &[
     field("required", Kind::Flag).keep(),
 ];
 
-const EXTENDS: &[Field] = &[field("service", Kind::Text).required(), field("file", Kind::Text)];
+const EXTENDS: &[Field] = &[field("file", Kind::Text), field("service", Kind::Text).required()];
 
 const FILE_MOUNT: &[Field] = &[
     field("source", Kind::Text),
@@ -76,13 +76,13 @@ const FILE_MOUNT: &[Field] = &[
 ];
 
 const HEALTHCHECK: &[Field] = &[
-    field("disable", Kind::Flag),
-    field("interval", Kind::Duration).keep(),
-    field("retries", COUNT).keep(),
     field("test", Kind::HealthTest),
     field("timeout", Kind::Duration).keep(),
+    field("interval", Kind::Duration).keep(),
+    field("retries", COUNT).keep(),
     field("start_period", Kind::Duration).keep(),
     field("start_interval", Kind::Duration).keep(),
+    field("disable", Kind::Flag),
 ];
 
 const HOOK: &[Field] = &[
@@ -109,14 +109,14 @@ const MODEL_USE: &[Field] = &[field("endpoint_var", Kind::Text), field("model_va
 
 const NETWORK_USE: &[Field] = &[
     field("aliases", Kind::Texts(Unique::Key)),
+    field("driver_opts", Kind::Options).not_yet("the options are ignored"),
+    field("gw_priority", ANY_WHOLE).not_yet("the first network has the default route"),
     field("interface_name", Kind::Text).not_yet("interfaces are named eth0, eth1, … in order of priority"),
     field("ipv4_address", Kind::Text),
     field("ipv6_address", Kind::Text),
     field("link_local_ips", Kind::Texts(Unique::Key)).not_yet("the addresses are not added"),
     field("mac_address", Kind::Text),
-    field("driver_opts", Kind::Options).not_yet("the options are ignored"),
     field("priority", ANY_WHOLE),
-    field("gw_priority", ANY_WHOLE).not_yet("the first network has the default route"),
 ];
 
 const PORT: &[Field] = &[
@@ -132,10 +132,10 @@ const PORT: &[Field] = &[
 const PROVIDER: &[Field] = &[field("type", Kind::Text).required(), field("options", Kind::MultiOptions)];
 
 const MOUNT_BIND: &[Field] = &[
+    field("selinux", Kind::Choice(&["z", "Z"])).not_yet("nothing is relabelled"),
     field("propagation", Kind::Text),
     field("create_host_path", Kind::Flag).keep(),
     field("recursive", Kind::Choice(&["enabled", "disabled", "writable", "readonly"])),
-    field("selinux", Kind::Choice(&["z", "Z"])).not_yet("nothing is relabelled"),
 ];
 const MOUNT_VOLUME: &[Field] = &[
     field("labels", Kind::Labels).not_yet("the volume gets no labels"),
@@ -157,12 +157,12 @@ const MOUNT: &[Field] = &[
 ];
 
 const WATCH: &[Field] = &[
-    field("ignore", Kind::OneOrMore(Unique::No)),
-    field("include", Kind::OneOrMore(Unique::No)),
     field("path", Kind::Text).required(),
     field("action", Kind::Choice(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])).required(),
     field("target", Kind::Text),
     field("exec", Kind::Object(HOOK)).absent(Absent::NoHook),
+    field("include", Kind::OneOrMore(Unique::No)),
+    field("ignore", Kind::OneOrMore(Unique::No)),
     field("initial_sync", Kind::Flag),
 ];
 const DEVELOP: &[Field] = &[field("watch", Kind::List(&Kind::Object(WATCH), Unique::No))];
