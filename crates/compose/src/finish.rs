@@ -307,7 +307,8 @@ pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, pat
                 let Some(field) = schema::find(fields, name) else { continue };
                 let path = path.key(name);
                 match field.done {
-                    Done::NotYet(instead) => {
+                    Done::Only(values, _) if plain_text(entry).is_some_and(|text| values.contains(&text.as_str())) => {}
+                    Done::NotYet(instead) | Done::Only(_, instead) => {
                         let place = Node { at: entry.key, ..entry.clone_places() };
                         let message = format!("{path} is not done yet: {instead}");
                         context.warn_on("RS0701", &place, message, None);

@@ -148,6 +148,8 @@ pub(crate) enum Done {
     Yes,
     /// Not yet; the text says what happens instead.
     NotYet(&'static str),
+    /// These values, being what happens anyway; the text says what happens instead of others.
+    Only(&'static [&'static str], &'static str),
     /// Means nothing here; the text says why.
     Meaningless(&'static str),
 }
@@ -206,6 +208,10 @@ impl Field {
 
     const fn not_yet(self, instead: &'static str) -> Field {
         Field { done: Done::NotYet(instead), ..self }
+    }
+
+    const fn only(self, values: &'static [&'static str], instead: &'static str) -> Field {
+        Field { done: Done::Only(values, instead), ..self }
     }
 
     const fn meaningless(self, why: &'static str) -> Field {

@@ -64,6 +64,41 @@ fn one_service_has_the_defaults_of_the_tables() {
 }
 
 #[test]
+fn a_platform_is_a_constraint() {
+    let constraints = |text: &str| web(text).placement.constraints;
+    assert_eq!(constraints("    platform: linux/arm64/v8\n"), ["node.platform.arch == arm64"]);
+    assert_eq!(constraints("    platform: linux/x86_64\n"), ["node.platform.arch == amd64"]);
+    assert_eq!(constraints("    platform: linux\n"), [""; 0]);
+    let both = "    platform: linux/amd64\n    deploy: {placement: {constraints: [node.role==worker]}}\n";
+    assert_eq!(constraints(both), ["node.role==worker", "node.platform.arch == amd64"]);
+}
+
+#[test]
+fn a_volume_with_a_placeholder_is_made_by_tasks() {
+    let text = |options: &str| {
+        format!(
+            "services:\n  web:\n    image: i\n    volumes: ['data:/d']\nvolumes:\n  data: {{name: 'd-{{{{.Task.Slot}}}}'{options}}}\n"
+        )
+    };
+    let stack = stack(&text(""));
+    assert!(stack.volumes.is_empty());
+    let mounts = &stack.services["shop_web"].container.mounts;
+    assert!(matches!(&mounts[0].source, MountSource::Volume { name, .. } if name == "d-{{.Task.Slot}}"));
+    let refused = load_with(&text(", driver_opts: {type: nfs}"), &[], |_| {});
+    assert_eq!(refused.diagnostics[0].code, "RS0605");
+}
+
+#[test]
+fn values_that_are_what_happens_anyway_are_no_reason_to_warn() {
+    let warned = |text: &str| load_with(text, &[], |_| {}).diagnostics.len();
+    assert_eq!(warned("services:\n  a: {image: i, userns_mode: host, platform: linux/amd64}\n"), 0);
+    assert_eq!(warned("services:\n  a: {image: i, userns_mode: other}\n"), 1);
+    let network = |inside: &str| format!("services:\n  a: {{image: i, networks: [n]}}\nnetworks:\n  n: {inside}\n");
+    assert_eq!(warned(&network("{ipam: {driver: default}, enable_ipv4: true}")), 0);
+    assert_eq!(warned(&network("{ipam: {driver: other}, enable_ipv4: false}")), 2);
+}
+
+#[test]
 fn who_restarts_depends_on_who_says_it() {
     let policy = |text: &str| web(text).restart;
     assert_eq!(policy("    deploy: {replicas: 2}\n"), RestartPolicy::SWARM);

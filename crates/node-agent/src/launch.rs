@@ -142,30 +142,62 @@ fn files(
     assignment: &Assignment,
     machine: &Machine,
 ) -> Result<Vec<LaunchFile>, String> {
+    let payload = Payload { assigned, spec, assignment, machine };
     let mut files = Vec::new();
     for file in &spec.container.configs {
         let content = file.id.and_then(|id| assignment.configs.get(&id));
         let content = content.ok_or_else(|| format!("waits for the content of config {}", file.name))?;
-        files.push(launch_file(file, content, false, assigned, machine));
+        files.push(launch_file(file, content, false, &payload));
     }
     for file in &spec.container.secrets {
         let content = file.id.and_then(|id| assignment.secrets.get(&id));
         let content = content.ok_or_else(|| format!("waits for the content of secret {}", file.name))?;
-        files.push(launch_file(file, content, true, assigned, machine));
+        files.push(launch_file(file, content, true, &payload));
     }
     Ok(files)
 }
 
-fn launch_file<Id>(
-    file: &FileRef<Id>,
-    content: &ContentSpec,
-    secret: bool,
-    assigned: &AssignedTask,
-    machine: &Machine,
-) -> LaunchFile {
+/// What the content of a config or secret may ask for.
+struct Payload<'a> {
+    assigned: &'a AssignedTask,
+    /// Filled in.
+    spec: &'a ServiceSpec,
+    assignment: &'a Assignment,
+    machine: &'a Machine,
+}
+
+impl Payload<'_> {
+    /// The text with its placeholders filled in; other files come as they were written.
+    fn expand(&self, text: &str) -> String {
+        let Payload { assigned, machine, .. } = self;
+        template::expand_with(text, &assigned.task, &assigned.name, machine, &|function, name| {
+            self.call(function, name)
+        })
+    }
+
+    /// `env "NAME"`, `secret "FILE"`, `config "FILE"` (swarmkit). A variable that is not set is empty.
+    fn call(&self, function: &str, name: &str) -> Option<String> {
+        let container = &self.spec.container;
+        let contents = match function {
+            "env" => return Some(container.env.get(name).cloned().flatten().unwrap_or_default()),
+            "secret" => find(&container.secrets, name).and_then(|id| self.assignment.secrets.get(&id)),
+            "config" => find(&container.configs, name).and_then(|id| self.assignment.configs.get(&id)),
+            _ => None,
+        };
+        contents.and_then(|content| String::from_utf8(content.data.clone()).ok())
+    }
+}
+
+/// The file of a container that has this target, or is called so in its folder.
+fn find<Id: Copy>(files: &[FileRef<Id>], name: &str) -> Option<Id> {
+    let file = files.iter().find(|file| file.target == name || file.target.rsplit('/').next() == Some(name));
+    file.and_then(|file| file.id)
+}
+
+fn launch_file<Id>(file: &FileRef<Id>, content: &ContentSpec, secret: bool, payload: &Payload<'_>) -> LaunchFile {
     let text = content.template.then(|| std::str::from_utf8(&content.data).ok()).flatten();
     let data = match text {
-        Some(text) => template::expand(text, &assigned.task, &assigned.name, machine).into_bytes(),
+        Some(text) => payload.expand(text).into_bytes(),
         None => content.data.clone(),
     };
     LaunchFile {

@@ -56,7 +56,18 @@ fn has_placeholders(spec: &ServiceSpec) -> bool {
 
 /// Fills in every placeholder that is known; others stay as they are, since other programs use the
 /// same braces.
-pub(crate) fn expand(text: &str, task: &Task, name: &str, machine: &Machine) -> String {
+fn expand(text: &str, task: &Task, name: &str, machine: &Machine) -> String {
+    expand_with(text, task, name, machine, &|_, _| None)
+}
+
+/// The same with functions of one text, such as `env "HOME"`: `call` gets both words.
+pub(crate) fn expand_with(
+    text: &str,
+    task: &Task,
+    name: &str,
+    machine: &Machine,
+    call: &dyn Fn(&str, &str) -> Option<String>,
+) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, opened)) = rest.split_once("{{") {
@@ -66,7 +77,8 @@ pub(crate) fn expand(text: &str, task: &Task, name: &str, machine: &Machine) -> 
             rest = opened;
             continue;
         };
-        match value(inside.trim(), task, name, machine) {
+        let key = inside.trim();
+        match value(key, task, name, machine).or_else(|| called(key, call)) {
             Some(value) => filled.push_str(&value),
             None => {
                 filled.push_str("{{");
@@ -100,6 +112,13 @@ fn value(key: &str, task: &Task, name: &str, machine: &Machine) -> Option<String
         }
         key => label(key, task)?,
     })
+}
+
+/// `FUNCTION "TEXT"`
+fn called(key: &str, call: &dyn Fn(&str, &str) -> Option<String>) -> Option<String> {
+    let (function, argument) = key.split_once(' ')?;
+    let quote = |mark: char| argument.trim().strip_prefix(mark)?.strip_suffix(mark);
+    call(function, quote('"').or_else(|| quote('`'))?)
 }
 
 /// `.Service.Labels.NAME`, or `index .Service.Labels "NAME"` for names with dots.

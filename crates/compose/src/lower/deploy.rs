@@ -22,17 +22,30 @@ fn duration(node: &Node, key: &str) -> Option<Duration> {
     node.get_text(key).and_then(units::duration)
 }
 
-/// `deploy.placement`.
+/// `deploy.placement`, and the machines that `platform` allows: images are those of the machine, and
+/// nothing is emulated.
 pub(super) fn placement(node: &Node) -> Placement {
+    let arch = node.get_text("platform").and_then(architecture).map(|arch| format!("node.platform.arch == {arch}"));
     let Some(placement) = node.get("deploy").and_then(|deploy| deploy.get("placement")) else {
-        return Placement::default();
+        return Placement { constraints: arch.into_iter().collect(), ..Placement::default() };
     };
     let spread = placement.items("preferences").iter().filter_map(|item| item.get_text("spread").map(str::to_owned));
     Placement {
-        constraints: super::list(placement, "constraints"),
+        constraints: super::list(placement, "constraints").into_iter().chain(arch).collect(),
         spread: spread.collect(),
         max_replicas_per_node: small(placement.get_int("max_replicas_per_node").unwrap_or(0)),
     }
+}
+
+/// That of `linux/arm64/v8`, by the name that images and nodes have for it.
+fn architecture(platform: &str) -> Option<&str> {
+    Some(match platform.split('/').nth(1)? {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        "armhf" | "armel" => "arm",
+        "i386" => "386",
+        arch => arch,
+    })
 }
 
 impl Lower<'_> {

@@ -91,6 +91,10 @@ impl<'a> Lower<'a> {
                 continue;
             }
             self.driver("volumes", &key, node, &["local", "default"]);
+            if name.contains("{{") {
+                self.made_by_tasks(&key, node);
+                continue;
+            }
             let spec = VolumeSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
@@ -100,6 +104,15 @@ impl<'a> Lower<'a> {
             };
             stack.volumes.insert(name, spec);
         }
+    }
+
+    /// A volume with a placeholder in its name is one for each task, made where the task runs.
+    fn made_by_tasks(&mut self, key: &str, node: &Node) {
+        let Some(options) = node.get("driver_opts").filter(|options| !options.is_empty()) else { return };
+        let message =
+            format!("volumes.{key}.driver_opts: a volume with a placeholder in its name can't have options yet");
+        let hint = "remove the options, or write a volume for each task".to_owned();
+        self.context.error_on("RS0605", options, message, Some(hint));
     }
 
     /// Configs and secrets that services use, with their bytes.

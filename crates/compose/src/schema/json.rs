@@ -47,6 +47,9 @@ fn property(field: &Field) -> Value {
     match field.done {
         Done::Yes => {}
         Done::NotYet(instead) => out["description"] = format!("not yet: {instead}").into(),
+        Done::Only(values, instead) => {
+            out["description"] = format!("only `{}`, others not yet: {instead}", values.join("`, `")).into();
+        }
         Done::Meaningless(why) => out["description"] = format!("meaningless: {why}").into(),
     }
     out

@@ -12,12 +12,12 @@ const NETWORK: &[Field] = &[
     field("internal", Kind::Flag),
     field("attachable", Kind::Flag),
     field("labels", Kind::Labels),
-    field("enable_ipv4", Kind::Flag).keep().not_yet("every network has IPv4 addresses"),
+    field("enable_ipv4", Kind::Flag).keep().only(&["true"], "every network has IPv4 addresses"),
     field("enable_ipv6", Kind::Flag).keep(),
 ];
 
 const IPAM: &[Field] = &[
-    field("driver", Kind::Text).not_yet("addresses come from the built-in pools"),
+    field("driver", Kind::Text).only(&["default"], "addresses come from the built-in pools"),
     field("config", Kind::List(&Kind::Object(POOL), Unique::Subnet)),
     field("options", Kind::TextMap).not_yet("the options are ignored"),
 ];

@@ -153,7 +153,7 @@ const MOUNT: &[Field] = &[
     field("bind", Kind::Object(MOUNT_BIND)).keep(),
     field("volume", Kind::Object(MOUNT_VOLUME)).keep(),
     field("tmpfs", Kind::Object(MOUNT_TMPFS)).keep(),
-    field("image", Kind::Object(MOUNT_IMAGE)).keep(),
+    field("image", Kind::Object(MOUNT_IMAGE)).keep().not_yet("a mount of this type is an error"),
 ];
 
 const WATCH: &[Field] = &[
@@ -230,7 +230,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("oom_score_adj", Kind::Whole(-1000, 1000)),
     field("pid", Kind::Text),
     field("pids_limit", ANY_WHOLE),
-    field("platform", Kind::Text).not_yet("images of this machine's platform are used"),
+    field("platform", Kind::Text),
     field("ports", Kind::List(&Kind::Short(Form::Port, PORT), Unique::Port)),
     field("post_start", Kind::List(&Kind::Object(HOOK), Unique::No)).not_yet(HOOK_LATER),
     field("pre_start", Kind::List(&Kind::Object(PRE_START), Unique::No)).not_yet(HOOK_LATER),
@@ -257,7 +257,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("ulimits", Kind::Ulimits),
     field("use_api_socket", Kind::Flag).not_yet("the socket is not mounted"),
     field("user", Kind::Text),
-    field("userns_mode", Kind::Text).not_yet("there is one user namespace for all"),
+    field("userns_mode", Kind::Text).only(&["host"], "there is one user namespace for all"),
     field("uts", Kind::Text),
     field("volumes", Kind::List(&Kind::Short(Form::Mount, MOUNT), Unique::Target)),
     field("volumes_from", Kind::Texts(Unique::Once)),

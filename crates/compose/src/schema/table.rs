@@ -35,6 +35,7 @@ fn fields(fields: &'static [Field], path: &str, out: &mut String) {
         let state = match field.done {
             Done::Yes => "done".to_owned(),
             Done::NotYet(instead) => format!("not yet: {instead}"),
+            Done::Only(values, instead) => format!("`{}` done; other values not yet: {instead}", values.join("`, `")),
             Done::Meaningless(why) => format!("meaningless: {why}"),
         };
         let _ = writeln!(out, "| `{path}` | {state} |");

@@ -145,16 +145,21 @@ fn contents_come_as_files_and_a_missing_one_is_waited_for() {
         ..ContentSpec::default()
     };
     let mut spec = service();
+    spec.container.env.insert("A".to_owned(), Some("{{.Service.Name}}.{{.Task.Slot}}".to_owned()));
     spec.container.configs = vec![file(ConfigId(1), "/app.conf")];
     spec.container.secrets = vec![file(SecretId(2), "/run/secrets/app")];
     let launch = launched(|rig| {
         rig.add(1, &spec);
-        rig.order.configs.insert(ConfigId(1), content("{{.Service.Name}}", true));
+        let text =
+            "{{.Service.Name}} {{ env \"A\" }}{{env \"NONE\"}} {{secret \"app\"}} {{config `app.conf`}} {{.Else}}";
+        rig.order.configs.insert(ConfigId(1), content(text, true));
         rig.order.secrets.insert(SecretId(2), content("{{.Service.Name}}", false));
     });
     let files: Vec<(&str, Arc<Vec<u8>>, bool)> =
         launch.files.iter().map(|file| (file.target.as_str(), file.data.clone(), file.secret)).collect();
-    assert_eq!(files[0], ("/app.conf", Arc::new(b"shop_web".to_vec()), false));
+    let own = "{{.Service.Name}} {{ env \"A\" }}{{env \"NONE\"}} {{secret \"app\"}} {{config `app.conf`}} {{.Else}}";
+    let config = format!("shop_web shop_web.1 {{{{.Service.Name}}}} {own} {{{{.Else}}}}");
+    assert_eq!(files[0], ("/app.conf", Arc::new(config.into_bytes()), false));
     assert_eq!(files[1], ("/run/secrets/app", Arc::new(b"{{.Service.Name}}".to_vec()), true));
 
     let mut rig = Rig::new();
