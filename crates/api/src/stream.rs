@@ -222,6 +222,8 @@ pub enum ArchivePart {
 pub enum DownloadCall {
     /// `image save`.
     Save(Vec<String>),
+    /// The image of this id, for another node.
+    Image(String),
     /// `cp` out of a container: its first entry is what was asked for.
     CopyFrom {
         /// Container.

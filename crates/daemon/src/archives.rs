@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 
 /// Chunks that may wait between the two sides.
 const WAITING: usize = 16;
+/// How long another node may send nothing.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Bytes that are sent at a time.
 const CHUNK: usize = 256 << 10;
 
@@ -52,6 +54,30 @@ pub(crate) async fn upload(daemon: Arc<Daemon>, call: UploadCall, mut incoming: 
         }
     });
     Ok(body)
+}
+
+/// Takes the images of an archive that another node sends.
+///
+/// # Errors
+/// It breaks off, or is refused; the disk fails.
+pub(crate) async fn load(daemon: &Daemon, mut incoming: Body) -> Result<Vec<image::Loaded>, ApiError> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let mut source = Source { receiver, chunk: Bytes::new(), over: false };
+    let loading = blocking(daemon, move |store| store.load(&mut source));
+    let feeding = async move {
+        loop {
+            let chunk = match tokio::time::timeout(SILENCE, incoming.frame()).await {
+                Ok(None) => return,
+                Ok(Some(frame)) => frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            let broken = chunk.is_err();
+            if sender.send(chunk).await.is_err() || broken {
+                return;
+            }
+        }
+    };
+    tokio::join!(loading, feeding).0
 }
 
 async fn take(daemon: &Daemon, call: UploadCall, mut source: Source) -> Result<Vec<String>, ApiError> {
@@ -117,6 +143,10 @@ pub(crate) async fn download(daemon: Arc<Daemon>, call: DownloadCall) -> Result<
         DownloadCall::Save(references) => {
             let store = daemon.images.store().clone();
             tokio::task::spawn_blocking(move || finish(&sender, store.save(&references, &mut sink)));
+        }
+        DownloadCall::Image(id) => {
+            let store = daemon.images.store().clone();
+            tokio::task::spawn_blocking(move || finish(&sender, images::share::write(&store, &id, &mut sink)));
         }
         DownloadCall::CopyFrom { container, path, follow } => {
             let task = looks::task(&daemon, &container).await?;

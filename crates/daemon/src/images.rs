@@ -3,6 +3,7 @@
 
 mod convert;
 mod lease;
+pub(crate) mod share;
 mod uses;
 
 pub(crate) use convert::failed;
@@ -28,6 +29,8 @@ const REPORT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Images {
     store: Store,
     leases: lease::Leases,
+    /// One image at a time is taken from other nodes.
+    sharing: tokio::sync::Mutex<()>,
 }
 
 /// What an image is pinned to.
@@ -47,7 +50,7 @@ impl Images {
     pub(crate) async fn open(data_root: &Path, insecure_registries: &[String]) -> anyhow::Result<Images> {
         let options = Options::new(data_root.join("images"), insecure_registries.to_vec());
         let store = tokio::task::spawn_blocking(move || Store::open(options)).await??;
-        Ok(Images { store, leases: lease::Leases::default() })
+        Ok(Images { store, leases: lease::Leases::default(), sharing: tokio::sync::Mutex::default() })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -196,17 +199,24 @@ pub(crate) async fn pinned(daemon: &Daemon, container: &model::ContainerSpec) ->
     image.map(|image| convert::info(&image)).map_err(|error| failed(&error))
 }
 
-/// Fetches the image that a container is pinned to, by that digest from its repository.
+/// Fetches the image that a container is pinned to: from a node of the cluster that has it under that very id, else
+/// by that digest from its repository.
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn pull_pinned(daemon: &Daemon, container: &model::ContainerSpec) -> Result<(), ApiError> {
+pub(crate) async fn pull_pinned(daemon: &Arc<Daemon>, container: &model::ContainerSpec) -> Result<(), ApiError> {
     let Some(digest) = &container.image_digest else {
         return pull(daemon, &container.image, None).await;
     };
+    match share::fetch(daemon, container).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(image = %container.image, "take an image from another node: {error}"),
+    }
     let digest = digest.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
     let reference: Reference = container.image.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
-    pull(daemon, &reference.at(digest).to_string(), None).await
+    let pulled = pull(daemon, &reference.at(digest).to_string(), None).await;
+    pulled.map_err(|error| if daemon.membership.is_some() { share::nowhere(&error) } else { error })
 }
 
 /// `image inspect`, Docker's shape.

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `POST /cluster/v1/join` | anybody with a join token, without certificate | [`join`] |
 //! | `POST /cluster/v1/renew` | nodes | [`renew`] |
+//! | `POST /cluster/v1/image` | nodes | an image of a task of theirs that no registry has |
 //! | `POST /cluster/v1/request` | managers | a request that another manager passes on to the leader |
 //! | `POST /cluster/v1/raft`, upgraded | managers | messages of the group, one way |
 //! | `POST /cluster/v1/agent`, upgraded | nodes | the session of the node's agent |
@@ -34,7 +35,8 @@ use anyhow::{Context as _, Result};
 use connections::Connections;
 use credentials::Credentials;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
-use hyper::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use model::{NodeId, NodeTrust, Role, Root};
 use pki::{Keyring, PeerRole};
@@ -189,6 +191,24 @@ impl Peers {
         post(self.connect(address, Some(node)).await?, path, body, limit).await
     }
 
+    /// One question to a manager, and its answer as it comes; `Err`: it refuses.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is another node than expected.
+    pub(crate) async fn stream(
+        &self,
+        address: &str,
+        node: NodeId,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<std::result::Result<Response<Incoming>, api::ApiError>> {
+        let answer = send(self.connect(address, Some(node)).await?, path, body).await?;
+        match answer.status().is_success() {
+            true => Ok(Ok(answer)),
+            false => Ok(Err(refusal(answer, MAX_REFUSAL).await?)),
+        }
+    }
+
     /// The same, upgraded at this path.
     ///
     /// # Errors
@@ -224,18 +244,25 @@ async fn post(
     body: Vec<u8>,
     limit: usize,
 ) -> Result<std::result::Result<bytes::Bytes, api::ApiError>> {
+    let response = send(stream, path, body).await?;
+    if !response.status().is_success() {
+        return Ok(Err(refusal(response, limit).await?));
+    }
+    let body = Limited::new(response.into_body(), limit).collect().await.map_err(anyhow::Error::from_boxed)?;
+    Ok(Ok(body.to_bytes()))
+}
+
+async fn send(stream: TlsStream<TcpStream>, path: &str, body: Vec<u8>) -> Result<Response<Incoming>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::post(path).header("host", "rswarm").body(Full::new(bytes::Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
+    Ok(sender.send_request(request).await?)
+}
+
+async fn refusal(response: Response<Incoming>, limit: usize) -> Result<api::ApiError> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), limit).collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
-    if status.is_success() {
-        return Ok(Ok(body));
-    }
-    let refusal =
-        serde_json::from_slice(&body).with_context(|| format!("it answered {status}, for whatever reason"))?;
-    Ok(Err(refusal))
+    let body = Limited::new(response.into_body(), limit).collect().await.map_err(anyhow::Error::from_boxed)?;
+    serde_json::from_slice(&body.to_bytes()).with_context(|| format!("it answered {status}, for whatever reason"))
 }
 
 /// A TLS connection to `address` (`host:port`).

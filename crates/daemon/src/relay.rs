@@ -79,7 +79,7 @@ pub(crate) fn of_upload(call: &mut UploadCall) -> Option<&mut String> {
 pub(crate) fn of_download(call: &mut DownloadCall) -> Option<&mut String> {
     match call {
         DownloadCall::CopyFrom { container, .. } => Some(container),
-        DownloadCall::Save(_) | DownloadCall::Backup(_) => None,
+        DownloadCall::Save(_) | DownloadCall::Image(_) | DownloadCall::Backup(_) => None,
     }
 }
 
@@ -194,7 +194,8 @@ fn outgoing(node: NodeId, path: &str, headers: &HeaderMap, body: Body) -> Result
     request.body(body).map_err(|error| failure::invalid(format!("pass on {path}: {error}")))
 }
 
-fn incoming(body: Incoming) -> Body {
+/// An answer's body, passed on.
+pub(crate) fn incoming(body: Incoming) -> Body {
     body.map_err(io::Error::other).boxed()
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Welcome {
 }
 
 /// Reads a small JSON body.
-pub(super) async fn small<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
+pub(crate) async fn small<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
     let read = tokio::time::timeout(Duration::from_secs(10), Limited::new(request.into_body(), MAX_BODY).collect());
     let body = read.await.map_err(|_| failure::invalid("the request did not come in time"))?;
     let body = body.map_err(|error| failure::invalid(format!("read the request: {error}")))?.to_bytes();

@@ -4,7 +4,7 @@ use super::connections::Noted;
 use super::{HANDSHAKE, SILENCE, admit, join, renew};
 use crate::api_server::{self, Body};
 use crate::shared::Daemon;
-use crate::{agents, failure, raft_net};
+use crate::{agents, failure, images, raft_net};
 use anyhow::{Context as _, Result};
 use api::{ApiError, ErrorKind};
 use http_body_util::{BodyExt as _, Limited};
@@ -226,6 +226,10 @@ async fn answer(daemon: Arc<Daemon>, peer: Option<PeerIdentity>, request: Reques
     match (path.as_str(), role) {
         ("/cluster/v1/renew", PeerRole::Manager | PeerRole::Worker) => {
             let answered = renew::answer(&daemon, &peer, request).await;
+            answered.unwrap_or_else(|error| api_server::refusal(&error))
+        }
+        (images::share::PATH, PeerRole::Manager | PeerRole::Worker) => {
+            let answered = images::share::answer(&daemon, &peer, request).await;
             answered.unwrap_or_else(|error| api_server::refusal(&error))
         }
         // One that was demoted may still be needed to let itself go: the group knows its members.
