@@ -53,12 +53,16 @@ impl Raft {
     /// others acknowledged and this one never got is lost with them; what it got and nobody knows to be
     /// committed is kept. `data`: the state machine as of [`Raft::applied`]. To be made durable before a
     /// machine is made from it.
-    pub fn survivor(&self, data: bytes::Bytes) -> Stable {
+    ///
+    /// # Errors
+    /// It has no state yet, or waits for a leader's to be on disk: there is nothing to go on with.
+    pub fn survivor(&self, data: bytes::Bytes) -> Result<Stable, Error> {
         let raft = &self.node.raft;
         let index = self.applied;
+        let term = self.node.store().entry_term(index).filter(|_| index > 0);
         let snapshot = Snapshot {
             index,
-            term: self.node.store().entry_term(index).unwrap_or_default(),
+            term: term.ok_or(Error::Members("this member has nothing of the group's state yet"))?,
             members: Members::of([self.config.member]),
             data,
         };
@@ -68,7 +72,7 @@ impl Raft {
         // An entry of a new term takes the place of what stood behind these in the log on disk.
         let (term, last) = (raft.term.saturating_add(LEAP), index + entries.len() as u64);
         entries.push(Entry { index: last + 1, term, kind: EntryKind::Normal, data: bytes::Bytes::new() });
-        Stable { hard_state: HardState { term, vote: 0, commit: index }, snapshot, entries }
+        Ok(Stable { hard_state: HardState { term, vote: 0, commit: index }, snapshot, entries })
     }
 
     /// Asks the leader, which asks a majority whether it still leads (`ReadIndex`).

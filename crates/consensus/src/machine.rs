@@ -217,7 +217,7 @@ pub struct Raft {
     next_seq: u64,
     /// The last role told.
     pub(crate) role: Role,
-    /// Highest index handed out in `Committed`, or skipped.
+    /// Highest index handed out in `Committed` or `Restore`, or skipped.
     pub(crate) applied: u64,
     pub(crate) members: Members,
     /// Index of the last change of members.
@@ -380,9 +380,12 @@ impl Raft {
                 self.node.on_persist_ready(number);
             }
             if let Some(index) = done.restored {
+                // Not before: until `Restore` is handed out the driver still has the state before it.
+                self.applied = self.applied.max(index);
                 self.node.advance_apply_to(index);
             }
         }
+        self.answer_reads();
     }
 
     fn snapshot(&mut self, index: u64, data: Bytes) -> Result<(), Error> {
@@ -439,7 +442,6 @@ impl Raft {
             then.push(Output::Members(restored.members.clone()));
             self.members = restored.members.clone();
             self.members_since = restored.index;
-            self.applied = restored.index;
             snapshot = Some(restored);
         }
         self.node.mut_store().append(ready.entries());

@@ -44,6 +44,14 @@ pub fn next_step(
     let voters: BTreeSet<Member> = members.voters.iter().copied().map(Member).collect();
     let learners: BTreeSet<Member> = members.learners.iter().copied().map(Member).collect();
 
+    let heir = |of: &mut dyn Iterator<Item = Member>| {
+        let matched = |voter: &Member| (wanted.contains(voter), progress(*voter).map(|it| it.matched));
+        of.filter(|voter| *voter != own && ready(*voter)).max_by_key(matched).map(Step::HandOver)
+    };
+    // Elected before it knew that it had been taken out: it can propose nothing, and keeps others from leading.
+    if !voters.contains(&own) {
+        return heir(&mut voters.iter().copied());
+    }
     let mut next_learners: BTreeSet<Member> = learners.intersection(wanted).copied().collect();
     next_learners.extend(wanted.difference(&voters));
     if next_learners != learners {
@@ -64,8 +72,7 @@ pub fn next_step(
         }
     }
     if leaving.contains(&own) {
-        let stays = voters.intersection(wanted).copied().filter(|voter| ready(*voter));
-        return stays.max_by_key(|voter| progress(*voter).map(|it| it.matched)).map(Step::HandOver);
+        return heir(&mut voters.intersection(wanted).copied());
     }
     None
 }

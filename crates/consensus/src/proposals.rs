@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Proposals {
     placed: BTreeMap<u64, (u64, u64)>,
+    refused: Vec<u64>,
 }
 
 impl Proposals {
@@ -28,9 +29,27 @@ impl Proposals {
         std::mem::replace(&mut self.placed, later).into_values().map(|(_, ticket)| ticket).collect()
     }
 
+    /// A proposal was not taken ([`Output::Refused`](crate::Output::Refused)). Whoever made it is told at the next
+    /// tick, not at once: a leader that hands over takes nothing for a while, and would be asked again and again
+    /// by one that never lets that while pass.
+    pub fn refused(&mut self, ticket: u64) {
+        self.refused.push(ticket);
+    }
+
+    /// Does somebody wait to be told at the next tick?
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// A tick has passed. The tickets that were refused, which are lost.
+    pub fn tick(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Nothing that was proposed counts any more.
     pub fn clear(&mut self) {
         self.placed.clear();
+        self.refused.clear();
     }
 }
 
@@ -50,5 +69,9 @@ mod tests {
         assert_eq!(proposals.restored(6), Vec::<u64>::new());
         assert_eq!(proposals.restored(7), [71]);
         assert_eq!(proposals.committed(7, 4), None);
+        proposals.refused(80);
+        assert!(proposals.has_refused());
+        assert_eq!(proposals.tick(), [80], "told once");
+        assert!(!proposals.has_refused() && proposals.tick().is_empty());
     }
 }

@@ -276,7 +276,7 @@ fn the_last_one_goes_on_alone_with_all_that_it_has() {
         let raft = node.raft.take().unwrap();
         assert!(matches!(raft.role(), Role::Leader { .. }));
         let applied = raft.applied();
-        let survivor = raft.survivor(Bytes::from_static(b"state"));
+        let survivor = raft.survivor(Bytes::from_static(b"state")).unwrap();
         make_durable(&mut node.disk, &survivor);
         assert_eq!(node.disk, survivor, "nothing is left of what others may have in mind");
         for _crash in 0..2 {

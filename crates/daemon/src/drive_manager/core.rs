@@ -241,7 +241,7 @@ impl Core {
             .and_then(|data| Ok(self.raft.handle(Input::Propose { ticket, data: Bytes::from(data) })?));
         if let Err(error) = proposed {
             tracing::error!("propose: {error:#}");
-            self.tell(ManagerInput::Lost(ticket));
+            self.proposals.refused(ticket);
         }
     }
 
@@ -334,7 +334,7 @@ impl Core {
                     self.tell(ManagerInput::Lost(lost));
                 }
             }
-            Output::Refused { ticket, .. } => self.tell(ManagerInput::Lost(ticket)),
+            Output::Refused { ticket, .. } => self.proposals.refused(ticket),
             output => self.group_output(output),
         }
         Ok(())

@@ -88,7 +88,8 @@ impl Core {
     /// Until the next tick; `None` where nobody is waited for.
     pub(super) fn until_tick(&self) -> Option<Duration> {
         let reads = !self.others.again.is_empty() || !self.others.reads.is_empty();
-        let needed = self.has_company() || reads || self.others.look && self.others.is_cluster();
+        let needed =
+            self.has_company() || reads || self.proposals.has_refused() || self.others.look && self.others.is_cluster();
         needed.then(|| self.others.next_tick.saturating_duration_since(Instant::now()))
     }
 
@@ -109,6 +110,9 @@ impl Core {
             }
         } else if self.others.look {
             self.shape();
+        }
+        for lost in self.proposals.tick() {
+            self.tell(ManagerInput::Lost(lost));
         }
         self.read_again(now);
         Ok(())
@@ -237,7 +241,7 @@ impl Core {
     /// Goes on as the only member, with all that it has.
     pub(super) fn survive(&mut self) -> Result<()> {
         let data = serde_json::to_vec(&self.manager.snapshot()).context("write down the state")?;
-        let stable = self.raft.survivor(data.into());
+        let stable = self.raft.survivor(data.into())?;
         self.store
             .persist(&[Persist {
                 seq: 0,
