@@ -73,6 +73,14 @@ fn secrets() {
 }
 
 #[test]
+fn reuse() {
+    let Some(host) = Host::new() else { return };
+    let stack = up(&host, "reuse.yaml");
+    says(&host, &stack, "one", "one info blue");
+    says(&host, &stack, "two", "two debug blue");
+}
+
+#[test]
 fn restart() {
     let Some(host) = Host::new() else { return };
     let path = e2e::root().join("examples/compose").join("restart.yaml");
