@@ -53,7 +53,7 @@ pub struct Assignment {
     /// Virtual addresses of services on those networks.
     #[serde(default)]
     pub vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
-    /// Backends of ports that every node publishes, with the number of their node in the mesh.
+    /// Tasks that ports of every node lead to, or led to while they last, with the number of their node in the mesh.
     #[serde(default)]
     pub ingress: Arc<BTreeMap<IpAddr, u32>>,
 }

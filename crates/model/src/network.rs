@@ -149,8 +149,8 @@ pub struct HostNet {
     /// Virtual addresses of services on those networks. Backends here that are not ready are left out by the
     /// agent.
     pub vips: BTreeMap<NetworkId, Arc<Vec<VirtualAddress>>>,
-    /// Backends of published ports that are on other hosts, with the number of their node. Their network need not
-    /// be on this host.
+    /// Tasks that published ports of every node lead to, or led to while they lasted, with the number of their node.
+    /// Their network need not be on this host.
     pub ingress: BTreeMap<IpAddr, u32>,
 }
 

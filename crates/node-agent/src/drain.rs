@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long other machines may take to hear that a task leaves. They are told by the same manager at the same time
-/// as this one; this is many times what that and their kernel take.
-pub(crate) const DRAIN: Duration = Duration::from_millis(200);
+/// as this one; this is many times what that and their kernel take, on busy machines too.
+pub(crate) const DRAIN: Duration = Duration::from_millis(500);
 
 /// Who may still send new connections to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,11 +38,9 @@ impl Others<'_> {
         known.map(|(id, all)| (id, elsewhere(all))).collect()
     }
 
-    /// Where the backends of published ports are that are elsewhere.
+    /// Where the tasks are that published ports lead to.
     pub(crate) fn ingress(&self) -> BTreeMap<IpAddr, u32> {
-        let Some(number) = self.number() else { return BTreeMap::new() };
-        let all = self.assignment.ingress.iter();
-        all.filter(|(_, node)| **node != number).map(|(address, node)| (*address, *node)).collect()
+        if self.number().is_some() { (*self.assignment.ingress).clone() } else { BTreeMap::new() }
     }
 
     /// Virtual addresses on the networks here. Of tasks on this host, the agent knows best which may be sent

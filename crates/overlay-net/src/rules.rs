@@ -16,10 +16,10 @@ pub(crate) fn remove(table: &str) -> String {
 /// A script that makes the whole table where there is none; empty with nothing to say. `ports`: those
 /// that could be reserved.
 pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedPort]) -> String {
-    if net.networks.is_empty() && ports.is_empty() {
+    let ingress = Way::new(net, owner);
+    if net.networks.is_empty() && ports.is_empty() && ingress.is_none() {
         return String::new();
     }
-    let ingress = Way::new(net, owner);
     let bridges = set(net.networks.values());
     let internal = set(net.networks.values().filter(|network| network.spec.internal));
     let mut body = String::new();
@@ -35,7 +35,7 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
             body.push_str(&ingress.forward());
         }
     }
-    body.push_str(&published(ports, &net.ingress));
+    body.push_str(&published(ports, net));
     format!("table inet {table} {{\n{body}}}\n")
 }
 
@@ -223,7 +223,7 @@ fn postrouting(net: &HostNet, bridges: &str) -> String {
 }
 
 /// Where published ports lead. Between nodes they are carried over IPv4: an IPv6 backend is used where it is.
-fn published(ports: &[&PublishedPort], elsewhere: &BTreeMap<IpAddr, u32>) -> String {
+fn published(ports: &[&PublishedPort], net: &HostNet) -> String {
     if ports.iter().all(|port| port.backends.is_empty()) {
         return String::new();
     }
@@ -244,7 +244,7 @@ fn published(ports: &[&PublishedPort], elsewhere: &BTreeMap<IpAddr, u32>) -> Str
             let backends: Vec<&(IpAddr, u16)> = port
                 .backends
                 .iter()
-                .filter(|(ip, _)| ip.is_ipv6() == v6 && !(v6 && elsewhere.contains_key(ip)))
+                .filter(|(ip, _)| ip.is_ipv6() == v6 && !(v6 && ingress::is_elsewhere(net, *ip)))
                 .collect();
             if !wanted_family || backends.is_empty() {
                 continue;

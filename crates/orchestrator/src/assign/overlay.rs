@@ -1,15 +1,15 @@
 //! What nodes must know of each other: the way to each, and who of a network is where.
 
+use super::ports::entrance;
 use super::serves;
 use crate::address::derived6;
 use crate::cluster::{Cluster, TaskExt};
 use model::{
-    Endpoint, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service, Task,
+    Endpoint, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service,
     VirtualAddress,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 /// The least that a link must carry (RFC 8200), so that IPv6 works inside.
 const LEAST_MTU: u16 = 1280;
@@ -83,17 +83,17 @@ pub(super) fn behind(cluster: &Cluster, network: &Network, service: &Service) ->
     serving.filter(|endpoint| endpoint.network == network.id).flat_map(Endpoint::addresses).collect()
 }
 
-/// On which node each backend of these ports is.
+/// On which node each task is that these ports lead to, or have led to: connections last as long as the task.
 pub(super) fn ingress(
     cluster: &Cluster,
     map: &MeshMap,
     service: &Service,
     ports: &[PublishedPort],
 ) -> BTreeMap<IpAddr, u32> {
-    let backends: BTreeSet<IpAddr> =
-        ports.iter().flat_map(|port| &port.backends).map(|(address, _)| *address).collect();
-    let placed = cluster.tasks_of(service.id).filter_map(|task| Some((task, number(map, task.node)?)));
-    let addresses = |task: &Arc<Task>| task.endpoints.iter().flat_map(Endpoint::addresses).collect::<Vec<_>>();
-    let all = placed.flat_map(|(task, node)| addresses(task).into_iter().map(move |address| (address, node)));
-    all.filter(|(address, _)| backends.contains(address)).collect()
+    if ports.is_empty() {
+        return BTreeMap::new();
+    }
+    let tasks = cluster.tasks_of(service.id).filter(|task| !task.has_ended());
+    let placed = tasks.filter_map(|task| Some((entrance(cluster, &task.endpoints)?, number(map, task.node)?)));
+    placed.flat_map(|(at, node)| at.addresses().map(move |address| (address, node))).collect()
 }

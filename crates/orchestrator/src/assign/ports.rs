@@ -48,7 +48,7 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
 }
 
 /// Where traffic from outside enters a task: its first network that is not internal.
-fn entrance<'e>(cluster: &Cluster, endpoints: &'e [Endpoint]) -> Option<&'e Endpoint> {
+pub(super) fn entrance<'e>(cluster: &Cluster, endpoints: &'e [Endpoint]) -> Option<&'e Endpoint> {
     let open =
         |endpoint: &&Endpoint| cluster.networks.get(&endpoint.network).is_some_and(|network| !network.spec.internal);
     endpoints.iter().find(open).or(endpoints.first())

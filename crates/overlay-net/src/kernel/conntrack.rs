@@ -2,7 +2,7 @@
 //! its source port would be sent to a container that is gone for as long as it keeps talking.
 
 use super::netlink::{Batch, F_ACK, F_DUMP, Socket, attr};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -27,16 +27,31 @@ const NESTED: u16 = 0x8000;
 /// A port of the host: protocol number and port.
 pub(crate) type HostPort = (u8, u16);
 
-/// Forgets every connection whose original destination port is one of these. Established TCP
-/// connections to living backends among them would be cut, so callers name UDP ports only, or TCP
-/// ports that lost all of their old backends.
-pub(crate) fn forget(ports: &BTreeSet<HostPort>) -> io::Result<usize> {
+/// What is to be forgotten of a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// Whatever goes there: it led elsewhere before.
+    All,
+    /// What goes to these backends.
+    To(BTreeSet<IpAddr>),
+}
+
+/// Forgets connections by their original destination port. Established TCP connections would be cut, so callers name
+/// UDP ports only.
+pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<usize> {
     if ports.is_empty() {
         return Ok(0);
     }
     forget_if(&Socket::netfilter()?, |entry| {
         let original = attr(entry, TUPLE_ORIG).filter(|tuple| attr(tuple, TUPLE_IP).is_some());
-        original.and_then(port_of).is_some_and(|port| ports.contains(&port))
+        match original.and_then(port_of).and_then(|port| ports.get(&port)) {
+            None => false,
+            Some(Stale::All) => true,
+            Some(Stale::To(backends)) => {
+                let backend = attr(entry, TUPLE_REPLY).and_then(|tuple| address(tuple, true));
+                backend.is_some_and(|backend| backends.contains(&backend))
+            }
+        }
     })
 }
 

@@ -81,17 +81,29 @@ pub(crate) fn local(net: &HostNet) -> impl Iterator<Item = (&PublishedPort, Ipv4
     })
 }
 
+/// Is the address one of a task on another node?
+pub(crate) fn is_elsewhere(net: &HostNet, address: IpAddr) -> bool {
+    let own = net.mesh.as_ref().map(|mesh| mesh.number);
+    net.ingress.get(&address).is_some_and(|node| Some(*node) != own)
+}
+
+/// Do connections come here from other nodes, or may some that came be open still?
+fn is_called(net: &HostNet) -> bool {
+    let own = net.mesh.as_ref().map(|mesh| mesh.number);
+    net.ingress.values().any(|node| Some(*node) == own) || local(net).next().is_some()
+}
+
 /// Nodes from which connections may come, with the MAC address of each: all others, if there is something to come
 /// for.
 pub(crate) fn senders(net: &HostNet) -> Vec<(Mac, u32)> {
-    let needed = local(net).next().is_some();
+    let needed = is_called(net);
     let peers = net.mesh.iter().filter(|_| needed).flat_map(|mesh| mesh.peers.values());
     peers.map(|peer| (names::mac(mesh_address(peer.number).into()), peer.number)).collect()
 }
 
 /// Does anything go to backends elsewhere, or come to those here?
 pub(crate) fn is_needed(net: &HostNet) -> bool {
-    net.mesh.is_some() && (remote(net).next().is_some() || local(net).next().is_some())
+    net.mesh.is_some() && (remote(net).next().is_some() || is_called(net))
 }
 
 impl Ingress {

@@ -278,12 +278,8 @@ fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
         let door = |port: u16| SocketAddr::from(([10, 98, 0, 1], port));
         let seen = within(&outside.path(), || call(door(8080)));
         assert_eq!(seen, Ok("there 10.98.0.9".to_owned()), "the client's own address");
-        let answer = within(&outside.path(), || {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.connect(door(8053)).unwrap();
-            ask_udp(&socket, door(8053))
-        });
-        assert_eq!(answer.as_deref(), Some("answer"));
+        let asking = within(&outside.path(), || std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+        assert_eq!(ask_udp(&asking, door(8053)).as_deref(), Some("answer"));
         // From the node itself, over loopback too, and from its containers: with the node's address in the mesh.
         for address in [[10, 98, 0, 1], [127, 0, 0, 1]] {
             assert_eq!(a.on(|_| call((address, 8080))), Ok("there 100.64.0.1".to_owned()), "{address:?}");
@@ -308,6 +304,30 @@ fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
         assert_eq!(within(&outside.path(), || call(door(8080))), Ok("there 10.98.0.9".to_owned()));
         let rules = |host: &Host| run(&host.path(), "ip rule").lines().count();
         assert!(hosts.each_ref().map(rules).iter().all(|count| *count > 3));
+        // Who never says goodbye is led to another, when the one that it talks to is gone.
+        let [a, _] = &mut hosts;
+        let nearby = a.daemon.address(other);
+        udp_server(&a.daemon, other, 53, "another");
+        for host in &mut hosts {
+            host.daemon.net.ports[1].backends = [(nearby, 53)].into();
+            host.on(Daemon::apply_clean);
+        }
+        assert_eq!(ask_udp(&asking, door(8053)).as_deref(), Some("another"));
+
+        // Who leaves gets nothing new, and what there is goes on until it has ended.
+        hosts[1].daemon.net.ingress.insert(address, 2);
+        let connect = || std::net::TcpStream::connect_timeout(&door(8080), SOON).unwrap();
+        let mut streams = vec![within(&outside.path(), connect), hosts[0].on(|_| connect())];
+        streams.iter().for_each(|stream| assert!(hear(stream).is_ok()));
+        for host in &mut hosts {
+            host.daemon.net.ports.iter_mut().for_each(|port| port.backends.clear());
+            host.on(Daemon::apply_clean);
+        }
+        assert!(within(&outside.path(), || call(door(8080))).is_err());
+        for stream in &mut streams {
+            std::io::Write::write_all(stream, b"still there?\n").unwrap();
+            assert_eq!(hear(stream), Ok("still there?".to_owned()));
+        }
         for host in &mut hosts {
             host.daemon.net.ports.clear();
             host.daemon.net.ingress.clear();

@@ -1,11 +1,13 @@
 //! Ports, rules and connections: what is not a link.
 
-use crate::kernel::{conntrack, nft};
+use crate::kernel::conntrack::{self, Stale};
+use crate::kernel::nft;
 use crate::ports::Reserved;
 use crate::report::Applied;
 use crate::rules;
 use model::{HostNet, Protocol, PublishedPort};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The one writer of the host's table.
 #[derive(Debug)]
@@ -73,11 +75,43 @@ impl Firewall {
     }
 }
 
-/// UDP ports whose backends changed at all, since their clients never say goodbye; TCP connections end
-/// with their container.
-fn stale_ports(before: &[PublishedPort], now: &[&PublishedPort]) -> BTreeSet<conntrack::HostPort> {
-    let udp = |port: &&PublishedPort| port.protocol == Protocol::Udp;
-    let gone = before.iter().filter(|port| !now.contains(port));
-    let new = now.iter().copied().filter(|port| !before.contains(port));
-    gone.chain(new).filter(udp).map(|port| (17, port.host_port)).collect()
+/// What to forget of UDP ports, whose clients never say goodbye: what went to backends that are none any more, and all
+/// of ports that come or go. TCP connections end with their container.
+fn stale_ports(before: &[PublishedPort], now: &[&PublishedPort]) -> BTreeMap<conntrack::HostPort, Stale> {
+    const UDP: u8 = 17;
+    let backends = |ports: &mut dyn Iterator<Item = &PublishedPort>| {
+        let mut all: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+        for port in ports.filter(|port| port.protocol == Protocol::Udp && !port.backends.is_empty()) {
+            all.entry(port.host_port).or_default().extend(port.backends.iter().map(|(address, _)| *address));
+        }
+        all
+    };
+    let (before, now) = (backends(&mut before.iter()), backends(&mut now.iter().copied()));
+    let gone = before.iter().filter_map(|(port, old)| match now.get(port) {
+        None => Some((*port, Stale::All)),
+        Some(new) if old.is_subset(new) => None,
+        Some(new) => Some((*port, Stale::To(old.difference(new).copied().collect()))),
+    });
+    let new = now.keys().filter(|port| !before.contains_key(port)).map(|port| (*port, Stale::All));
+    gone.chain(new).map(|(port, stale)| ((UDP, port), stale)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host_port: u16, backends: &[u8]) -> PublishedPort {
+        let backends = backends.iter().map(|last| (IpAddr::from([10, 0, 0, *last]), 53)).collect();
+        let service = String::new();
+        PublishedPort { protocol: Protocol::Udp, host_ip: None, host_port, backends, service, everywhere: true }
+    }
+
+    #[test]
+    fn flows_to_backends_that_stay_are_left_alone() {
+        let before = [port(1, &[1, 2]), port(2, &[1]), port(3, &[1])];
+        let now = [port(1, &[2, 3]), port(2, &[1, 2]), port(4, &[1])];
+        let stale = stale_ports(&before, &now.iter().collect::<Vec<_>>());
+        let lost = Stale::To([IpAddr::from([10, 0, 0, 1])].into());
+        assert_eq!(stale, [((17, 1), lost), ((17, 3), Stale::All), ((17, 4), Stale::All)].into());
+    }
 }
