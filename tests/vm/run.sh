@@ -8,6 +8,7 @@
 #     tests/vm/run.sh single_host=volumes   a suite's tests whose name has this word; several are joined by commas
 #     tests/vm/run.sh --kernel FILE.deb     another kernel: a Debian package of one
 #
+# The short list takes some five minutes in the machine, on two busy cores, and as much as it takes to build.
 # RSWARM_VM_ACCEL=kvm is many times faster where it works; the default, tcg, works everywhere. RSWARM_VM_TIMEOUT is in
 # seconds, RSWARM_BIN names a binary that is built already. The exit code is 0 only if every suite ran to its end and passed.
 set -euo pipefail
