@@ -10,7 +10,7 @@ use orchestrator::Snapshot;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long a request may wait for a leader.
@@ -100,6 +100,10 @@ pub(crate) struct Cluster {
     group: watch::Receiver<Group>,
     /// Passes requests on to the member that leads; `None` where there are no others.
     forward: Option<mpsc::UnboundedSender<Forward>>,
+    /// What the log on disk has done; `None` on a worker.
+    log: Option<Arc<store::Timings>>,
+    /// How long requests that change something took until they were committed.
+    commits: Arc<store::Histogram>,
 }
 
 impl Cluster {
@@ -108,7 +112,7 @@ impl Cluster {
         changed: watch::Receiver<u64>,
         group: watch::Receiver<Group>,
     ) -> Self {
-        Cluster { inbox, changed, group, forward: None }
+        Cluster { inbox, changed, group, forward: None, log: None, commits: Arc::default() }
     }
 
     /// From now on requests are passed on where another member leads; they come out of what is returned.
@@ -116,6 +120,21 @@ impl Cluster {
         let (sender, forwards) = mpsc::unbounded_channel();
         self.forward = Some(sender);
         forwards
+    }
+
+    /// The numbers of the log on disk are these.
+    pub(crate) fn has_log(&mut self, log: Arc<store::Timings>) {
+        self.log = Some(log);
+    }
+
+    /// The numbers of the log on disk, on a manager.
+    pub(crate) fn log(&self) -> Option<&store::Timings> {
+        self.log.as_deref()
+    }
+
+    /// How long requests that change something took, wherever they were decided.
+    pub(crate) fn commits(&self) -> &store::Histogram {
+        &self.commits
     }
 
     /// Who leads, and who belongs to it; turns when that changes.
@@ -151,6 +170,15 @@ impl Cluster {
     /// # Errors
     /// A daemon that is on its way out, and managers that find no leader. Refusals are answers.
     pub(crate) async fn request(&self, id: RequestId, request: Request) -> Result<Response, ApiError> {
+        let (began, reads) = (Instant::now(), request == Request::Read);
+        let answer = self.answer(id, request).await;
+        if !reads && answer.is_ok() {
+            self.commits.note(began.elapsed());
+        }
+        answer
+    }
+
+    async fn answer(&self, id: RequestId, request: Request) -> Result<Response, ApiError> {
         let Some(forward) = &self.forward else {
             let (sender, receiver) = oneshot::channel();
             self.try_tell(Message::Request(id, Box::new(request), sender))?;

@@ -135,6 +135,7 @@ mod tests {
             webhook: None,
             metrics: None,
             log_level: "info".to_owned(),
+            log_format: crate::LogFormat::Text,
             exe: "/nonexistent".into(),
         }
     }

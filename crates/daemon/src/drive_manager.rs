@@ -85,6 +85,7 @@ pub(crate) fn open(data_root: &Path, key: &NodeKey, identity: Option<&Identity>)
     let (changed, changes) = watch::channel(0);
     let (groups, seen) = watch::channel(group::group(raft.members()));
     let mut cluster = Cluster::new(sender, changes, seen);
+    cluster.has_log(store.timings());
     let mut lines = None;
     let mut send = None;
     if identity.is_some() {

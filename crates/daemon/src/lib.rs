@@ -23,6 +23,7 @@ mod identity;
 mod images;
 mod learn;
 mod locked;
+mod logging;
 mod logs;
 mod mesh;
 mod metrics;
@@ -44,6 +45,8 @@ mod streams;
 mod testing;
 mod views;
 mod worker;
+
+pub use logging::LogFormat;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +70,8 @@ pub struct DaemonArgs {
     pub metrics: Option<std::net::SocketAddr>,
     /// What to log: a level, or a filter such as `daemon=debug`.
     pub log_level: String,
+    /// How its lines look.
+    pub log_format: LogFormat,
     /// This binary: runs `EXE shim …` and `EXE netd …`.
     pub exe: PathBuf,
 }
@@ -74,7 +79,7 @@ pub struct DaemonArgs {
 /// Runs a daemon until SIGTERM or SIGINT. Containers go on running after it.
 pub fn main(args: DaemonArgs) -> ExitCode {
     let exe = args.exe.clone();
-    start_logging(&args.log_level);
+    logging::start(&args.log_level, args.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
@@ -108,19 +113,4 @@ pub fn main(args: DaemonArgs) -> ExitCode {
 fn again(exe: &std::path::Path, lock: Option<store::KeyBytes>) -> std::io::Error {
     tracing::info!("beginning anew as what this node is now");
     locked::hand_over(std::process::Command::new(exe).args(std::env::args_os().skip(1)), lock)
-}
-
-fn start_logging(level: &str) {
-    use tracing_subscriber::EnvFilter;
-    let (filter, bad) = match EnvFilter::try_new(level) {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
-    };
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
-    // A second daemon in one process (tests) keeps the first one's.
-    let _already_set = subscriber.try_init();
-    if let Some(error) = bad {
-        tracing::warn!("`{level}` is no log level or filter ({error}): logging at info");
-    }
 }

@@ -47,6 +47,15 @@ async fn text(daemon: &Arc<Daemon>) -> Result<String, api::ApiError> {
     page.one("rswarm_build_info", "Which version runs.", &[("version", &daemon.info.version)], 1);
     of_state(&mut page, &state);
     of_group(&mut page, &group);
+    if let Some(log) = daemon.cluster.log() {
+        of_log(&mut page, log);
+    }
+    let help = "Time until requests that change something were answered, be it by another manager.";
+    page.histogram("rswarm_request_seconds", help, daemon.cluster.commits());
+    let sessions = "Nodes with a session at this manager: all of them where it leads.";
+    page.one("rswarm_agent_sessions", sessions, &[], count(daemon.agents.connected().len()));
+    let help = "1 while the agent of this node is in session with a manager.";
+    page.one("rswarm_agent_in_session", help, &[], u64::from(daemon.in_session.borrow().is_some()));
     let identity = daemon.membership.as_ref().map(|membership| membership.identity());
     let log = Identity::log_folder(&daemon.data_root, identity.as_deref());
     page.one("rswarm_log_bytes", "Log and snapshots of this manager on disk.", &[], size(&log));
@@ -114,6 +123,15 @@ fn of_group(page: &mut Page, group: &Group) {
     page.many("rswarm_raft_members", "Members of the managers' group, as this one knows it.", members.into());
 }
 
+fn of_log(page: &mut Page, log: &store::Timings) {
+    page.one("rswarm_raft_term", "Newest term that this manager has on disk.", &[], log.term());
+    let help = "Index up to which entries are known here to be committed.";
+    page.one("rswarm_raft_commit_index", help, &[], log.commit());
+    page.one("rswarm_raft_last_index", "Index of the last entry of the log here.", &[], log.last());
+    page.one("rswarm_log_entries", "Entries written to the log since the daemon began.", &[], log.entries());
+    page.histogram("rswarm_log_sync_seconds", "Time of each write of the log with its sync.", &log.writes);
+}
+
 /// Of this process, under the names that every exporter uses.
 fn of_process(page: &mut Page) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -146,6 +164,18 @@ impl Page {
         self.many(name, help, Counts::from([(labels, value)]));
     }
 
+    fn histogram(&mut self, name: &str, help: &str, values: &store::Histogram) {
+        let _infallible = write!(self.text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+        let counts = values.counts();
+        for (bound, count) in store::BOUNDS.iter().zip(counts) {
+            let _infallible = writeln!(self.text, "{name}_bucket{{le=\"{}\"}} {count}", seconds(*bound));
+        }
+        let all = counts.last().copied().unwrap_or(0);
+        let sum = seconds(values.micros());
+        let _infallible =
+            write!(self.text, "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}\n{name}_count {all}\n");
+    }
+
     fn many(&mut self, name: &str, help: &str, values: Counts) {
         let _infallible = write!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
         for (labels, value) in values {
@@ -155,6 +185,12 @@ impl Page {
             let _infallible = writeln!(self.text, "{name}{labels} {value}");
         }
     }
+}
+
+/// Microseconds as Prometheus wants them.
+fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn escape(value: &str) -> String {
@@ -180,6 +216,26 @@ mod tests {
             r#"rswarm_nodes{role="worker",status="ready",availability="active"} 2"#,
             r#"rswarm_nodes{role="worker",status="down",availability="active"} 1"#,
             "rswarm_tasks_waiting 0",
+        ] {
+            assert!(page.text.lines().any(|found| found == line), "{line} is not in\n{}", page.text);
+        }
+    }
+
+    #[test]
+    fn a_histogram_is_as_prometheus_wants_it() {
+        let (mut page, values) = (Page::default(), store::Histogram::default());
+        for micros in [100, 1500, 3_000_000] {
+            values.note(std::time::Duration::from_micros(micros));
+        }
+        page.histogram("x_seconds", "y", &values);
+        for line in [
+            "# TYPE x_seconds histogram",
+            r#"x_seconds_bucket{le="0.00025"} 1"#,
+            r#"x_seconds_bucket{le="0.002"} 2"#,
+            r#"x_seconds_bucket{le="2"} 2"#,
+            r#"x_seconds_bucket{le="+Inf"} 3"#,
+            "x_seconds_sum 3.0016",
+            "x_seconds_count 3",
         ] {
             assert!(page.text.lines().any(|found| found == line), "{line} is not in\n{}", page.text);
         }

@@ -106,6 +106,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         membership: membership.clone(),
         peers,
         agents: Switchboard::default(),
+        in_session: agent_end.session.clone(),
         again: CancellationToken::new(),
     });
     let mut manager = manager;

@@ -38,6 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) peers: Option<std::sync::Arc<Peers>>,
     /// Who is connected to this daemon.
     pub(crate) agents: Switchboard,
+    /// The session of this node's agent with a manager, while there is one.
+    pub(crate) in_session: tokio::sync::watch::Receiver<Option<u64>>,
     /// Cancelled by whoever has changed what this daemon is: it stops in order and begins anew.
     pub(crate) again: CancellationToken,
 }

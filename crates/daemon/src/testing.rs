@@ -120,6 +120,7 @@ pub(crate) async fn daemon_of(
         membership: None,
         peers: None,
         agents: crate::agents::Switchboard::default(),
+        in_session: tokio::sync::watch::channel(None).1,
         again: tokio_util::sync::CancellationToken::new(),
         stop: tokio_util::sync::CancellationToken::new(),
     };

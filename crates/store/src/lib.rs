@@ -19,6 +19,7 @@ mod sealed;
 mod segment;
 mod snapshot;
 mod store;
+mod timings;
 
 pub use atomic::{Ledger, write_atomic};
 pub use backup::{open_backup, seal_backup};
@@ -26,3 +27,4 @@ pub use error::StoreError;
 pub use key::NodeKey;
 pub use key_file::{Found, KeyBytes, KeyFile, Locked};
 pub use store::{Recovered, Store};
+pub use timings::{BOUNDS, Histogram, Timings};

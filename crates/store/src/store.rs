@@ -8,12 +8,15 @@ use crate::key::NodeKey;
 use crate::record::{self, Record};
 use crate::segment::{self, Failure, Segment};
 use crate::snapshot;
+use crate::timings::Timings;
 use consensus::{Entry, HardState, Persist, Snapshot, Stable};
 use rustix::fs::FlockOperation;
 use shape::Shape;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// A segment that has grown to this is closed, and a new one begun.
 const SEGMENT_SIZE: u64 = 8 << 20;
@@ -63,6 +66,7 @@ pub struct Store {
     /// The next frame is the first of its segment: it repeats what older segments said.
     fresh: bool,
     poisoned: bool,
+    timings: Arc<Timings>,
 }
 
 impl Store {
@@ -94,8 +98,10 @@ impl Store {
             unwritten: false,
             fresh: true,
             poisoned: false,
+            timings: Arc::default(),
         };
         store.tidy(&found)?;
+        store.timings.set(store.hard_state, store.shape.last());
         let recovered =
             Recovered { hard_state: store.hard_state, snapshot, entries: replay.entries, torn: replay.torn };
         Ok((store, recovered))
@@ -128,7 +134,10 @@ impl Store {
         let before = (self.hard_state, self.unwritten);
         let result = self.write_batch(batch);
         match &result {
-            Ok(()) => {}
+            Ok(()) => {
+                self.timings.wrote(batch.iter().map(|persist| persist.entries.len()).sum());
+                self.timings.set(self.hard_state, self.shape.last());
+            }
             Err(StoreError::Full { .. } | StoreError::TooLarge { .. } | StoreError::Gap { .. }) => {
                 (self.hard_state, self.unwritten) = before;
             }
@@ -152,6 +161,11 @@ impl Store {
             }])?;
         }
         Ok(())
+    }
+
+    /// What it has done so far, to be looked at by others while it works.
+    pub fn timings(&self) -> Arc<Timings> {
+        self.timings.clone()
     }
 
     /// Bytes that the log takes on disk, so that its owner can tell when a snapshot pays.
@@ -218,8 +232,9 @@ impl Store {
         // Never ahead of the entries that are on disk with it.
         let hard_state = HardState { commit: self.hard_state.commit.min(shape.last()), ..self.hard_state };
         record::put_hard_state(&mut whole, hard_state);
+        let began = Instant::now();
         match active.append(&self.key, &whole) {
-            Ok(()) => {}
+            Ok(()) => self.timings.writes.note(began.elapsed()),
             Err(Failure::Nothing(error)) => return Err(error),
             Err(Failure::Undone(error)) => {
                 self.close();

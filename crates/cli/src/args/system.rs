@@ -21,6 +21,18 @@ pub(crate) struct Daemon {
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,daemon=debug`
     #[arg(short = 'l', long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
+    /// How the lines of the log look
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How the lines of a daemon's log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// An object of JSON a line, for programs
+    Json,
 }
 
 /// `system …`.

@@ -1,6 +1,6 @@
 //! `daemon`.
 
-use crate::args::system::Daemon;
+use crate::args::system::{Daemon, LogFormat};
 use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 
@@ -19,6 +19,10 @@ pub(crate) fn run(settings: &Settings, args: Daemon) -> Result<u8> {
         webhook: args.webhook,
         metrics: args.metrics_addr,
         log_level: args.log_level,
+        log_format: match args.log_format {
+            LogFormat::Text => daemon::LogFormat::Text,
+            LogFormat::Json => daemon::LogFormat::Json,
+        },
         exe,
     });
     Ok(u8::from(code != std::process::ExitCode::SUCCESS))

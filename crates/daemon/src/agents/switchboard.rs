@@ -74,7 +74,6 @@ impl Switchboard {
     }
 
     /// Nodes with a session here.
-    #[cfg(test)]
     pub(crate) fn connected(&self) -> Vec<NodeId> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
