@@ -68,6 +68,7 @@ pub(crate) async fn drive(
     described.trust = driver.daemon.peers.as_ref().map(|peers| peers.told()).unwrap_or_default();
     driver.say(Said::Describe(Box::new(described.clone())));
     let stop = driver.daemon.stop.clone();
+    tokio::spawn(node::stay_small(stop.clone()));
     let mut routes = tokio::time::interval(ROUTES);
     routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut revision, mut changed) = (0, true);

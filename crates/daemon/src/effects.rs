@@ -318,10 +318,8 @@ impl Hands {
 
     async fn remove_volume(&self, name: &str) -> Done {
         match self.daemon.engine.remove_volume(name).await {
-            Ok(()) => {
-                self.daemon.events.emit("volume", "destroy", name, &[("driver", "local")]);
-                Ok(Outcome::VolumeRemoved)
-            }
+            // Whoever had it removed has told of it.
+            Ok(()) => Ok(Outcome::VolumeRemoved),
             // Its containers are about to go.
             Err(error @ EngineError::VolumeInUse { .. }) => Err(EffectError::transient(error.to_string())),
             Err(error) => Err(engine_error(&error)),

@@ -2,6 +2,8 @@
 
 use model::{Availability, Node, NodeId};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Describes this machine.
 pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
@@ -36,6 +38,21 @@ pub(crate) fn cpus() -> u64 {
 pub(crate) fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+/// When a daemon that has started lets go of what only its start needed, and how often of what only a busy hour did.
+const LIGHTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+
+/// Keeps the memory of a daemon that waits small, until it stops.
+pub(crate) async fn stay_small(stop: CancellationToken) {
+    let [first, again] = LIGHTER;
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, again);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = runtime::let_go_of_code() {
+            tracing::debug!("let go of memory that is not needed: {error}");
+        }
+    }
 }
 
 /// `v1`, `v2` or `hybrid`: which cgroup hierarchies are mounted.

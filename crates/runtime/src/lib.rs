@@ -20,3 +20,4 @@ pub mod volume;
 mod wire;
 
 pub use engine::Engine;
+pub use sys::let_go_of_code;

@@ -85,6 +85,40 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Unmaps the pages of this program's code, and gives free heap back: what runs once, at the start, does not stay
+/// in a process that then waits for years. What runs again is mapped again from the page cache at its next call.
+///
+/// # Errors
+/// /proc cannot be read, or the kernel refuses.
+pub fn let_go_of_code() -> io::Result<()> {
+    trim_heap();
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    for (start, end) in program.to_str().into_iter().flat_map(|program| code(&maps, program)) {
+        // SAFETY: the range is code of this program, as the kernel has just said: a private mapping of a file that
+        // nobody can write to while it runs, and that was never written to itself, so that each page comes back
+        // from the file as it was.
+        let result =
+            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Where the code of a program is mapped: `5560a-5570f r-xp 0001a000 fe:00 1234   /usr/bin/rswarm`.
+fn code<'a>(maps: &'a str, program: &'a str) -> impl Iterator<Item = (usize, usize)> + 'a {
+    maps.lines().filter_map(move |line| {
+        let (range, rest) = line.split_once(' ')?;
+        let rest = rest.strip_prefix("r-xp ")?;
+        let path = rest.splitn(4, ' ').nth(3)?.trim_start();
+        let (start, end) = range.split_once('-')?;
+        let range = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+        (path == program && range.0 < range.1).then_some(range)
+    })
+}
+
 /// What `ps` shows of this process and its copies from now on: written over the words that it was
 /// started with, so that no capability is needed, and cut to their length. For processes of one thread
 /// that do not look at those words any more.
@@ -178,4 +212,31 @@ pub(crate) fn unshare_fs() -> io::Result<()> {
 pub(crate) fn wait_on(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd keeps its descriptor open and the same for its whole life.
     unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn code_is_what_is_mapped_to_be_run_and_nothing_else() {
+        let maps = "\
+5000-6000 r--p 00000000 fe:00 77                         /usr/bin/a program
+6000-9000 r-xp 00001000 fe:00 77                         /usr/bin/a program
+9000-a000 rw-p 00004000 fe:00 77                         /usr/bin/a program
+b000-c000 rwxp 00000000 00:00 0 
+c000-d000 r-xp 00000000 fe:00 78                         /usr/lib/libc.so.6
+e000-f000 r-xp 00000000 00:00 0                          [vdso]
+";
+        assert_eq!(code(maps, "/usr/bin/a program").collect::<Vec<_>>(), [(0x6000, 0x9000)]);
+    }
+
+    #[test]
+    fn code_that_was_let_go_of_runs_again() {
+        for _ in 0..3 {
+            let_go_of_code().unwrap();
+            assert_eq!(format!("{:?}", [1.5, 2.5]), "[1.5, 2.5]");
+        }
+    }
 }
