@@ -59,10 +59,11 @@ pub(super) fn remove(draft: &mut Draft<'_>, name: &str) -> Result<Done, Refusal>
     Ok(Done::one(name.to_owned(), changed("volume", name, "removed")))
 }
 
-/// Knows every volume that a spec mounts by name; those that are new are plain local ones.
+/// Knows every volume that a spec mounts by name; those that are new are plain local ones. A name with a
+/// placeholder is one volume for each task, which the task's node makes and knows.
 pub(super) fn ensure(draft: &mut Draft<'_>, spec: &model::ServiceSpec) {
     let missing: Vec<String> = usage::volumes_of(spec)
-        .filter(|name| !draft.cluster().volumes.contains_key(*name))
+        .filter(|name| !name.contains("{{") && !draft.cluster().volumes.contains_key(*name))
         .map(str::to_owned)
         .collect();
     for name in missing {
