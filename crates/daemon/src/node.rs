@@ -40,8 +40,8 @@ pub(crate) fn memory() -> u64 {
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
 }
 
-/// When a daemon that has started lets go of what only its start needed, and how often of what only a busy hour did.
-const LIGHTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+/// When a daemon that has started lets go of what only its start needed, and how often of what only a busy moment did.
+const LIGHTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 /// Keeps the memory of a daemon that waits small, until it stops.
 pub(crate) async fn stay_small(stop: CancellationToken) {

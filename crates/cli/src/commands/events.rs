@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, args: Events) -> Result<u8> {
         bail!("--filter: `{key}` is no filter: {} are", KEYS.join(", "));
     }
     let template = match args.format.as_deref() {
-        None | Some("" | "json") => None,
+        None | Some("" | "json" | "{{json .}}") => None,
         Some(text) => Some(Template::parse(&unescape(text))?),
     };
     let call = StreamCall::Events { since: moment(&args.since, "--since")?, until: moment(&args.until, "--until")? };
@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context, args: Events) -> Result<u8> {
             continue;
         }
         let line = match &template {
-            Some(template) => template.render(&object(&event))?,
+            Some(template) => template.render(&with_names_of_go(object(&event)))?,
             None if args.format.is_some() => object(&event).to_string(),
             None => line(&event),
         };
@@ -66,6 +66,16 @@ fn object(event: &Event) -> serde_json::Value {
     })
 }
 
+/// The same for templates, which also know what JSON writes small by the names that Docker's program has for it.
+fn with_names_of_go(mut event: serde_json::Value) -> serde_json::Value {
+    let names = [("Status", "status"), ("ID", "id"), ("Scope", "scope"), ("Time", "time"), ("TimeNano", "timeNano")];
+    for (name, key) in names {
+        event[name] = event[key].clone();
+    }
+    event["From"] = event["Actor"]["Attributes"].get("image").cloned().unwrap_or_else(|| json!(""));
+    event
+}
+
 /// `2026-01-02T15:04:05.000000000+00:00 container start ID (image=x, name=y)`.
 fn line(event: &Event) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(event.time_nano)).map_or_else(
@@ -79,6 +89,7 @@ fn line(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]
@@ -98,6 +109,9 @@ mod tests {
         assert!(pass(&[("event", "health_status")]) && pass(&[("container", "ab")]));
         assert!(pass(&[("type", "image"), ("type", "container")]) && !pass(&[("type", "image")]));
         assert!(!pass(&[("container", "db")]) && !pass(&[("label", "x")]));
+        let template = Template::parse("{{.ID}} {{.Time}} {{.time}} {{.From}} {{.Status}} {{.Scope}}").unwrap();
+        let shown = template.render(&with_names_of_go(object(&event))).unwrap();
+        assert_eq!(shown, "abc 1700000000 1700000000 nginx health_status: healthy local");
         assert!(line(&event).ends_with(" container health_status: healthy abc (image=nginx, name=web)"));
     }
 }
