@@ -45,7 +45,7 @@ pub(crate) fn test(root: &Path) -> anyhow::Result<()> {
     run(Command::new("bash").arg(root.join("tests/run.sh")).current_dir(root), "tests/run.sh")
 }
 
-fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
+pub(crate) fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(args).envs(env.iter().copied()).current_dir(root);

@@ -5,6 +5,7 @@
 mod audit;
 mod chores;
 mod metadata;
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ cargo xtask WORD
   tidy     layers, arrows between crates, module docs, the map, examples, sizes
   audit    licences, sources, versions and advisories of what we depend on
   test     every test of the workspace; the end-to-end ones need root
+  sim      fresh seeds of the simulator: `--minutes N`, else one
   ci       all of the above, in the order that fails soonest
 ";
 
@@ -49,6 +51,8 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         (Some("tidy"), None) => tidy::run(&root)?,
         (Some("audit"), None) => audit::run(&root)?,
         (Some("test"), None) => chores::test(&root)?,
+        (Some("sim"), None) => sim::run(&root, None)?,
+        (Some("sim"), Some("--minutes")) => sim::run(&root, words.next())?,
         (Some("ci"), None) => chores::ci(&root)?,
         (Some(word), rest) => bail!("no such chore: {word} {}\n\n{HELP}", rest.unwrap_or_default()),
     }

@@ -312,6 +312,8 @@ fn who_cannot_be_missed_is_not_left_out() {
     );
     let others: BTreeSet<Member> = [2, 3].map(Member).into();
     assert_eq!(next_step(Member(1), &others, &members, progress(&[1, 2, 3])), Some(Step::HandOver(Member(3))));
+    let elected_too_late = next_step(Member(4), &wanted, &members, progress(&[1, 2, 3, 4]));
+    assert_eq!(elected_too_late, Some(Step::HandOver(Member(2))), "who was taken out leads nobody");
     let joint = Members { voters_outgoing: vec![1], ..members.clone() };
     assert_eq!(next_step(Member(1), &wanted, &joint, progress(&[1, 2, 3])), None);
 }

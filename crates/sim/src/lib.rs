@@ -13,6 +13,7 @@ mod acting;
 mod chance;
 mod checkers;
 mod faults;
+mod group;
 mod happen;
 mod host;
 mod managing;
@@ -24,6 +25,7 @@ mod trace;
 mod world;
 
 pub use faults::Sabotage;
+pub use group::{Flaw, GroupSummary, run_group};
 pub use world::{Failure, Summary};
 
 use world::World;
