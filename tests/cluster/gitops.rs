@@ -5,21 +5,128 @@ use std::process::Command;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
+/// For what waits for an election, on a machine with much else to do.
+const LONG: Duration = Duration::from_secs(60);
 
-/// A commit with one service of this version.
+/// Two services of this version.
+fn text(version: u32) -> String {
+    let service = |name: &str| {
+        format!(
+            "  {name}:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    \
+             environment: {{V: '{version}'}}\n"
+        )
+    };
+    format!("services:\n{}{}", service("web"), service("other"))
+}
+
+/// Saved as editors do: never half.
+fn write(folder: &str, version: u32) {
+    std::fs::write(format!("{folder}/new"), text(version)).unwrap();
+    std::fs::rename(format!("{folder}/new"), format!("{folder}/compose.yaml")).unwrap();
+}
+
 fn commit(folder: &str, version: u32) {
-    let text = format!(
-        "services:\n  web:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    \
-         environment: {{V: '{version}'}}\n"
-    );
-    std::fs::write(format!("{folder}/stack.yaml"), text).unwrap();
+    write(folder, version);
     let script = "git add -A && git -c user.name=a -c user.email=a@example.com commit -q -m change";
     run(Command::new("sh").args(["-c", script]).current_dir(folder)).ok();
+}
+
+/// The variables of both services at one moment; none when nobody answers.
+fn versions(host: &Host) -> Vec<String> {
+    let format = "{{json .Spec.TaskTemplate.ContainerSpec.Env}}";
+    let out = host.rswarm(["service", "inspect", "--format", format, "shop_web", "shop_other"]);
+    if out.succeeded() { out.lines() } else { Vec::new() }
 }
 
 fn version(host: &Host) -> String {
     let words = ["service", "inspect", "--format", "{{json .Spec.TaskTemplate.ContainerSpec.Env}}", "shop_web"];
     host.rswarm(words).stdout.trim().to_owned()
+}
+
+/// A cluster of three managers and a worker with a repository on the first; whichever leads can read it, as all
+/// hosts are one machine.
+fn followed() -> Option<(Lab, String)> {
+    let lab = Lab::cluster(3, 1)?;
+    let folder = lab.hosts[0].work().join("repo").display().to_string();
+    run(Command::new("git").args(["init", "-q", "-b", "main", &folder])).ok();
+    commit(&folder, 0);
+    let url = format!("file://{folder}");
+    lab.hosts[1].rswarm(["gitops", "add", "shop", &url, "--ref", "main", "--interval", "200ms"]).ok();
+    eventually("the first commit runs", LONG, || version(&lab.hosts[2]).contains("V=0"));
+    Some((lab, folder))
+}
+
+/// Which of the first three leads, as one that runs sees it.
+fn leader(lab: &Lab) -> usize {
+    e2e::eventually_some("somebody leads", LONG, || {
+        lab.hosts[..3].iter().filter(|host| host.runs()).find_map(|host| {
+            let nodes = host.rswarm(["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"]);
+            let lines = nodes.succeeded().then(|| nodes.lines())?;
+            let name = lines.iter().find_map(|line| line.strip_suffix(" Leader").map(str::to_owned))?;
+            (0..3).find(|index| name == format!("host{}", index + 1))
+        })
+    })
+}
+
+#[test]
+fn a_leader_killed_in_the_middle_of_a_sync_leaves_one_of_two_commits() {
+    let Some((lab, folder)) = followed() else { return };
+    // Until the others have caught up, they can't lead.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 1..=12 {
+        let leads = leader(&lab);
+        commit(&folder, round);
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        std::thread::sleep(Duration::from_millis(dice % 500));
+        lab.hosts[leads].kill_daemon();
+        let other = &lab.hosts[(leads + 1) % 3];
+        // Both services are always of one commit, whoever is asked.
+        eventually("the commit is whole", LONG, || {
+            let seen = versions(other);
+            assert!(seen.is_empty() || seen.len() == 2 && seen[0] == seen[1], "half of a commit: {seen:?}");
+            seen.first().is_some_and(|seen| seen.contains(&format!("V={round}\"")))
+        });
+        lab.hosts[leads].start_daemon();
+    }
+    lab.all_ready(4);
+    lab.hosts[1].sh("gitops rm shop").ok();
+}
+
+#[test]
+fn a_folder_of_a_worker_is_followed_by_whoever_leads() {
+    let Some(lab) = Lab::cluster(3, 1) else { return };
+    let worker = &lab.hosts[3];
+    let folder = worker.work().join("src").display().to_string();
+    std::fs::create_dir_all(&folder).unwrap();
+    write(&folder, 1);
+    lab.hosts[1].rswarm(["gitops", "add", "shop", &folder, "--node", "host4"]).ok();
+    eventually("it runs", LONG, || version(&lab.hosts[2]).contains("V=1"));
+    write(&folder, 2);
+    eventually("what was saved runs", LONG, || version(&lab.hosts[2]).contains("V=2"));
+    std::fs::write(format!("{folder}/compose.yaml"), "services:\n  web: {imagee: x}\n").unwrap();
+    let status = || lab.hosts[1].sh("gitops status shop");
+    eventually("it is refused", LONG, || status().stderr.contains("compose.yaml:2"));
+    write(&folder, 3);
+    eventually("it runs again", LONG, || version(&lab.hosts[2]).contains("V=3"));
+    // Its node is lost: that is told, and nothing changes.
+    worker.kill_daemon();
+    eventually("the loss is told", Duration::from_secs(90), || status().stdout.contains("unreachable"));
+    assert!(version(&lab.hosts[2]).contains("V=3"));
+    write(&folder, 4);
+    worker.start_daemon();
+    eventually("it goes on", LONG, || version(&lab.hosts[2]).contains("V=4"));
+    // Another leader asks the same node.
+    let leads = leader(&lab);
+    lab.hosts[leads].kill_daemon();
+    write(&folder, 5);
+    let other = &lab.hosts[(leads + 1) % 3];
+    eventually("a new leader follows", LONG, || version(other).contains("V=5"));
+    lab.hosts[leads].start_daemon();
+    lab.all_ready(4);
+    other.sh("gitops rm shop").ok();
 }
 
 #[test]

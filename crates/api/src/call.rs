@@ -32,6 +32,14 @@ pub enum Call {
     },
     /// `gitops diff`: what applying the newest commit would change, a plan for each stack.
     DiffSource(String),
+    /// Asked by whoever leads: what the files of a path source of this node say. It is answered at once when
+    /// they are not as they were known, else when they change or after a while.
+    ReadSource {
+        /// Which; its status does not matter.
+        source: Box<model::Source>,
+        /// The state that is known, by its id.
+        known: Option<String>,
+    },
     /// `ps`.
     Containers {
         /// Ended ones too.
@@ -184,6 +192,8 @@ pub enum Reply {
     Plan(Box<(model::StackPlan, model::Wanted)>),
     /// To `DiffSource`: the commit, and its plans.
     Diff(Box<(model::Commit, Vec<model::StackPlan>)>),
+    /// To `ReadSource`.
+    SourceFiles(Box<model::SourceFiles>),
     /// To `Containers`.
     Containers(Vec<ContainerRow>),
     /// To the inspections: one JSON object in Docker's shape.

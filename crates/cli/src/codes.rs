@@ -94,6 +94,13 @@ const DAEMON: &[Code] = &[
          not applied.",
     ),
     code(
+        "RS8021",
+        "a branch was rewritten",
+        "The commit that runs is no longer in the branch: somebody pushed with force. The new commit is applied, and \
+         the history of the source tells; with `--forward-only` it is refused, and what runs stays. `rswarm gitops \
+         sync` takes it all the same.",
+    ),
+    code(
         "RS9001",
         "the disk of the daemon is full",
         "Every change is written to disk before it counts, so none is taken while there is no room. Containers go on. \

@@ -29,6 +29,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::Plan(wanted) => Reply::Plan(Box::new(plan::plan(daemon, *wanted).await?)),
         Call::SyncSource { name, again } => done(crate::gitops::sync(daemon, &name, again, scope).await)?,
         Call::DiffSource(name) => crate::gitops::diff(daemon, &name, scope).await?,
+        Call::ReadSource { source, known } => crate::gitops::read_here(daemon, *source, known).await?,
         Call::Containers { all, stack } => Reply::Containers(looks::rows(daemon, all, stack.as_deref()).await?),
         Call::InspectContainer(name) => Reply::Inspect(looks::inspect(daemon, &name, scope).await?),
         Call::InspectNetwork(name) => Reply::Inspect(objects::inspect_network(daemon, &name).await?),

@@ -1,10 +1,13 @@
-//! Follows sources: one task for each that this node is to fetch. What it finds goes to the manager as a
+//! Follows sources: one task for each, on whichever daemon leads. What it finds goes to the manager as a
 //! request; what becomes of that is decided and remembered there, so that this part can be killed at any
-//! moment, and another node can go on with it.
+//! moment, and another node can go on with it. Files of another node are read there ([`elsewhere`]).
 
+mod elsewhere;
 mod fetch;
 mod follow;
 pub(crate) mod webhook;
+
+pub(crate) use elsewhere::read_here;
 
 use crate::api_server::Scope;
 use crate::cluster::Leader;
@@ -12,7 +15,7 @@ use crate::shared::Daemon;
 use crate::{clock, failure, pin, relay};
 use ::gitops::git::Git;
 use api::{ApiError, Call, Reply};
-use model::{Commit, NodeId, Origin, Request, Response, Source, StackPlan, Wanted};
+use model::{Commit, NodeId, Request, Response, Source, StackPlan, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -88,7 +91,7 @@ impl Gitops {
     }
 }
 
-/// Keeps a follower for each source that is this node's, until the daemon stops.
+/// Keeps a follower for each source while this daemon leads, until it stops.
 pub(crate) async fn run(daemon: Arc<Daemon>) {
     let mut tasks = JoinSet::new();
     let mut changes = daemon.cluster.changes();
@@ -114,21 +117,10 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
     tasks.shutdown().await;
 }
 
-/// Is it this node that fetches?
-fn is_ours(daemon: &Daemon, leads: bool, source: &Source) -> bool {
-    match &source.spec.origin {
-        Origin::Path { node, .. } => *node == daemon.node,
-        Origin::Git { .. } => leads,
-    }
-}
-
 /// Begins, tells and ends followers.
 fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: Vec<Arc<Source>>) {
-    let ours: BTreeMap<String, Arc<Source>> = sources
-        .into_iter()
-        .filter(|source| is_ours(daemon, leads, source))
-        .map(|source| (source.spec.name.clone(), source))
-        .collect();
+    let ours: BTreeMap<String, Arc<Source>> =
+        sources.into_iter().filter(|_| leads).map(|source| (source.spec.name.clone(), source)).collect();
     let mut workers = daemon.gitops.workers.lock().unwrap_or_else(PoisonError::into_inner);
     workers.retain(|name, worker| {
         let stays = ours.contains_key(name) && !worker.abort.is_finished();
@@ -154,7 +146,7 @@ fn arrange(daemon: &Arc<Daemon>, tasks: &mut JoinSet<()>, leads: bool, sources: 
     }
 }
 
-/// Who follows a source.
+/// Who follows sources.
 enum Follower {
     Ours,
     Other(NodeId),
@@ -162,17 +154,14 @@ enum Follower {
     Nobody,
 }
 
-fn follower(daemon: &Daemon, leads: bool, source: &Source) -> Follower {
-    if is_ours(daemon, leads, source) {
+fn follower(daemon: &Daemon, leads: bool) -> Follower {
+    if leads {
         return Follower::Ours;
     }
     let leader = daemon.cluster.group().borrow().leader;
-    let node = match (&source.spec.origin, leader) {
-        (Origin::Path { node, .. }, _) => Some(*node),
-        (Origin::Git { .. }, Leader::Member(member)) => {
-            daemon.agents.places.borrow().manager(member).map(|peer| peer.node)
-        }
-        (Origin::Git { .. }, Leader::Me | Leader::Unknown) => None,
+    let node = match leader {
+        Leader::Member(member) => daemon.agents.places.borrow().manager(member).map(|peer| peer.node),
+        Leader::Me | Leader::Unknown => None,
     };
     node.filter(|node| *node != daemon.node).map_or(Follower::Nobody, Follower::Other)
 }
@@ -202,7 +191,7 @@ pub(crate) async fn sync(daemon: &Arc<Daemon>, name: &str, again: bool, scope: S
     let deadline = tokio::time::Instant::now() + BEGIN;
     let answer = loop {
         let (leads, source) = find(daemon, name).await?;
-        match follower(daemon, leads, &source) {
+        match follower(daemon, leads) {
             Follower::Ours => {
                 let (done, answer) = oneshot::channel();
                 if daemon.gitops.nudge(&source, Nudge { asked: again, done: Some(done) }) {
@@ -235,12 +224,11 @@ fn nobody(name: &str) -> ApiError {
 pub(crate) async fn diff(daemon: &Arc<Daemon>, name: &str, scope: Scope) -> Result<Reply, ApiError> {
     catch_up(daemon).await?;
     let (leads, source) = find(daemon, name).await?;
-    match follower(daemon, leads, &source) {
+    match follower(daemon, leads) {
         Follower::Other(node) if scope == Scope::Cluster => {
             relay::ask(daemon, node, &Call::DiffSource(name.to_owned())).await
         }
-        Follower::Other(_) if matches!(source.spec.origin, Origin::Path { .. }) => Err(nobody(name)),
-        // Every member can read a repository.
+        // Every member can read it.
         _ => Ok(Reply::Diff(Box::new(own_diff(daemon, &source).await?))),
     }
 }

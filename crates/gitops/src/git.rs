@@ -28,6 +28,13 @@ const PACKS: usize = 50;
 /// Where the commit that was fetched last is kept.
 const CURRENT: &str = "refs/rswarm/current";
 
+/// How all is fetched.
+const FETCH: [&str; 6] =
+    ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+
+/// Begins a public key of OpenPGP in armor, and ends it.
+const PGP: (&str, &str) = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----");
+
 /// Why a repository could not be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -78,6 +85,9 @@ pub enum GitError {
         /// What git says.
         said: String,
     },
+    /// What commits should be signed with makes no sense.
+    #[error("read the public keys of --verify: {0}")]
+    Keys(String),
     /// An address that we do not speak.
     #[error("`{0}` is no address of a repository: write https://…, ssh://…, USER@HOST:PATH or file:///…")]
     Url(String),
@@ -259,17 +269,8 @@ impl Git {
     }
 
     async fn get(&self, name: &str, remote: Remote<'_>, commit: &str, by: &str) -> Result<(), GitError> {
-        const FETCH: [&str; 7] = [
-            "fetch",
-            "--quiet",
-            "--force",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--depth=1",
-        ];
         let target = format!("+{by}:{CURRENT}");
-        let words: Vec<&str> = FETCH.into_iter().chain(["--", remote.url, &target]).collect();
+        let words: Vec<&str> = FETCH.into_iter().chain(["--depth=1", "--", remote.url, &target]).collect();
         let shallow = self.far(remote, Some(name), &words).await;
         if self.has(name, commit).await {
             return Ok(());
@@ -279,12 +280,44 @@ impl Git {
             shallow?;
         }
         let all = "+refs/*:refs/rswarm/all/*";
-        let words: Vec<&str> = FETCH.into_iter().filter(|word| !word.starts_with("--depth")).collect();
-        let words: Vec<&str> = words.into_iter().chain(["--", remote.url, all]).collect();
+        let words: Vec<&str> = FETCH.into_iter().chain(["--", remote.url, all]).collect();
         self.far(remote, Some(name), &words).await?;
         match self.has(name, commit).await {
             true => Ok(()),
             false => Err(GitError::NoReference { reference: commit.to_owned(), url: remote.url.to_owned() }),
+        }
+    }
+
+    /// Does the branch `by`, which is at `commit` now, still contain `old`? Only as much of its past is fetched
+    /// as is younger than that. Not asked of tags and single commits, which have no direction.
+    ///
+    /// # Errors
+    /// As [`Git::resolve`].
+    pub async fn contains(
+        &self,
+        name: &str,
+        remote: Remote<'_>,
+        (commit, by): (&str, &str),
+        old: &Commit,
+    ) -> Result<bool, GitError> {
+        if !by.starts_with("refs/heads/") || !is_hash(&old.id) || old.id == commit {
+            return Ok(true);
+        }
+        // A second before it: the commit itself is in.
+        let since = format!("--shallow-since={}", (old.time.0 / 1000).saturating_sub(1));
+        let target = format!("+{by}:{CURRENT}");
+        let words: Vec<&str> = FETCH.into_iter().chain([since.as_str(), "--", remote.url, &target]).collect();
+        match self.far(remote, Some(name), &words).await {
+            Ok(_) => {}
+            // All of the branch is older than what ran.
+            Err(GitError::Failed { said, .. }) if said.contains("no commits selected") => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let words = ["merge-base", "--is-ancestor", &old.id, commit];
+        match self.near(Some(name), &words, "compare two commits").await {
+            Ok(_) => Ok(true),
+            Err(GitError::Failed { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -300,22 +333,52 @@ impl Git {
         Ok(Commit { id, author: plain(author), time, subject: plain(subject) })
     }
 
-    /// Is the commit signed by one of `signers` (lines of an allowed signers file)?
+    /// Is the commit signed by one of `signers`? These are lines of an allowed signers file, public keys of
+    /// OpenPGP in armor, or both.
     ///
     /// # Errors
     /// It is not.
     pub async fn verify(&self, name: &str, commit: &str, signers: &str) -> Result<(), GitError> {
-        let file = self.scratch.join(format!("{name}.signers"));
-        self.write(&file, signers)?;
-        let setting = format!("gpg.ssh.allowedSignersFile={}", file.display());
-        let words = ["-c", &setting, "-c", "gpg.format=ssh", "verify-commit", "--", commit];
-        let verified = self.near(Some(name), &words, "check the signature").await;
+        let (lines, keys) = split_signers(signers);
+        let (file, ring) = (self.scratch.join(format!("{name}.signers")), self.scratch.join(format!("{name}.gnupg")));
+        let verified = async {
+            self.write(&file, &lines)?;
+            self.keyring(&ring, &keys).await?;
+            let setting = format!("gpg.ssh.allowedSignersFile={}", file.display());
+            let mut command = std::process::Command::new("git");
+            // Certificates (gpgsm) would be asked for in the machine's own store.
+            command.args(["-c", &setting, "-c", "gpg.x509.program=/bin/false", "verify-commit", "--", commit]);
+            self.plain(&mut command, Some(name));
+            own("check the signature", run(command.env("GNUPGHOME", &ring), "check the signature").await)
+        };
+        let verified = verified.await;
         let _it_is_there = std::fs::remove_file(&file);
+        let _it_is_there = std::fs::remove_dir_all(&ring);
         verified.map(|_| ()).map_err(|error| match error {
             GitError::Failed { said, .. } => {
                 let said = if said.is_empty() { "it is not signed".to_owned() } else { said };
                 GitError::Unsigned { commit: commit.get(..12).unwrap_or(commit).to_owned(), said }
             }
+            other => other,
+        })
+    }
+
+    /// A key ring of these keys and no others, without an agent and without asking any server.
+    async fn keyring(&self, ring: &Path, keys: &str) -> Result<(), GitError> {
+        let _of_a_daemon_that_died = std::fs::remove_dir_all(ring);
+        let made = std::fs::DirBuilder::new().mode(0o700).create(ring);
+        made.map_err(|source| GitError::Io { what: format!("make the folder {}", ring.display()), source })?;
+        self.write(&ring.join("gpg.conf"), "no-autostart\nno-auto-key-retrieve\n")?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let file = ring.join("allowed.asc");
+        self.write(&file, keys)?;
+        let mut command = std::process::Command::new("gpg");
+        self.plain(command.args(["--batch", "--quiet", "--import", "--"]).arg(&file), None);
+        let what = "read the public keys of --verify";
+        own(what, run(command.env("GNUPGHOME", ring), what).await).map(|_| ()).map_err(|error| match error {
+            GitError::Failed { said, .. } => GitError::Keys(said),
             other => other,
         })
     }
@@ -357,10 +420,7 @@ impl Git {
     async fn near(&self, name: Option<&str>, words: &[&str], what: &str) -> Result<Vec<u8>, GitError> {
         let mut command = std::process::Command::new("git");
         self.plain(command.args(words), name);
-        run(command, what).await.map_err(|error| match error {
-            Trouble::Own(error) => error,
-            Trouble::Said(said) => GitError::Failed { what: what.to_owned(), said },
-        })
+        own(what, run(&mut command, what).await)
     }
 
     /// A call that speaks to a server.
@@ -382,7 +442,7 @@ impl Git {
         }
         let keys = self.keys(remote, &mut command, protocol)?;
         let what = format!("ask {}", remote.url);
-        let result = run(command, &what).await;
+        let result = run(&mut command, &what).await;
         keys.iter().for_each(|file| drop(std::fs::remove_file(file)));
         result.map_err(|error| match error {
             Trouble::Own(error) => error,
@@ -471,10 +531,33 @@ enum Trouble {
     Said(String),
 }
 
-async fn run(mut command: std::process::Command, what: &str) -> Result<Vec<u8>, Trouble> {
-    let io = |source| Trouble::Own(GitError::Io { what: format!("run git to {what}"), source });
-    limit(&mut command);
+/// What went wrong on this machine.
+fn own(what: &str, result: Result<Vec<u8>, Trouble>) -> Result<Vec<u8>, GitError> {
+    result.map_err(|error| match error {
+        Trouble::Own(error) => error,
+        Trouble::Said(said) => GitError::Failed { what: what.to_owned(), said },
+    })
+}
+
+/// Lines of an allowed signers file, and the blocks of public keys.
+fn split_signers(signers: &str) -> (String, String) {
+    let (mut lines, mut keys, mut inside) = (String::new(), String::new(), false);
+    for line in signers.lines() {
+        inside |= line.trim() == PGP.0;
+        let to = if inside { &mut keys } else { &mut lines };
+        to.push_str(line);
+        to.push('\n');
+        inside &= line.trim() != PGP.1;
+    }
+    (lines, keys)
+}
+
+async fn run(command: &mut std::process::Command, what: &str) -> Result<Vec<u8>, Trouble> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let io = |source| Trouble::Own(GitError::Io { what: format!("run {program} to {what}"), source });
+    limit(command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = std::mem::replace(command, std::process::Command::new("git"));
     let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(io)?;
     let group = Group(child.id());
     let (out, err) = (child.stdout.take(), child.stderr.take());

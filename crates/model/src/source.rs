@@ -36,6 +36,9 @@ pub struct SourceSpec {
     /// Put right what somebody changed by hand.
     #[serde(default)]
     pub self_heal: bool,
+    /// Refuse a commit of a branch that does not come after the one that runs (a force-push).
+    #[serde(default)]
+    pub forward_only: bool,
     /// Go back as a whole when the services do not become healthy.
     #[serde(default)]
     pub rollback: bool,
@@ -98,7 +101,8 @@ pub struct Credentials {
     pub ssh_key: Option<String>,
     /// For ssh: lines of a `known_hosts` file.
     pub known_hosts: Option<String>,
-    /// Commits must be signed by one of these: lines of an allowed signers file (ssh-keygen(1)).
+    /// Commits must be signed by one of these: lines of an allowed signers file (ssh-keygen(1)), and public
+    /// keys of OpenPGP in armor (`gpg --export --armor`).
     pub allowed_signers: Option<String>,
     /// What the server of the repository signs its webhooks with.
     pub webhook: Option<String>,
@@ -292,6 +296,35 @@ pub struct Sync {
     pub names: BTreeSet<String>,
     /// A person asked: also a commit that was not to be tried again.
     pub asked: bool,
+    /// What is to be told of the commit: that the branch was rewritten.
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A path source as its node reads it, for whoever leads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceFiles {
+    /// As they were.
+    Same,
+    /// They make sense.
+    Read {
+        /// Their state.
+        commit: Commit,
+        /// All stacks; images are not pinned.
+        stacks: Vec<StackSpec>,
+    },
+    /// They do not.
+    Invalid {
+        /// Their state.
+        commit: Commit,
+        /// In short.
+        message: String,
+        /// What is wrong.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// They can't be read.
+    Unreadable(String),
 }
 
 /// Why nothing came of a commit.

@@ -58,6 +58,9 @@ pub(crate) struct Add {
     /// Put right what somebody changes by hand
     #[arg(long)]
     pub(crate) self_heal: bool,
+    /// Refuse a commit that does not come after the one that runs (a force-push)
+    #[arg(long)]
+    pub(crate) forward_only: bool,
     /// Go back as a whole when the services do not become healthy
     #[arg(long)]
     pub(crate) rollback: bool,
@@ -79,7 +82,11 @@ pub(crate) struct Add {
     /// File with the server's keys (known_hosts) for ssh
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Option<String>,
-    /// Refuse commits that are not signed by one of this allowed signers file (ssh-keygen(1))
+    /// Node that has the folder or file [default: the one that is asked]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Refuse commits that are not signed by one of this file: allowed signers (ssh-keygen(1)), or public keys
+    /// of OpenPGP in armor
     #[arg(long, value_name = "FILE")]
     pub(crate) verify: Option<String>,
     /// File with the secret that the server signs its webhooks with

@@ -1,7 +1,7 @@
 //! `gitops …`: stacks that the cluster follows.
 
 use crate::args::gitops::{Add, Allow, Diff, Format, Gitops, History, Ls, Name, Rm, Rollback, Status};
-use crate::commands::up;
+use crate::commands::{node, up};
 use crate::context::{Context, now, unexpected};
 use crate::failure::{Silent, advised};
 use crate::parse;
@@ -79,6 +79,7 @@ async fn spec(context: &Context, args: &Add) -> Result<SourceSpec> {
         prune: args.prune,
         prune_volumes: args.prune_volumes,
         self_heal: args.self_heal,
+        forward_only: args.forward_only,
         rollback: args.rollback,
         patience: wait(&args.health_timeout, "--health-timeout")?,
         allow: args.allow.iter().map(|allow| allowance(*allow)).collect::<BTreeSet<_>>(),
@@ -145,13 +146,16 @@ async fn origin(context: &Context, args: &Add) -> Result<Origin> {
         ));
     }
     let path = std::path::absolute(text).with_context(|| format!("find {text}"))?;
-    if !path.exists() {
+    if args.node.is_none() && !path.exists() {
         bail!("{}: there is no such file or folder", path.display());
     }
     let path = path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("{text} is no UTF-8"))?;
-    let node = match context.call(Call::Ping).await? {
-        Reply::Pong(info) => info.node.parse()?,
-        other => return Err(unexpected(&other)),
+    let node = match &args.node {
+        Some(name) => node::find(&context.state().await?, &node::own(context).await?, name)?.id,
+        None => match context.call(Call::Ping).await? {
+            Reply::Pong(info) => info.node.parse()?,
+            other => return Err(unexpected(&other)),
+        },
     };
     Ok(Origin::Path { path, node })
 }

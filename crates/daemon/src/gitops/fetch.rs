@@ -1,10 +1,11 @@
 //! What a source says now: its newest commit, and the stacks in it.
 
+use super::elsewhere;
 use crate::clock;
 use crate::failure;
 use crate::shared::Daemon;
 use ::gitops::files::{DISK, Folder, Jail, Recorder, Touched};
-use ::gitops::git::{GitError, Remote};
+use ::gitops::git::{Git, GitError, Remote};
 use ::gitops::projects::{self, Project};
 use ::gitops::tree::Tree;
 use model::diagnostic::{Diagnostic, Severity};
@@ -24,6 +25,8 @@ pub(super) struct Found {
     pub(super) names: BTreeSet<String>,
     /// Files of a path, to be watched.
     pub(super) touched: Touched,
+    /// What is to be told of it.
+    pub(super) warnings: Vec<Diagnostic>,
     /// What is known once this is applied.
     pub(super) known: Known,
 }
@@ -71,6 +74,13 @@ pub(super) struct Known {
     projects: BTreeMap<String, (String, BTreeMap<String, Option<String>>)>,
 }
 
+impl Known {
+    /// Nothing, of this version of the source's spec.
+    pub(super) fn of(version: u64) -> Known {
+        Known { version, ..Known::default() }
+    }
+}
+
 /// Fetches the newest commit and reads it. `all`: also what did not change.
 ///
 /// # Errors
@@ -85,16 +95,25 @@ pub(super) async fn newest(
         *known = Known { version: source.version, ..Known::default() };
     }
     match &source.spec.origin {
-        Origin::Path { path, .. } => {
-            let (source, path) = (source.clone(), path.clone());
-            let reading = tokio::task::spawn_blocking(move || from_path(&source, &path));
-            reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))?
-        }
+        Origin::Path { path, .. } => match elsewhere::place(daemon, source) {
+            Some((node, path)) => elsewhere::read(daemon, source, node, path).await,
+            None => here(source, path).await,
+        },
         Origin::Git { url, reference } => {
             let (commit, by) = resolve(daemon, source, url, reference).await?;
-            from_git(daemon, source, url, (&commit, &by), known.clone()).await
+            from_git(daemon, source, url, (&commit, &by), known.clone(), all).await
         }
     }
+}
+
+/// Reads files of this node.
+///
+/// # Errors
+/// As [`newest`].
+pub(super) async fn here(source: &Arc<Source>, path: &str) -> Result<Found, Trouble> {
+    let (source, path) = (source.clone(), path.to_owned());
+    let reading = tokio::task::spawn_blocking(move || from_path(&source, &path));
+    reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))?
 }
 
 fn trouble(error: &GitError) -> Trouble {
@@ -125,6 +144,7 @@ async fn from_git(
     url: &str,
     (commit, by): (&str, &str),
     known: Known,
+    asked: bool,
 ) -> Result<Found, Trouble> {
     let git = daemon.gitops.git().map_err(|error| Trouble::Unreachable(error.message))?;
     let name = &source.spec.name;
@@ -139,10 +159,39 @@ async fn from_git(
             false => trouble(&error),
         })?;
     }
+    let warnings = rewritten(git, source, url, &commit, by, asked).await?;
     let tree = git.tree(name, &commit.id).await.map_err(|error| trouble(&error))?;
     let source = source.clone();
     let reading = tokio::task::spawn_blocking(move || from_tree(&source, commit, &tree, known));
-    reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))?
+    let found = reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))??;
+    Ok(Found { warnings, ..found })
+}
+
+/// A branch that no longer has the commit that runs was pushed with force: that is told, or refused where so
+/// asked. A person who asks for it gets it.
+async fn rewritten(
+    git: &Git,
+    source: &Source,
+    url: &str,
+    commit: &Commit,
+    by: &str,
+    asked: bool,
+) -> Result<Vec<Diagnostic>, Trouble> {
+    let Some(runs) = &source.status.applied else { return Ok(Vec::new()) };
+    let contains = git.contains(&source.spec.name, remote(source, url), (&commit.id, by), runs).await;
+    if contains.map_err(|error| trouble(&error))? {
+        return Ok(Vec::new());
+    }
+    let branch = by.trim_start_matches("refs/heads/");
+    let text = format!("branch {branch} was rewritten: it no longer has commit {}, which runs", runs.short());
+    match source.spec.forward_only && !asked {
+        true => {
+            let error = Diagnostic::error("RS8021", text);
+            let error = error.hint(format!("`rswarm gitops sync {}` takes it all the same", source.spec.name));
+            Err(invalid(commit.clone(), vec![error], Touched::default()))
+        }
+        false => Ok(vec![Diagnostic::warning("RS8021", text)]),
+    }
 }
 
 fn from_tree(source: &Source, commit: Commit, tree: &Tree, known: Known) -> Result<Found, Trouble> {

@@ -1,6 +1,7 @@
 //! One source: when to look, and what to tell the manager.
 
 use super::Nudge;
+use super::elsewhere;
 use super::fetch::{self, Found, Known, Trouble};
 use crate::shared::Daemon;
 use crate::{clock, config, pin};
@@ -34,8 +35,14 @@ pub(super) async fn follow(
     mut nudges: mpsc::UnboundedReceiver<Nudge>,
 ) {
     let source = sources.borrow_and_update().clone();
-    let mut follower =
-        Follower { schedule: schedule(&source), version: source.version, known: Known::default(), watch: None, daemon };
+    let mut follower = Follower {
+        schedule: schedule(&source),
+        version: source.version,
+        known: Known::default(),
+        watch: None,
+        read: None,
+        daemon,
+    };
     let mut reason = Some(Reason::default());
     loop {
         let source = sources.borrow_and_update().clone();
@@ -88,11 +95,17 @@ struct Follower {
     known: Known,
     /// Of a path.
     watch: Option<Watch>,
+    /// The state of the files of another node when they were read last.
+    read: Option<String>,
 }
 
 impl Follower {
     /// Returns when it is time to look again by itself.
     async fn due(&mut self, source: &Source) {
+        if let Some((node, path)) = elsewhere::place(&self.daemon, source) {
+            let known = self.read.as_deref();
+            return elsewhere::changed(&self.daemon, source, node, path, known).await;
+        }
         let files = fetch::files(source);
         match (&source.spec.origin, &mut self.watch) {
             (Origin::Path { .. }, Some(watch)) => watch.changed(&*files).await,
@@ -130,6 +143,11 @@ impl Follower {
             }
         }
         let found = fetch::newest(&self.daemon, source, &mut self.known, asked).await;
+        self.read = match &found {
+            Ok(found) => Some(found.commit.id.clone()),
+            Err(Trouble::Invalid(refused)) => Some(refused.commit.id.clone()),
+            Err(Trouble::Unreachable(_)) => None,
+        };
         match found {
             Ok(found) => {
                 self.watch(&found.touched, source);
@@ -155,7 +173,8 @@ impl Follower {
     }
 
     fn watch(&mut self, touched: &Touched, source: &Source) {
-        if matches!(source.spec.origin, Origin::Path { .. }) {
+        let is_far = elsewhere::place(&self.daemon, source).is_some();
+        if matches!(source.spec.origin, Origin::Path { .. }) && !is_far {
             self.watch.get_or_insert_with(Watch::new).follow(touched.clone());
         }
     }
@@ -192,9 +211,9 @@ impl Follower {
             }
         }
         let name = source.spec.name.clone();
-        let Found { commit, stacks, names, known, .. } = found;
+        let Found { commit, stacks, names, known, warnings, .. } = found;
         let id = commit.id.clone();
-        let sync = Sync { name: name.clone(), version: source.version, commit, stacks, names, asked };
+        let sync = Sync { name: name.clone(), version: source.version, commit, stacks, names, asked, warnings };
         match self.ask(SourceRequest::Sync(Box::new(sync))).await? {
             Response::Done { changes, .. } => {
                 self.known = known;

@@ -164,7 +164,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
     }
     let saved = draft.save();
     let applied = not_ours(draft.cluster(), &source, sync).and_then(|()| apply(draft, &source.spec, sync));
-    let (changes, warnings) = match applied {
+    let (changes, mut warnings) = match applied {
         Ok(applied) => applied,
         Err(refusal) => {
             draft.back_to(saved);
@@ -179,11 +179,14 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
             return take_report(draft, &report);
         }
     };
-    let news: Vec<String> = changes.iter().filter(|change| change.action != "unchanged").map(said).collect();
+    let told = sync.warnings.iter().map(|warning| warning.message.clone());
+    let news: Vec<String> =
+        told.chain(changes.iter().filter(|change| change.action != "unchanged").map(said)).collect();
+    warnings.splice(0..0, sync.warnings.iter().cloned());
     let now = draft.now;
     let was_applied = source.status.applied.as_ref().is_some_and(|applied| applied.id == sync.commit.id);
     let settled = !matches!(source.status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable);
-    let silent = news.is_empty() && was_applied && settled;
+    let silent = news.len() == sync.warnings.len() && was_applied && settled;
     edit(draft, &sync.name, |source| {
         let status = &mut source.status;
         status.stacks = sync.names.clone();

@@ -220,6 +220,7 @@ fn step(world: &mut World, op: &Op) {
                 prune: on(0),
                 prune_volumes: on(1),
                 self_heal: on(2),
+                forward_only: false,
                 rollback: on(3),
                 patience: Duration::from_secs(if on(4) { 20 } else { 300 }),
                 allow: BTreeSet::new(),
@@ -234,7 +235,8 @@ fn step(world: &mut World, op: &Op) {
             let stack = stack(services);
             let commit = Commit { id: commit.to_string(), ..Commit::default() };
             let names = BTreeSet::from([stack.name.clone()]);
-            let sync = Sync { name: "shop".to_owned(), version, commit, stacks: vec![stack], names, asked: false };
+            let (name, stacks, warnings) = ("shop".to_owned(), vec![stack], Vec::new());
+            let sync = Sync { name, version, commit, stacks, names, asked: false, warnings };
             source(world, SourceRequest::Sync(Box::new(sync)));
         }
         Op::NoSync(invalid) => {

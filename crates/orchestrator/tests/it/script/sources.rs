@@ -18,6 +18,7 @@ impl Script {
             prune: has("prune"),
             prune_volumes: has("prune-volumes"),
             self_heal: has("self-heal"),
+            forward_only: has("forward-only"),
             rollback: has("rollback"),
             patience: Duration::from_secs(60),
             allow: BTreeSet::new(),
@@ -53,6 +54,7 @@ impl Script {
             stacks: vec![self.stack.clone()],
             names: BTreeSet::from(["shop".to_owned()]),
             asked: words.contains(&"asked"),
+            warnings: Vec::new(),
         };
         self.ask(Request::Source(Box::new(SourceRequest::Sync(Box::new(sync)))));
     }
