@@ -12,3 +12,4 @@ mod members;
 mod overlay;
 mod rolling;
 mod storm;
+mod upkeep;
