@@ -159,6 +159,28 @@ fn an_accepted_up_survives() {
 }
 
 #[test]
+fn an_accepted_stop_survives() {
+    let Some(host) = Host::new() else { return };
+    host.sleeper("--restart unless-stopped --name box");
+    let kept = host.sleeper("--restart unless-stopped --name kept");
+    for _ in 0..3 {
+        host.sh("stop -t 0 box").ok();
+        host.kill_daemon();
+        host.start_daemon();
+        eventually("what runs is found", Duration::from_secs(20), || {
+            host.inspect("kept", "{{.State.Running}}") == "true"
+        });
+        assert_eq!(host.sh("ps -q --no-trunc").ok().text(), kept, "what was stopped stays so");
+        assert_eq!(host.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+        host.sh("start box").ok();
+    }
+    host.sh("rm -f box").ok();
+    host.kill_daemon();
+    host.start_daemon();
+    eventually("what runs is found", Duration::from_secs(20), || host.sh("ps -a -q --no-trunc").ok().text() == kept);
+}
+
+#[test]
 fn killed_at_any_instant_of_pull() {
     let options = Options {
         no_image: true,
