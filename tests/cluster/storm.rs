@@ -93,7 +93,7 @@ fn kill(lab: &Lab, numbers: &mut Numbers) {
 }
 
 /// A container of a service on some host, and the host.
-fn container<'a>(lab: &'a Lab, service: u64) -> Option<(&'a Host, String)> {
+fn container(lab: &Lab, service: u64) -> Option<(&Host, String)> {
     let filter = format!("name=svc{service}.");
     lab.hosts.iter().find_map(|host| {
         let found = host.rswarm(["ps", "-q", "--filter", &filter]).lines();

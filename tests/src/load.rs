@@ -127,6 +127,7 @@ pub fn under_load(clients: &[Client], work: impl FnOnce(&Tally)) -> Tally {
 }
 
 impl Client {
+    #[expect(clippy::print_stdout, reason = "what failed is worth seeing")]
     fn ask_all_the_time(&self, tally: &Tally) {
         let namespace = File::open(&self.namespace).unwrap();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();

@@ -2,25 +2,15 @@
 //! settings and the protocols of servers are made for; here it runs without any configuration, hook or
 //! prompt of the machine, with limits of time and size.
 
+mod call;
+
 use crate::tree::Tree;
 use base64::Engine as _;
+use call::{LIMIT, Trouble, own, run};
 use model::{Commit, Credentials, Time};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
-
-/// Longest that one call may take.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// Most that is read of what it prints.
-const OUTPUT: u64 = 64 << 20;
-
-/// Largest file that it may write: bounds what a server can send.
-const FILE: u64 = 512 << 20;
 
 /// Packs of earlier commits that may lie about, before a repository is fetched anew.
 const PACKS: usize = 50;
@@ -410,7 +400,7 @@ impl Git {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .current_dir("/")
-            .stdin(Stdio::null());
+            .stdin(std::process::Stdio::null());
         if let Some(name) = name {
             command.env("GIT_DIR", self.folder(name));
         }
@@ -525,20 +515,6 @@ fn is_refusal(said: &str) -> bool {
     SIGNS.iter().any(|sign| said.contains(sign))
 }
 
-enum Trouble {
-    Own(GitError),
-    /// What it wrote to standard error.
-    Said(String),
-}
-
-/// What went wrong on this machine.
-fn own(what: &str, result: Result<Vec<u8>, Trouble>) -> Result<Vec<u8>, GitError> {
-    result.map_err(|error| match error {
-        Trouble::Own(error) => error,
-        Trouble::Said(said) => GitError::Failed { what: what.to_owned(), said },
-    })
-}
-
 /// Lines of an allowed signers file, and the blocks of public keys.
 fn split_signers(signers: &str) -> (String, String) {
     let (mut lines, mut keys, mut inside) = (String::new(), String::new(), false);
@@ -550,91 +526,6 @@ fn split_signers(signers: &str) -> (String, String) {
         inside &= line.trim() != PGP.1;
     }
     (lines, keys)
-}
-
-async fn run(command: &mut std::process::Command, what: &str) -> Result<Vec<u8>, Trouble> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let io = |source| Trouble::Own(GitError::Io { what: format!("run {program} to {what}"), source });
-    limit(command);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let command = std::mem::replace(command, std::process::Command::new("git"));
-    let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(io)?;
-    let group = Group(child.id());
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let work = async {
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let read = async {
-            if let Some(out) = out {
-                out.take(OUTPUT).read_to_end(&mut output).await?;
-            }
-            std::io::Result::Ok(())
-        };
-        let complain = async {
-            if let Some(err) = err {
-                err.take(64 << 10).read_to_end(&mut errors).await?;
-            }
-            std::io::Result::Ok(())
-        };
-        let (read, complained) = tokio::join!(read, complain);
-        read.and(complained)?;
-        Ok((child.wait().await?, output, errors))
-    };
-    let Ok(done) = tokio::time::timeout(LIMIT, work).await else {
-        return Err(Trouble::Own(GitError::Slow { what: what.to_owned() }));
-    };
-    let (status, output, errors) = done.map_err(io)?;
-    group.ended();
-    match status.success() {
-        true => Ok(output),
-        false => Err(Trouble::Said(brief(&errors))),
-    }
-}
-
-/// The processes of one call; those that are left are killed with it.
-struct Group(Option<u32>);
-
-impl Group {
-    fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
-            let _ended = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
-}
-
-/// A process group of its own, and no file larger than is good.
-fn limit(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt as _;
-    command.process_group(0);
-    // SAFETY: setrlimit is async-signal-safe and reads a value on the stack.
-    unsafe {
-        command.pre_exec(|| {
-            let limit = libc::rlimit { rlim_cur: FILE, rlim_max: FILE };
-            match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-}
-
-/// The lines that matter of what git says, as one.
-fn brief(errors: &[u8]) -> String {
-    let text = String::from_utf8_lossy(errors);
-    if text.contains(HOST_KEY) {
-        return format!("the server's key is not the one in --known-hosts ({HOST_KEY})");
-    }
-    // What is said to everybody helps nobody.
-    const NOISE: [&str; 4] = ["hint:", "Please make sure", "and the repository exists", "Could not read from remote"];
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines = lines.filter(|line| !NOISE.iter().any(|noise| line.contains(noise)));
-    let lines: Vec<&str> = lines.map(|line| line.strip_prefix("fatal: ").unwrap_or(line)).take(4).collect();
-    lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
 }
 
 #[cfg(test)]

@@ -225,7 +225,7 @@ mod tests {
 5000-6000 r--p 00000000 fe:00 77                         /usr/bin/a program
 6000-9000 r-xp 00001000 fe:00 77                         /usr/bin/a program
 9000-a000 rw-p 00004000 fe:00 77                         /usr/bin/a program
-b000-c000 rwxp 00000000 00:00 0 
+b000-c000 rwxp 00000000 00:00 0
 c000-d000 r-xp 00000000 fe:00 78                         /usr/lib/libc.so.6
 e000-f000 r-xp 00000000 00:00 0                          [vdso]
 ";
