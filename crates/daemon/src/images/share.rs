@@ -12,7 +12,7 @@ use crate::{archives, failure, relay};
 use api::{ApiError, DownloadCall};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use model::{ContainerSpec, Desired, NodeId, Role, State};
+use model::{ContainerSpec, Desired, NodeId, Role, State, TaskState};
 use pki::{PeerIdentity, PeerRole};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -128,7 +128,10 @@ async fn elsewhere(daemon: &Arc<Daemon>, asker: NodeId, id: &str) -> Option<Resp
 /// Who may have an image, the likeliest first: nodes that run it, then managers, on which people work.
 fn candidates(state: &State, id: &str) -> Vec<NodeId> {
     let ready: BTreeSet<NodeId> = state.nodes.iter().filter(|node| node.ready && !node.left).map(|it| it.id).collect();
-    let runs = |task: &&Arc<model::Task>| task.desired <= Desired::Running && task.is_serving() && is_of(task, id);
+    // Whether it is healthy does not matter: it was started from the image.
+    let runs = |task: &&Arc<model::Task>| {
+        task.desired <= Desired::Running && task.status.state == TaskState::Running && is_of(task, id)
+    };
     let running: BTreeSet<NodeId> = state.tasks.iter().filter(runs).filter_map(|task| task.node).collect();
     let managers = state.nodes.iter().filter(|node| node.manager).map(|node| node.id);
     let rest: Vec<NodeId> = managers.filter(|node| !running.contains(node)).collect();
@@ -162,7 +165,7 @@ pub(crate) fn nowhere(error: &ApiError) -> ApiError {
 mod tests {
     use super::*;
     use crate::testing;
-    use model::{Node, TaskState};
+    use model::Node;
 
     #[test]
     fn who_runs_an_image_is_asked_before_managers_and_who_is_down_is_not() {

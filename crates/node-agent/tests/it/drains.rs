@@ -73,7 +73,7 @@ fn other_machines_get_a_moment_to_hear_of_it() {
     rig.work();
     stop(&mut rig, id);
     rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
-    rig.pass(Duration::from_millis(150));
+    rig.pass(Duration::from_millis(450));
     assert!(rig.open.is_empty(), "{:?}", rig.open_words());
     rig.pass(Duration::from_millis(100));
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
