@@ -42,7 +42,10 @@ impl Layer<'_> {
             guard = lock.lock() => guard,
             () = self.cancel.cancelled() => return Err(Error::Cancelled),
         };
+        let partial = self.store.inner.partial(&self.descriptor.digest);
         if self.store.inner.has_layer(self.diff_id) {
+            // Whoever died between giving the layer its name and this left what it was made of.
+            let _not_there = tokio::fs::remove_file(&partial).await;
             self.tell("exists", self.descriptor.size);
             return Ok(());
         }
@@ -50,7 +53,6 @@ impl Layer<'_> {
             slot = self.store.inner.pulls.slots.acquire() => slot,
             () = self.cancel.cancelled() => return Err(Error::Cancelled),
         };
-        let partial = self.store.inner.partial(&self.descriptor.digest);
         let resumed = self.begun(&partial).await;
         let mut result = self.attempt(&partial, resumed).await;
         if resumed > 0 && result.as_ref().is_err_and(is_about_content) {

@@ -199,6 +199,24 @@ async fn a_kept_part_that_is_damaged_is_fetched_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_a_layer_that_is_here_goes_with_the_next_pull() {
+    if skipped() {
+        return;
+    }
+    let fake = Fake::start();
+    let made = image(OCI, &[(tar(&[("big", &noise(2 << 20, 4))]), Form::Plain)]);
+    fake.serve("v", &made);
+    let mut lab = Lab::new(&[&fake.host]);
+    pull(&lab, &fake.name("v")).await.unwrap();
+    // The layer has its name, and the part that was kept of its archive was not removed any more.
+    let blob = digest(&made.blobs[0]);
+    std::fs::write(lab.options.root.join("partial").join(blob.trim_start_matches("sha256:")), &made.blobs[0]).unwrap();
+    lab.reopen();
+    pull(&lab, &fake.name("v")).await.unwrap();
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_busy_is_asked_again() {
     if skipped() {
         return;
