@@ -270,7 +270,7 @@ fn output(command: &mut Command) -> String {
 }
 
 /// On a thread in a network namespace.
-fn within<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
     let file = File::open(namespace).unwrap();
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {

@@ -1,10 +1,8 @@
 //! Virtual addresses and names inside one host: what a connection by way of a virtual address costs beside a direct
 //! one, what a change costs, and how fast names are answered. No containers: namespaces as `netd` makes them.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +11,9 @@ use model::{
     Endpoint, HostEndpoint, HostNet, Network, NetworkId, NetworkSpec, ServiceId, Subnet, TaskId, VirtualAddress, Zone,
 };
 use overlay_net::client::{Launch, Netd};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use crate::mesh::within;
 use crate::table::{Bar, Table, median, say};
 
 const NETWORK: NetworkId = NetworkId(0xbf << 80);
@@ -74,14 +73,7 @@ impl Machine {
     }
 
     fn inside<T: Send>(&self, number: usize, work: impl FnOnce() -> T + Send) -> T {
-        let space = File::open(overlay_net::netns_path(&self.root, task(number))).unwrap();
-        std::thread::scope(|scope| {
-            let there = || {
-                move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-                work()
-            };
-            scope.spawn(there).join().unwrap()
-        })
+        within(&overlay_net::netns_path(&self.root, task(number)), work)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{BUSYBOX, Host, Lab, eventually, eventually_some};
+use e2e::{Host, Lab, eventually, eventually_some};
 
 const SOON: Duration = Duration::from_secs(30);
 const LOCKED: &str = "this manager is locked";
@@ -37,8 +37,7 @@ fn a_locked_manager_answers_nothing_but_its_key_while_its_containers_run() {
     let old = key(first);
     eventually("the key is sealed", SOON, || is_sealed(first));
     assert!(init.stdout.contains(&old), "{init}");
-    let words = ["service", "create", "-d", "--name", "web", "--mode", "global", "--stop-grace-period", "0s"];
-    first.rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
+    lab.create_web(0, &["--mode", "global"]);
     eventually("it runs", SOON, || lab.places(0, "web") == ["host1"]);
     let container = first.sh("ps -q --no-trunc").ok().text();
     let pid = first.inspect(&container, "{{.State.Pid}}");

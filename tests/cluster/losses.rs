@@ -7,11 +7,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// A node is lost, and its replicas run elsewhere: 5 s where nothing else runs, more in a crowd of tests.
 const MOVED: Duration = Duration::from_secs(12);
 
-fn web(lab: &Lab, replicas: &str) {
-    let words = ["service", "create", "-d", "--name", "web", "--stop-grace-period", "0s", "--replicas", replicas];
-    lab.hosts[0].rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
-}
-
 fn moved(lab: &Lab, by: usize, from: &str, replicas: usize) {
     eventually(&format!("all runs elsewhere than on {from}"), MOVED, || {
         let places = lab.places(by, "web");
@@ -22,7 +17,7 @@ fn moved(lab: &Lab, by: usize, from: &str, replicas: usize) {
 #[test]
 fn a_worker_that_is_cut_off_is_replaced_and_stops_its_copies_when_it_is_back() {
     let Some(lab) = Lab::cluster(1, 2) else { return };
-    web(&lab, "3");
+    lab.create_web(0, &["--replicas", "3"]);
     eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2", "host3"]);
     let copy = lab.hosts[2].sh("ps -q --no-trunc").ok().text();
     lab.cut(2, true);
@@ -45,8 +40,7 @@ fn a_worker_that_is_cut_off_is_replaced_and_stops_its_copies_when_it_is_back() {
 #[test]
 fn a_worker_whose_daemon_is_killed_keeps_its_containers() {
     let Some(lab) = Lab::cluster(1, 1) else { return };
-    let words = ["service", "create", "-d", "--name", "web", "--mode", "global", "--stop-grace-period", "0s"];
-    lab.hosts[0].rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
+    lab.create_web(0, &["--mode", "global"]);
     eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2"]);
     let copy = lab.hosts[1].sh("ps -q --no-trunc").ok().text();
     lab.hosts[1].kill_daemon();
@@ -71,7 +65,7 @@ fn a_worker_whose_daemon_is_killed_keeps_its_containers() {
 #[test]
 fn the_leader_is_killed_and_the_others_go_on() {
     let Some(lab) = Lab::cluster(3, 2) else { return };
-    web(&lab, "5");
+    lab.create_web(0, &["--replicas", "5"]);
     eventually("five run", SOON, || lab.places(0, "web").len() == 5);
     let leader = (0..3).find(|index| {
         let rows = lab.hosts[0].rswarm(["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"]);

@@ -12,11 +12,6 @@ fn node(lab: &Lab, by: usize, name: &str, column: &str) -> String {
     rows.lines().into_iter().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned)).unwrap_or_default()
 }
 
-fn service(lab: &Lab, words: &[&str]) {
-    let begin = ["service", "create", "-d", "--name", "web", "--stop-grace-period", "0s"];
-    lab.hosts[0].rswarm(begin.iter().chain(words).chain(&[e2e::BUSYBOX, "sleep", "10000"])).ok();
-}
-
 fn runs_on(lab: &Lab, places: &[&str]) {
     eventually(&format!("web runs on {places:?}"), SOON, || lab.places(0, "web") == places);
 }
@@ -26,7 +21,7 @@ fn machines_join_take_tasks_drain_and_leave() {
     let Some(lab) = Lab::cluster(1, 2) else { return };
     let worker = &lab.hosts[1];
     worker.rswarm(["service", "ls"]).fails().complains("this node is a worker").complains(&Lab::address(0));
-    service(&lab, &["--replicas", "3"]);
+    lab.create_web(0, &["--replicas", "3"]);
     runs_on(&lab, &["host1", "host2", "host3"]);
     // Each node answers for itself.
     assert_eq!(worker.sh("ps -q").ok().lines().len(), 1);
@@ -49,7 +44,7 @@ fn machines_join_take_tasks_drain_and_leave() {
 #[test]
 fn a_worker_becomes_a_manager_and_a_worker_again() {
     let Some(lab) = Lab::cluster(1, 2) else { return };
-    service(&lab, &["--replicas", "3"]);
+    lab.create_web(0, &["--replicas", "3"]);
     runs_on(&lab, &["host1", "host2", "host3"]);
     let before = lab.hosts[1].sh("ps -q --no-trunc").ok().text();
     lab.hosts[0].sh("node promote host2 host3").ok();

@@ -1,10 +1,10 @@
 //! Rolling updates under load on several machines.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use e2e::{BUSYBOX, Client, Lab, SERVER, compile, eventually, under_load};
+use e2e::{BUSYBOX, Client, Lab, SERVER, compile, eventually, served, under_load};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -14,25 +14,21 @@ fn an_update_that_starts_first_fails_no_request_on_any_machine() {
     let first = &lab.hosts[0];
     let server = compile(first, "server", SERVER);
     let text = |version: u32| {
-        let check =
-            "{test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 20s}";
         let update = "update_config: {order: start-first, parallelism: 1}";
         let deploy = format!("{{replicas: 4, placement: {{constraints: [node.hostname!=host1]}}, {update}}}");
-        let web = format!("command: /server {version}, volumes: ['{server}:/server:ro'], stop_grace_period: 5s");
-        format!(
-            "services:\n  web: {{image: {BUSYBOX}, {web}, ports: ['8080:80'], healthcheck: {check}, deploy: {deploy}}}\n  \
-             client: {{image: {BUSYBOX}, stop_grace_period: 0s, command: sleep 10000, deploy: {{mode: global}}}}\n"
-        )
+        let web = served(&server, version, &deploy);
+        let client =
+            format!("{{image: {BUSYBOX}, stop_grace_period: 0s, command: sleep 10000, deploy: {{mode: global}}}}");
+        format!("services:\n  web: {web}\n  client: {client}\n")
     };
     first.up("shop", &text(1)).ok();
     // From a container on each machine by the service's name, and from one machine at the ports of all.
     let mut places: Vec<(PathBuf, SocketAddr)> = Vec::new();
     for (index, host) in lab.hosts.iter().enumerate() {
         let client = host.sh("ps -q --filter name=client").ok().lines().remove(0);
-        let names = host.rswarm(["exec", &client, "nslookup", "web"]).ok().text();
-        let last = names.lines().rev().find_map(|line| line.strip_prefix("Address:")?.trim().parse::<IpAddr>().ok());
+        let vip = host.address_of(&client, "web");
         let inside = format!("/proc/{}/ns/net", host.inspect(&client, "{{.State.Pid}}"));
-        places.push((inside.into(), SocketAddr::new(last.expect("it has an address"), 80)));
+        places.push((inside.into(), SocketAddr::new(vip, 80)));
         let outside = format!("/run/netns/{}", first.cgroup());
         places.push((outside.into(), SocketAddr::new(Lab::address(index).parse().unwrap(), 8080)));
     }

@@ -1,7 +1,7 @@
 //! Networks and services come and go while daemons and the processes of their networks are killed: afterwards
 //! everybody reaches whom they should and nobody else, and nothing is left behind.
 
-use e2e::{BUSYBOX, Host, Lab, Output, eventually, eventually_some};
+use e2e::{BUSYBOX, Host, Lab, Numbers, Output, eventually, eventually_some};
 use rustix::process::{Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,19 +12,6 @@ const EVERY: usize = 4;
 const NETWORKS: u64 = 6;
 const SERVICES: u64 = 8;
 const SOON: Duration = Duration::from_secs(60);
-
-/// A generator of numbers that are the same each time (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// What was asked for and answered.
 #[derive(Default)]

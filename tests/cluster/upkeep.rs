@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use e2e::{BUSYBOX, Host, Lab, eventually, eventually_some};
+use e2e::{Host, Lab, eventually, eventually_some};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -38,16 +38,11 @@ fn processes(host: &Host) -> BTreeMap<String, String> {
     containers.into_iter().map(|id| (id.clone(), host.inspect(&id, "{{.State.Pid}}"))).collect()
 }
 
-fn web_everywhere(lab: &Lab, by: usize, places: &[&str]) {
-    let words = ["service", "create", "-d", "--name", "web", "--mode", "global", "--stop-grace-period", "0s"];
-    lab.hosts[by].rswarm(words.iter().chain(&[BUSYBOX, "sleep", "10000"])).ok();
-    eventually("one on each", SOON, || lab.places(by, "web") == places);
-}
-
 #[test]
 fn daemons_and_certificates_are_replaced_and_no_container_notices() {
     let Some(lab) = Lab::cluster(3, 1) else { return };
-    web_everywhere(&lab, 0, &["host1", "host2", "host3", "host4"]);
+    lab.create_web(0, &["--mode", "global"]);
+    eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2", "host3", "host4"]);
     let before: Vec<_> = lab.hosts.iter().map(processes).collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

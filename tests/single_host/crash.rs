@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use e2e::{BUSYBOX, Host, Options, Registry, eventually, make_layout};
+use e2e::{BUSYBOX, Host, Numbers, Options, Registry, eventually, make_layout};
 
 fn service(extra: &str) -> String {
     format!("{{image: {BUSYBOX}, command: sleep 10000, stop_grace_period: 0s{extra}}}")
@@ -70,22 +70,9 @@ fn a_stop_in_order_keeps_containers_as_well() {
     assert_eq!(before.lines().map(|id| host.inspect(id, "{{.State.Pid}}")).collect::<Vec<_>>(), pids);
 }
 
-/// A generator with a fixed seed: the instants differ from each other, not from run to run.
-struct Instants(u64);
-
-impl Instants {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn next(&mut self, below_ms: u64) -> Duration {
-        Duration::from_millis(self.number() % below_ms)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.number().to_le_bytes()[1]
-    }
+/// An instant that differs from the others, not from run to run.
+fn instant(numbers: &mut Numbers, below_ms: u64) -> Duration {
+    Duration::from_millis(numbers.below(below_ms))
 }
 
 /// Containers that write and compute all the time, and have to notice nothing: their pids.
@@ -114,7 +101,7 @@ fn killed_at_any_instant_of_up_and_down() {
     );
     let file = host.write("crash.yaml", &text);
     let before = host.census();
-    let mut instants = Instants(7);
+    let mut numbers = Numbers(7);
     for round in 0..25 {
         let mut up = host
             .rswarm_command(["up", "-p", "crash", "-f", &file, "--no-wait"])
@@ -122,7 +109,7 @@ fn killed_at_any_instant_of_up_and_down() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(instants.next(400));
+        std::thread::sleep(instant(&mut numbers, 400));
         host.kill_daemon();
         up.wait().unwrap();
         host.start_daemon();
@@ -135,7 +122,7 @@ fn killed_at_any_instant_of_up_and_down() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(instants.next(400));
+        std::thread::sleep(instant(&mut numbers, 400));
         host.kill_daemon();
         down.wait().unwrap();
         host.start_daemon();
@@ -190,12 +177,12 @@ fn an_accepted_stop_survives() {
 
 /// An image of six layers of a megabyte that does not shrink, so that there is something to be killed in.
 fn push_layers(host: &Host, registry: &Registry) -> String {
-    let mut random = Instants(23);
+    let mut random = Numbers(23);
     let layout = make_layout(host, "layers", |rootfs| {
         e2e::run(std::process::Command::new("tar").arg("-xf").arg(e2e::rootfs_tar()).arg("-C").arg(rootfs)).ok();
     });
     for number in 0..6 {
-        let bytes: Vec<u8> = (0..1 << 20).map(|_| random.byte()).collect();
+        let bytes: Vec<u8> = (0..1 << 20).map(|_| random.below(256) as u8).collect();
         let file = host.write(&format!("layer-{number}"), "");
         std::fs::write(&file, bytes).unwrap();
         let words = ["insert", "--image", &format!("{layout}:latest"), &file, &format!("/layer-{number}")];
@@ -214,11 +201,11 @@ fn killed_at_any_instant_of_pull() {
     let image = push_layers(&host, &registry);
     let images = host.sh("images -a -q").ok().text();
     let (before, empty) = (host.census(), kilobytes(&host));
-    let (mut instants, mut torn) = (Instants(11), 0);
+    let (mut numbers, mut torn) = (Numbers(11), 0);
     for round in 0..25 {
         let mut pull =
             host.rswarm_command(["pull", &image]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(instants.next(400));
+        std::thread::sleep(instant(&mut numbers, 400));
         host.kill_daemon();
         torn += usize::from(!pull.wait().unwrap().success());
         host.start_daemon();

@@ -176,17 +176,9 @@ fn a_dead_netd_comes_back_and_cuts_nothing() {
     let Some(host) = Host::new() else { return };
     let text = format!("services:\n  web: {}\n  client: {}\n", server(""), sleeper(""));
     host.up("shop", &text).ok();
-    let run_root = host.run_root();
-    let netd = || {
-        let out = e2e::run(
-            std::process::Command::new("pgrep")
-                .args(["-f", &format!("netd.*{}|{}.*netd", run_root.display(), run_root.display())]),
-        );
-        out.lines().first().cloned()
-    };
-    let pid = eventually_some("netd runs", Duration::from_secs(5), netd);
-    e2e::run(std::process::Command::new("kill").args(["-9", &pid])).ok();
-    eventually("another netd runs", Duration::from_secs(10), || netd().is_some_and(|now| now != pid));
+    let pid = eventually_some("netd runs", Duration::from_secs(5), || host.netd_pid());
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    eventually("another netd runs", Duration::from_secs(10), || host.netd_pid().is_some_and(|now| now != pid));
     eventually("names resolve again", Duration::from_secs(10), || {
         inside(&host, "shop", "client", "timeout 2 wget -q -O - http://web/").succeeded()
     });

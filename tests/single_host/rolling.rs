@@ -2,33 +2,26 @@
 
 #![allow(clippy::print_stdout, reason = "how many were answered is worth seeing")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use e2e::{BUSYBOX, Client, Host, SERVER, compile, eventually, under_load};
+use e2e::{BUSYBOX, Client, Host, SERVER, compile, eventually, served, under_load};
 
 #[test]
 fn an_update_that_starts_first_fails_no_request() {
     let Some(host) = Host::new() else { return };
     let server = compile(&host, "server", SERVER);
     let text = |version: u32| {
-        let check =
-            "{test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 20s}";
-        let deploy = "{replicas: 2, update_config: {order: start-first, parallelism: 1}}";
-        let web = format!("command: /server {version}, volumes: ['{server}:/server:ro'], stop_grace_period: 5s");
-        format!(
-            "services:\n  web: {{image: {BUSYBOX}, {web}, ports: ['8080:80'], healthcheck: {check}, deploy: {deploy}}}\n  \
-             client: {{image: {BUSYBOX}, stop_grace_period: 0s, command: sleep 10000}}\n"
-        )
+        let web = served(&server, version, "{replicas: 2, update_config: {order: start-first, parallelism: 1}}");
+        let client = format!("{{image: {BUSYBOX}, stop_grace_period: 0s, command: sleep 10000}}");
+        format!("services:\n  web: {web}\n  client: {client}\n")
     };
     host.up("shop", &text(1)).ok();
-    let vip = host.rswarm(["exec", "shop-client-1", "nslookup", "web"]).ok().text();
-    let last = vip.lines().rev().find_map(|line| line.strip_prefix("Address:")?.trim().parse::<IpAddr>().ok());
+    let vip = host.address_of("shop-client-1", "web");
     let inside = PathBuf::from(format!("/proc/{}/ns/net", host.inspect("shop-client-1", "{{.State.Pid}}")));
     let outside = PathBuf::from(format!("/run/netns/{}", host.cgroup()));
-    let places =
-        [(inside, SocketAddr::new(last.expect("it has an address"), 80)), (outside, ([127, 0, 0, 1], 8080).into())];
+    let places = [(inside, SocketAddr::new(vip, 80)), (outside, ([127, 0, 0, 1], 8080).into())];
     let both = places.into_iter().flat_map(|(namespace, address)| {
         [false, true].map(|keeps| Client { namespace: namespace.clone(), address, keeps, pause: Duration::ZERO })
     });

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -318,6 +318,17 @@ impl Host {
     /// None runs.
     pub fn daemon_pid(&self) -> u32 {
         self.daemon.lock().unwrap().as_ref().expect("a daemon runs").id()
+    }
+
+    /// The address that a container knows for a name.
+    ///
+    /// # Panics
+    /// It knows none.
+    pub fn address_of(&self, container: &str, name: &str) -> IpAddr {
+        let shown = self.rswarm(["exec", container, "nslookup", name]).ok();
+        // The server's own comes first.
+        let last = shown.stdout.lines().rev().find_map(|line| line.strip_prefix("Address:")?.trim().parse().ok());
+        last.unwrap_or_else(|| panic!("{name} has no address: {shown}"))
     }
 
     /// The process id of the `netd` of this host, if one listens.

@@ -98,6 +98,15 @@ impl Lab {
         });
     }
 
+    /// Has one of the managers make the service `web`, whose tasks sleep. `flags`: of `service create`.
+    ///
+    /// # Panics
+    /// It refuses.
+    pub fn create_web(&self, by: usize, flags: &[&str]) {
+        let begin = ["service", "create", "-d", "--name", "web", "--stop-grace-period", "0s"];
+        self.hosts[by].rswarm(begin.iter().chain(flags).chain(&[crate::BUSYBOX, "sleep", "10000"])).ok();
+    }
+
     /// The address of a host on the wire.
     pub fn address(index: usize) -> String {
         format!("10.77.0.{}", index + 1)

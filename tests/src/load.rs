@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::BUSYBOX;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A server that answers with its argument, keeps connections, and once it is asked to end says so with the next
@@ -63,6 +64,14 @@ int main(int argc, char **argv) {
     return 0;
 }
 "#;
+
+/// A service of [`SERVER`], in the words of a Compose file: it answers with its version at port 8080.
+pub fn served(server: &str, version: u32, deploy: &str) -> String {
+    let check =
+        "{test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 20s}";
+    let web = format!("command: /server {version}, volumes: ['{server}:/server:ro'], stop_grace_period: 5s");
+    format!("{{image: {BUSYBOX}, {web}, ports: ['8080:80'], healthcheck: {check}, deploy: {deploy}}}")
+}
 
 /// Who asks whom.
 #[derive(Debug, Clone)]

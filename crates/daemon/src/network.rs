@@ -168,6 +168,7 @@ mod tests {
             backends: backends.iter().map(|address| (*address, 80)).collect(),
             service: "web".to_owned(),
             everywhere: false,
+            admitted: BTreeSet::new(),
         };
         let names = [("web", vec![here, there]), ("db", vec![there])];
         let zone = Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into() };

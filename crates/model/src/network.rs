@@ -188,6 +188,10 @@ pub struct PublishedPort {
     /// nodes too.
     #[serde(default)]
     pub everywhere: bool,
+    /// Containers of this host, with their ports, that get nothing from here but still or already from other nodes:
+    /// nodes hear at different moments that a task leaves or has become ready.
+    #[serde(default)]
+    pub admitted: BTreeSet<(IpAddr, u16)>,
 }
 
 /// DNS names of one network.

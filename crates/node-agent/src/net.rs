@@ -151,14 +151,15 @@ impl Nets {
                     backends: BTreeSet::new(),
                     service: service.clone(),
                     everywhere: spec.mode == model::PortMode::Ingress,
+                    admitted: BTreeSet::new(),
                 };
                 let port = ports.entry(key).or_insert_with(fresh);
                 if port.service != service {
                     let why = format!("port {}/{} is taken by service {}", key.1, word(key.0), port.service);
                     self.clashes.insert(local.id, why);
-                } else if takes_traffic(local, goal) {
-                    let backends = backends(assigned, networks);
-                    port.backends.extend(backends.into_iter().map(|address| (address, spec.target)));
+                } else {
+                    let reached = if takes_traffic(local, goal) { &mut port.backends } else { &mut port.admitted };
+                    reached.extend(backends(assigned, networks).into_iter().map(|address| (address, spec.target)));
                 }
             }
         }

@@ -21,6 +21,7 @@ mod ports;
 mod report;
 mod routes;
 mod rules;
+mod sockaddr;
 mod vips;
 mod wire;
 

@@ -12,6 +12,7 @@ mod inward;
 mod key;
 mod outward;
 mod peers;
+mod stop;
 mod udp;
 mod userspace;
 mod virtio;

@@ -161,6 +161,7 @@ mod tests {
             backends: Default::default(),
             service: service.to_owned(),
             everywhere: false,
+            admitted: Default::default(),
         }
     }
 

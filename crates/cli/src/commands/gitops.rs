@@ -150,12 +150,10 @@ async fn origin(context: &Context, args: &Add) -> Result<Origin> {
         bail!("{}: there is no such file or folder", path.display());
     }
     let path = path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("{text} is no UTF-8"))?;
+    let own = node::own(context).await?;
     let node = match &args.node {
-        Some(name) => node::find(&context.state().await?, &node::own(context).await?, name)?.id,
-        None => match context.call(Call::Ping).await? {
-            Reply::Pong(info) => info.node.parse()?,
-            other => return Err(unexpected(&other)),
-        },
+        Some(name) => node::find(&context.state().await?, &own, name)?.id,
+        None => own.node.parse()?,
     };
     Ok(Origin::Path { path, node })
 }

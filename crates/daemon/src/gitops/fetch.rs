@@ -92,7 +92,7 @@ pub(super) async fn newest(
     all: bool,
 ) -> Result<Found, Trouble> {
     if known.version != source.version || all {
-        *known = Known { version: source.version, ..Known::default() };
+        *known = Known::of(source.version);
     }
     match &source.spec.origin {
         Origin::Path { path, .. } => match elsewhere::place(daemon, source) {

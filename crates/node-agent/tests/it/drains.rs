@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{Effect, EffectError, Outcome};
+use node_agent::{EffectError, Outcome};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,12 @@ fn stop(rig: &mut Rig, id: TaskId) {
     rig.assign();
 }
 
+fn entrance(task: u8) -> BTreeSet<(std::net::IpAddr, u16)> {
+    BTreeSet::from([([10, 0, 1, task].into(), 80)])
+}
+
 fn behind(rig: &Rig) -> usize {
-    let net = rig.open.iter().find_map(|(_, effect)| match effect {
-        Effect::EnsureNet(net) => Some(net),
-        _ => None,
-    });
-    net.expect("a network value is asked for").vips[&NET][0].backends.len()
+    rig.asked().vips[&NET][0].backends.len()
 }
 
 #[test]
@@ -42,6 +42,8 @@ fn it_leaves_before_it_ends() {
     stop(&mut rig, id);
     assert_eq!(rig.open_words(), ["net [1 2] [8080x1]"], "not stopped before nobody is sent to it");
     assert_eq!(behind(&rig), 1);
+    let port = rig.asked().ports.remove(0);
+    assert_eq!((port.backends, port.admitted), (entrance(2), entrance(1)), "others may not have heard of it yet");
     rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
 }

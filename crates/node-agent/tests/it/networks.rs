@@ -2,21 +2,13 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{Effect, EffectError, NetFault, Outcome};
+use node_agent::{EffectError, NetFault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The newest network value that is asked for.
-fn asked(rig: &Rig) -> HostNet {
-    let net = rig.open.iter().rev().find_map(|(_, effect)| match effect {
-        Effect::EnsureNet(net) => Some(HostNet::clone(net)),
-        _ => None,
-    });
-    net.expect("a network value is asked for")
-}
-
 #[test]
 fn only_networks_and_zones_in_use_are_made() {
     let mut rig = Rig::new();
@@ -26,7 +18,7 @@ fn only_networks_and_zones_in_use_are_made() {
     let zone = Zone { names: BTreeMap::from([("web".to_owned(), vec![[10, 0, 1, 1].into()])]) };
     rig.order.zones = BTreeMap::from([(NET, zone.clone().into()), (NetworkId(8), Zone::default().into())]);
     rig.assign();
-    let net = asked(&rig);
+    let net = rig.asked();
     assert_eq!(net.networks.keys().collect::<Vec<_>>(), [&NET]);
     assert_eq!(net.zones, BTreeMap::from([(NET, zone)]));
     assert!(net.endpoints[&id].dns);
@@ -47,13 +39,14 @@ fn backends_of_other_hosts_are_the_managers_and_ours_are_our_own() {
         backends: BTreeSet::from([theirs, ours]),
         service: "shop_web".to_owned(),
         everywhere: false,
+        admitted: BTreeSet::new(),
     }];
     rig.assign();
-    assert_eq!(asked(&rig).ports[0].backends, BTreeSet::from([theirs]), "ours does not run yet");
+    assert_eq!(rig.asked().ports[0].backends, BTreeSet::from([theirs]), "ours does not run yet");
     rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
     rig.answer("create", Ok(Outcome::Started { pid: 1, started_at: rig.now }));
-    assert_eq!(asked(&rig).ports[0].backends, BTreeSet::from([theirs, ours]));
+    assert_eq!(rig.asked().ports[0].backends, BTreeSet::from([theirs, ours]));
 }
 
 #[test]
@@ -160,7 +153,7 @@ fn a_joiner_follows_the_container_whose_network_it_joins() {
     rig.order.tasks.remove(&owner);
     rig.order.tasks.get_mut(&joiner).unwrap().joins = Some(next);
     rig.assign();
-    let net = asked(&rig);
+    let net = rig.asked();
     assert!(net.endpoints.contains_key(&owner), "the joiner still runs in it");
     rig.live(SECOND);
     let words = rig.words();

@@ -171,6 +171,15 @@ impl Rig {
         self.now = end;
     }
 
+    /// The newest network value that is asked for and not answered.
+    pub(crate) fn asked(&self) -> HostNet {
+        let net = self.open.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::EnsureNet(net) => Some(HostNet::clone(net)),
+            _ => None,
+        });
+        net.expect("a network value is asked for")
+    }
+
     pub(crate) fn open_words(&self) -> Vec<String> {
         self.open.iter().map(|(_, effect)| words(effect)).collect()
     }

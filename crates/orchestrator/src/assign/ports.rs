@@ -42,7 +42,8 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
         let backends = entrances.map(|address| (address, target)).collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
         let everywhere = wanted == PortMode::Ingress;
-        PublishedPort { protocol, host_ip, host_port, backends, service: service.spec.name.clone(), everywhere }
+        let (service, admitted) = (service.spec.name.clone(), BTreeSet::new());
+        PublishedPort { protocol, host_ip, host_port, backends, service, everywhere, admitted }
     };
     published.map(port).collect()
 }

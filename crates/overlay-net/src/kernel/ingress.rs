@@ -69,28 +69,31 @@ pub(crate) fn neighbours(net: &HostNet) -> Vec<(Ipv4Addr, Ipv4Addr)> {
     remote(net).flat_map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Backends here that other nodes send to, with their ports.
-pub(crate) fn local(net: &HostNet) -> impl Iterator<Item = (&PublishedPort, Ipv4Addr, u16)> {
+/// Containers here that other nodes may send to, with their ports.
+pub(crate) fn local<'n>(net: &'n HostNet) -> impl Iterator<Item = (&'n PublishedPort, Ipv4Addr, u16)> {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
     let here: BTreeSet<IpAddr> = attachments.map(|attachment| attachment.address).collect();
     let ports = net.ports.iter().filter(|port| port.everywhere && net.mesh.is_some());
-    let backends = ports.flat_map(|port| port.backends.iter().map(move |backend| (port, *backend)));
-    backends.filter_map(move |(port, (address, target))| match address {
+    let reached = |port: &'n PublishedPort| port.backends.union(&port.admitted).map(move |address| (port, *address));
+    ports.flat_map(reached).filter_map(move |(port, (address, target))| match address {
         IpAddr::V4(v4) if here.contains(&address) => Some((port, v4, target)),
         _ => None,
     })
 }
 
+/// Is the number of a node that of this one?
+fn is_own(net: &HostNet, node: u32) -> bool {
+    net.mesh.as_ref().is_some_and(|mesh| mesh.number == node)
+}
+
 /// Is the address one of a task on another node?
 pub(crate) fn is_elsewhere(net: &HostNet, address: IpAddr) -> bool {
-    let own = net.mesh.as_ref().map(|mesh| mesh.number);
-    net.ingress.get(&address).is_some_and(|node| Some(*node) != own)
+    net.ingress.get(&address).is_some_and(|node| !is_own(net, *node))
 }
 
 /// Do connections come here from other nodes, or may some that came be open still?
 fn is_called(net: &HostNet) -> bool {
-    let own = net.mesh.as_ref().map(|mesh| mesh.number);
-    net.ingress.values().any(|node| Some(*node) == own) || local(net).next().is_some()
+    net.ingress.values().any(|node| is_own(net, *node)) || local(net).next().is_some()
 }
 
 /// Nodes from which connections may come, with the MAC address of each: all others, if there is something to come

@@ -4,9 +4,10 @@
 //! made it, as with VXLANs.
 
 use super::link::{self, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_NET_NS_FD, RTM_NEWLINK};
-use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, Socket, attr, attrs, u16_at, u32_at, u64_at};
+use super::netlink::{Batch, F_ACK, F_CREATE, F_DUMP, F_EXCL, Socket, attr, attrs, u16_at, u64_at};
+use crate::sockaddr::Address;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ impl Say {
             Say::At { key, endpoint, keepalive } => {
                 b.attr(PEER_PUBLIC_KEY, key).attr(PEER_FLAGS, &FLAG_UPDATE_ONLY.to_ne_bytes());
                 if let Some(endpoint) = endpoint {
-                    b.attr(PEER_ENDPOINT, &sockaddr(*endpoint));
+                    b.attr(PEER_ENDPOINT, &Address::bytes(*endpoint));
                 }
                 b.attr(PEER_KEEPALIVE, &keepalive.to_ne_bytes());
             }
@@ -176,7 +177,7 @@ impl Seen {
         };
         for (kind, value) in attrs(peer) {
             match kind {
-                PEER_ENDPOINT => seen.endpoint = address(value),
+                PEER_ENDPOINT => seen.endpoint = Address::read(value),
                 PEER_LAST_HANDSHAKE => {
                     let at = Duration::new(u64_at(value, 0), u64_at(value, 8).min(999_999_999) as u32);
                     seen.handshake = (!at.is_zero()).then_some(at);
@@ -187,50 +188,5 @@ impl Seen {
             }
         }
         Some(seen)
-    }
-}
-
-/// `struct sockaddr_in` or `sockaddr_in6`.
-fn sockaddr(address: SocketAddr) -> Vec<u8> {
-    let port = address.port().to_be_bytes();
-    match address {
-        SocketAddr::V4(v4) => [&u16::from(link::AF_INET).to_ne_bytes()[..], &port, &v4.ip().octets(), &[0; 8]].concat(),
-        SocketAddr::V6(v6) => {
-            let family = u16::from(link::AF_INET6).to_ne_bytes();
-            [&family[..], &port, &[0; 4], &v6.ip().octets(), &v6.scope_id().to_ne_bytes()].concat()
-        }
-    }
-}
-
-fn address(value: &[u8]) -> Option<SocketAddr> {
-    let port = u16::from_be_bytes(*value.get(2..)?.first_chunk()?);
-    match u16_at(value, 0) as u8 {
-        link::AF_INET => {
-            let ip: [u8; 4] = *value.get(4..)?.first_chunk()?;
-            Some(SocketAddr::new(IpAddr::V4(ip.into()), port))
-        }
-        link::AF_INET6 => {
-            let ip: [u8; 16] = *value.get(8..)?.first_chunk()?;
-            let ip = Ipv6Addr::from(ip);
-            Some(match ip.to_ipv4_mapped() {
-                Some(v4) => SocketAddr::new(v4.into(), port),
-                None => SocketAddrV6::new(ip, port, 0, u32_at(value, 24)).into(),
-            })
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_as_the_kernel_writes_them() {
-        for text in ["10.1.2.3:51820", "[2001:db8::1]:7", "[fe80::1%3]:9"] {
-            let endpoint: SocketAddr = text.parse().unwrap();
-            assert_eq!(address(&sockaddr(endpoint)), Some(endpoint));
-        }
-        assert_eq!(address(&[2, 0, 1]), None);
     }
 }

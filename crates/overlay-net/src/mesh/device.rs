@@ -1,12 +1,12 @@
 //! The mesh over the kernel's WireGuard: it is told who there is, and where else to look for those who do not answer.
 
 use super::peers::KEEPALIVE;
+use super::stop::Stop;
 use super::{PeerStatus, key};
 use crate::kernel::netns;
 use crate::kernel::wireguard::{Control, Key, Say, Seen};
 use crate::names;
 use model::{Mesh, NodeId, mesh_address};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +30,7 @@ pub(super) struct Device {
 struct Shared {
     namespace: OwnedFd,
     mesh: Mutex<Mesh>,
-    /// Readable once it is time to stop.
-    stopped: OwnedFd,
+    stop: Stop,
 }
 
 impl Device {
@@ -41,7 +40,7 @@ impl Device {
         let shared = Arc::new(Shared {
             namespace: netns::open_mesh(run_root)?,
             mesh: Mutex::new(mesh.clone()),
-            stopped: eventfd(0, EventfdFlags::CLOEXEC)?,
+            stop: Stop::new()?,
         });
         netns::within(&shared.namespace, || {
             let control = Control::open()?;
@@ -77,7 +76,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let _written = rustix::io::write(&self.shared.stopped, &1_u64.to_ne_bytes());
+        self.shared.stop.say();
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
         }
@@ -114,12 +113,7 @@ impl Shared {
         if let Err(error) = netns::enter(&self.namespace) {
             return tracing::error!(%error, "enter the namespace of the mesh");
         }
-        loop {
-            let mut stopped = [PollFd::new(&self.stopped, PollFlags::IN)];
-            let pause = rustix::time::Timespec { tv_sec: TICK.as_secs() as i64, tv_nsec: 0 };
-            if !matches!(poll(&mut stopped, Some(&pause)), Ok(0) | Err(rustix::io::Errno::INTR)) {
-                return;
-            }
+        while !self.stop.within(TICK) {
             let looked = Control::open().and_then(|control| {
                 let moves = elsewhere(&self.mesh(), &control.peers(names::MESH_LINK)?, now());
                 control.say(names::MESH_LINK, &moves)

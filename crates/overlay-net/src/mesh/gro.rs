@@ -2,7 +2,7 @@
 //! and was sealed by a peer, so its checksums need no second look. What is in a VXLAN is joined by what it carries, where
 //! the kernel takes that.
 
-use super::virtio::{self, FRONT, fold, get16, length4, pseudo, put16};
+use super::virtio::{self, FRONT, fold, get16, network, pseudo, put16};
 use crate::kernel::tun::Takes;
 use crate::kernel::tunnel::PORT as VXLAN;
 use std::os::fd::OwnedFd;
@@ -76,12 +76,7 @@ impl Coalescer {
 
     /// Takes a packet; what must not come after it goes up first.
     pub(super) fn push(&mut self, packet: &[u8], device: &OwnedFd) {
-        self.take(packet, |bytes| {
-            // A full queue drops, as every wire does.
-            if let Err(error) = rustix::io::write(device, bytes) {
-                tracing::trace!(%error, "write to the interface of the mesh");
-            }
-        });
+        self.take(packet, |bytes| write(device, bytes));
     }
 
     fn take(&mut self, packet: &[u8], mut write: impl FnMut(&[u8])) {
@@ -113,11 +108,7 @@ impl Coalescer {
 
     /// Writes what there is.
     pub(super) fn flush(&mut self, device: &OwnedFd) {
-        self.finish(&mut |bytes| {
-            if let Err(error) = rustix::io::write(device, bytes) {
-                tracing::trace!(%error, "write to the interface of the mesh");
-            }
-        });
+        self.finish(&mut |bytes| write(device, bytes));
     }
 
     fn finish(&mut self, write: &mut impl FnMut(&[u8])) {
@@ -133,6 +124,13 @@ impl Coalescer {
         }
         write(&bytes);
         self.spare.push(bytes);
+    }
+}
+
+fn write(device: &OwnedFd, bytes: &[u8]) {
+    // A full queue drops, as every wire does.
+    if let Err(error) = rustix::io::write(device, bytes) {
+        tracing::trace!(%error, "write to the interface of the mesh");
     }
 }
 
@@ -245,19 +243,16 @@ impl Flow {
         header.tunnel = (self.ip > 0).then_some((START4 as u16, self.ip as u16));
         let Some((front, packet)) = bytes.split_first_chunk_mut::<FRONT>() else { return };
         *front = header.front();
-        length4(packet);
         let length = packet.len();
         if self.ip > 0 {
+            network(packet, false, 0);
             put16(packet, START4 + 4, (length - START4) as u16);
         }
         if !self.tcp {
             put16(packet, self.start + 4, (length - self.start) as u16);
         }
         let Some(inner) = packet.get_mut(self.ip..) else { return };
-        match self.v6 {
-            true => put16(inner, 4, (length - self.ip - START6) as u16),
-            false => length4(inner),
-        };
+        network(inner, self.v6, 0);
         // The kernel wants the sum of the pseudo-header there, and does the rest if anybody asks for it.
         let start = self.start - self.ip;
         let open = pseudo(inner, start, self.tcp).map_or(0, fold);
@@ -297,7 +292,7 @@ mod tests {
         packet.extend(payload);
         let length = packet.len();
         put16(&mut packet, 24, (length - START4) as u16);
-        length4(&mut packet);
+        network(&mut packet, false, 0);
         packet
     }
 
@@ -312,8 +307,7 @@ mod tests {
         packet.extend(sequence.to_be_bytes());
         packet.extend([0, 0, 0, 0, 0x50, flags, 1, 1, 0, 0, 0, 0]);
         packet.extend(payload);
-        let length = packet.len();
-        let _told = if v6 { put16(&mut packet, 4, (length - START6) as u16) } else { length4(&mut packet) };
+        network(&mut packet, v6, 0);
         let sum = virtio::checksum(&packet, start, true).unwrap();
         put16(&mut packet, start + 16, sum);
         packet

@@ -1,6 +1,7 @@
 //! The UDP socket of the mesh. The kernel cuts what is sent (`UDP_SEGMENT`) and joins what is received
 //! (`UDP_GRO`), so that one call moves up to 64 KiB.
 
+use crate::sockaddr::Address;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -50,7 +51,7 @@ impl Socket {
     /// Sends `bytes` as datagrams of `size` bytes each; the last may be shorter.
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], size: usize) -> io::Result<()> {
         let to = self.shaped(to);
-        let (address, length) = raw(&to);
+        let (address, length) = Address::of(to);
         let segment = u16::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut control = Control::default();
         let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -144,56 +145,6 @@ impl Control {
         let fits = length >= size_of::<Header>() + 4 && (self.header.level, self.header.kind) == (libc::SOL_UDP, kind);
         let [a, b, c, d, ..] = self.data;
         usize::try_from(i32::from_ne_bytes([a, b, c, d])).ok().filter(|_| fits)
-    }
-}
-
-/// `struct sockaddr_in6`, which `struct sockaddr_in` fits into.
-#[repr(C, align(8))]
-#[derive(Debug, Default, Clone, Copy)]
-struct Address {
-    family: u16,
-    port: [u8; 2],
-    /// The IPv4 address, or the flow.
-    first: [u8; 4],
-    v6: [u8; 16],
-    scope: u32,
-}
-
-impl Address {
-    fn parsed(&self) -> Option<SocketAddr> {
-        let port = u16::from_be_bytes(self.port);
-        match i32::from(self.family) {
-            libc::AF_INET => Some(SocketAddr::new(Ipv4Addr::from(self.first).into(), port)),
-            libc::AF_INET6 => {
-                let v6 = Ipv6Addr::from(self.v6);
-                Some(match v6.to_ipv4_mapped() {
-                    Some(v4) => SocketAddr::new(v4.into(), port),
-                    None => SocketAddrV6::new(v6, port, 0, self.scope).into(),
-                })
-            }
-            _ => None,
-        }
-    }
-}
-
-fn raw(address: &SocketAddr) -> (Address, libc::socklen_t) {
-    let port = address.port().to_be_bytes();
-    match address {
-        SocketAddr::V4(v4) => {
-            let address = Address { family: libc::AF_INET as u16, port, first: v4.ip().octets(), ..Address::default() };
-            (address, 16)
-        }
-        SocketAddr::V6(v6) => {
-            let v6_octets = v6.ip().octets();
-            let address = Address {
-                family: libc::AF_INET6 as u16,
-                port,
-                v6: v6_octets,
-                scope: v6.scope_id(),
-                ..Address::default()
-            };
-            (address, 28)
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! WireGuard in this process: the threads of the mesh, and what they share.
 
 use super::peers::{Peer, Table};
+use super::stop::Stop;
 use super::udp::Socket;
 use super::{PeerStatus, inward, key, outward};
 use crate::kernel::tun;
@@ -8,10 +9,10 @@ use boringtun::noise::TunnResult;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519::{PublicKey, StaticSecret};
 use model::{Mesh, NodeId, mesh_address};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,9 +38,8 @@ pub(super) struct Shared {
     table: Mutex<Arc<Table>>,
     /// Those who are to be greeted.
     fresh: Mutex<Vec<Arc<Peer>>>,
-    stop: AtomicBool,
-    /// Readable once it is time to stop.
-    stopped: OwnedFd,
+    over: AtomicBool,
+    stop: Stop,
 }
 
 impl Shared {
@@ -49,12 +49,12 @@ impl Shared {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Waits until something can be read, or it is over.
     pub(super) fn wait(&self, fd: impl AsFd) -> io::Result<()> {
-        let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN)];
+        let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
         match poll(&mut both, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -97,8 +97,8 @@ impl Userspace {
             public,
             table: Mutex::default(),
             fresh: Mutex::default(),
-            stop: AtomicBool::new(false),
-            stopped: eventfd(0, EventfdFlags::CLOEXEC)?,
+            over: AtomicBool::new(false),
+            stop: Stop::new()?,
         });
         let mut engine = Userspace { shared: shared.clone(), threads: Vec::new() };
         engine.set(mesh);
@@ -135,8 +135,8 @@ impl Userspace {
 
 impl Drop for Userspace {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        let _written = rustix::io::write(&self.shared.stopped, &1_u64.to_ne_bytes());
+        self.shared.over.store(true, Ordering::Relaxed);
+        self.shared.stop.say();
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
@@ -173,8 +173,6 @@ fn keep_time(shared: &Shared) {
                 shared.send_handshake(&peer, packet);
             }
         }
-        let mut stopped = [PollFd::new(&shared.stopped, PollFlags::IN)];
-        let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
-        let _woken = poll(&mut stopped, Some(&pause));
+        shared.stop.within(TICK);
     }
 }

@@ -203,19 +203,14 @@ impl Cut {
 }
 
 /// Gives the `index`th of several IP packets that were one the length, the number and the checksum of its own.
-fn network(packet: &mut [u8], v6: bool, index: usize) -> bool {
+pub(super) fn network(packet: &mut [u8], v6: bool, index: usize) -> bool {
+    let length = packet.len();
     if v6 {
-        return packet.len() >= 40 && put16(packet, 4, (packet.len() - 40) as u16);
+        return length >= 40 && put16(packet, 4, (length - 40) as u16);
     }
     let id = get16(packet, 4).wrapping_add(index as u16);
-    put16(packet, 4, id) && length4(packet)
-}
-
-/// Gives an IPv4 packet the length and the checksum of its own.
-pub(super) fn length4(packet: &mut [u8]) -> bool {
-    let length = packet.len() as u16;
     let header = usize::from(packet.first().map_or(0, |first| first & 15)) * 4;
-    let done = put16(packet, 2, length) && put16(packet, 10, 0);
+    let done = put16(packet, 2, length as u16) && put16(packet, 4, id) && put16(packet, 10, 0);
     let sum = packet.get(..header).map(|header| !fold(sum(header, 0)));
     done && sum.is_some_and(|sum| put16(packet, 10, sum))
 }

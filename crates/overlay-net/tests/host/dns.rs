@@ -28,9 +28,10 @@ pub(crate) fn lookup(name: &str) -> String {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(SOON * 5)).unwrap();
     socket.connect(SERVER).unwrap();
-    socket.send(&question(name)).unwrap();
     let mut buffer = [0; 4096];
-    match socket.recv(&mut buffer) {
+    // Datagrams may be lost, so that resolvers ask twice.
+    let mut ask = || socket.send(&question(name)).and_then(|_| socket.recv(&mut buffer));
+    match ask().or_else(|_| ask()) {
         Ok(length) => shown(&buffer[..length]),
         Err(error) => error.kind().to_string(),
     }

@@ -123,6 +123,17 @@ pub(crate) fn shared_network(hosts: &mut [Host; 2], n: u128, subnet: &str, subne
     id
 }
 
+/// One network with a container on each of the two, which are told of each other.
+pub(crate) fn meet(hosts: &mut [Host; 2], subnet: &str) -> [TaskId; 2] {
+    let net = shared_network(hosts, 1, subnet, None);
+    let [a, b] = hosts;
+    let tasks = [a.daemon.container(2, &[net]), b.daemon.container(3, &[net])];
+    mesh(hosts);
+    introduce(hosts);
+    hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+    tasks
+}
+
 /// Ends both, and finds them as they were.
 pub(crate) fn finish(hosts: [Host; 2], before: [BTreeMap<String, String>; 2]) {
     // The wire goes with the first of the two namespaces.
@@ -201,13 +212,7 @@ fn one_network_on_two_hosts() {
 fn containers_of_two_hosts_talk_through_wireguard() {
     two_hosts(|mut hosts| {
         let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
-        let net = shared_network(&mut hosts, 1, "10.221.1.0/24", None);
-        let [a, b] = &mut hosts;
-        let here = a.daemon.container(2, &[net]);
-        let there = b.daemon.container(3, &[net]);
-        mesh(&mut hosts);
-        introduce(&mut hosts);
-        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        let [here, there] = meet(&mut hosts, "10.221.1.0/24");
         let [a, b] = &mut hosts;
         greeter(&b.daemon, there, 80, "there");
         let address = b.daemon.address(there);
@@ -313,6 +318,19 @@ fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
             host.on(Daemon::apply_clean);
         }
         assert_eq!(ask_udp(&asking, door(8053)).as_deref(), Some("another"));
+
+        // Its own node knows first that it leaves, and lets in what others send until they know too.
+        let gone = |host: &mut Host| {
+            let port = &mut host.daemon.net.ports[0];
+            port.admitted = std::mem::take(&mut port.backends);
+            host.on(Daemon::apply_clean);
+        };
+        gone(&mut hosts[1]);
+        assert_eq!(within(&outside.path(), || call(door(8080))), Ok("there 10.98.0.9".to_owned()));
+        assert!(hosts[1].on(|_| call(([127, 0, 0, 1], 8080))).is_err(), "nothing from the node itself");
+        let port = &mut hosts[1].daemon.net.ports[0];
+        port.backends = std::mem::take(&mut port.admitted);
+        hosts[1].on(Daemon::apply_clean);
 
         // Who leaves gets nothing new, and what there is goes on until it has ended.
         hosts[1].daemon.net.ingress.insert(address, 2);

@@ -189,8 +189,9 @@ impl Daemon {
 
     pub(crate) fn publish(&mut self, protocol: Protocol, host_port: u16, backends: &[(IpAddr, u16)]) {
         let backends: BTreeSet<_> = backends.iter().copied().collect();
-        let service = "shop_web".to_owned();
-        self.net.ports.push(PublishedPort { protocol, host_ip: None, host_port, backends, service, everywhere: false });
+        let (service, admitted) = ("shop_web".to_owned(), BTreeSet::new());
+        let port = PublishedPort { protocol, host_ip: None, host_port, backends, service, everywhere: false, admitted };
+        self.net.ports.push(port);
     }
 
     /// Runs inside a container's network namespace.

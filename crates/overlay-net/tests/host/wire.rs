@@ -153,14 +153,8 @@ fn another_wireguard_is_spoken_to() {
 fn the_kernels_wireguard_and_netds_are_in_one_mesh() {
     two_hosts(|mut hosts| {
         let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
-        let net = shared_network(&mut hosts, 1, "10.225.1.0/24", None);
-        let [a, b] = &mut hosts;
-        let here = a.daemon.container(2, &[net]);
-        let there = b.daemon.container(3, &[net]);
-        b.daemon.in_userspace();
-        mesh(&mut hosts);
-        introduce(&mut hosts);
-        hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
+        hosts[1].daemon.in_userspace();
+        let [here, there] = meet(&mut hosts, "10.225.1.0/24");
         let [a, b] = &mut hosts;
         let kind = run(&a.mesh_namespace(), "ip -d link show mesh0");
         if kind.contains("wireguard") {

@@ -115,13 +115,13 @@ impl World {
         self.with(to, |peer, now| peer.ask(now, ask, id, &request, &mut deeds));
         for deed in deeds {
             if let super::drive::Deed::Tell(ask, reply) = deed {
-                self.reply(to, ask, reply);
+                self.reply(ask, reply);
             }
         }
     }
 
     /// A member answers; that may get lost.
-    pub(super) fn reply(&mut self, _from: u64, ask: Ask, reply: Reply) {
+    pub(super) fn reply(&mut self, ask: Ask, reply: Reply) {
         if !self.chance.permille(self.weather.loss) {
             let delay = self.chance.between(1, 30);
             self.after(delay, Event::Answered { ask, reply });

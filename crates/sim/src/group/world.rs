@@ -270,7 +270,7 @@ impl World {
                 }
             }
             Deed::Send { to, message, snapshot } => self.send(id, to, &message, snapshot),
-            Deed::Tell(ask, reply) => self.reply(id, ask, reply),
+            Deed::Tell(ask, reply) => self.reply(ask, reply),
             Deed::Leads(term) => {
                 self.trace.say(self.now, format_args!("{id} leads in term {term}"));
                 self.led(id, term);

@@ -103,7 +103,8 @@ mod tests {
     fn port(host_port: u16, backends: &[u8]) -> PublishedPort {
         let backends = backends.iter().map(|last| (IpAddr::from([10, 0, 0, *last]), 53)).collect();
         let service = String::new();
-        PublishedPort { protocol: Protocol::Udp, host_ip: None, host_port, backends, service, everywhere: true }
+        let (protocol, admitted) = (Protocol::Udp, BTreeSet::new());
+        PublishedPort { protocol, host_ip: None, host_port, backends, service, everywhere: true, admitted }
     }
 
     #[test]
