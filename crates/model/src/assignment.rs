@@ -56,6 +56,12 @@ pub struct Assignment {
     /// Tasks that ports of every node lead to, or led to while they last, with the number of their node in the mesh.
     #[serde(default)]
     pub ingress: Arc<BTreeMap<IpAddr, u32>>,
+    /// Those of the tasks that are to end, and that other nodes may still lead traffic to: they wait.
+    #[serde(default)]
+    pub sent_to: BTreeSet<TaskId>,
+    /// Somebody's end waits until this node has said that its network follows ([`AgentReport::network`]).
+    #[serde(default)]
+    pub awaited: bool,
 }
 
 impl Assignment {
@@ -76,6 +82,8 @@ impl Assignment {
             remotes: BTreeMap::new(),
             vips: BTreeMap::new(),
             ingress: Arc::default(),
+            sent_to: BTreeSet::new(),
+            awaited: false,
         }
     }
 }
@@ -166,4 +174,7 @@ pub struct AgentReport {
     pub tasks: Vec<TaskReport>,
     /// Volumes of [`Assignment::removed_volumes`] whose data is gone.
     pub volumes_removed: Vec<String>,
+    /// The network of the node is as the assignment of this generation wants it; told when it is
+    /// [`Assignment::awaited`].
+    pub network: Option<Generation>,
 }

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long other machines may take to hear that a task leaves. They are told by the same manager at the same time
-/// as this one; this is many times what that and their kernel take, on busy machines too.
-pub(crate) const DRAIN: Duration = Duration::from_millis(500);
+/// The longest that is waited for other machines to say that they know. One that says nothing for four seconds is
+/// given up by the managers themselves.
+const LONGEST: Duration = Duration::from_secs(5);
+/// The same where nobody will say: the manager hears of this end from us.
+const BLIND: Duration = Duration::from_millis(500);
 
 /// Who may still send new connections to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +20,14 @@ pub(crate) enum Drain {
     Done,
     /// This machine, until what is wanted of its network has come true.
     Here,
-    /// Other machines, until they have heard.
-    Elsewhere,
+    /// Other machines, until they have heard, or for so long.
+    Elsewhere(Duration),
 }
 
 impl Nets {
-    /// Who may still send to it. What failed is not waited for: an end comes nevertheless.
-    pub(crate) fn drain(&self, local: &Local) -> Drain {
+    /// Who may still send to it. What failed is not waited for: an end comes nevertheless. `sent_to`: the manager
+    /// knows of others that may.
+    pub(crate) fn drain(&self, local: &Local, sent_to: bool) -> Drain {
         let Some(assigned) = &local.assigned else { return Drain::Done };
         let own: BTreeSet<IpAddr> = addresses(assigned).collect();
         if own.is_empty() || leads_to(&self.wanted, &own) {
@@ -35,7 +38,11 @@ impl Nets {
         if told.into_iter().flatten().any(|net| leads_to(net, &own)) {
             return Drain::Here;
         }
-        if self.wanted.mesh.is_some() { Drain::Elsewhere } else { Drain::Done }
+        match (self.wanted.mesh.is_some(), local.is_told_to_leave()) {
+            (true, true) if sent_to => Drain::Elsewhere(LONGEST),
+            (true, false) => Drain::Elsewhere(BLIND),
+            _ => Drain::Done,
+        }
     }
 }
 

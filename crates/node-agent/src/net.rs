@@ -166,6 +166,11 @@ impl Nets {
         ports.into_values().collect()
     }
 
+    /// Is all that is wanted there?
+    pub(crate) fn is_true(&self) -> bool {
+        self.flight.is_none() && self.landed.as_ref() == Some(&self.wanted)
+    }
+
     /// Is there something to tell the kernel?
     pub(crate) fn is_due(&self, now: Time) -> bool {
         if self.flight.is_some() || self.retry.wait(now).is_some() {

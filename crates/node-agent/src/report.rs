@@ -1,7 +1,7 @@
 //! What to tell the manager, and when: many changes in one report.
 
 use crate::task::Local;
-use model::{AgentReport, TaskId, TaskReport, TaskState, TaskStatus, Time};
+use model::{AgentReport, Assignment, Generation, TaskId, TaskReport, TaskState, TaskStatus, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ pub(crate) struct Reporter {
     last: Time,
     lazy_at: Option<Time>,
     urgent: bool,
+    /// The newest assignment that the network follows, of those that somebody waits for.
+    network: Option<Generation>,
+    network_told: Option<Generation>,
 }
 
 impl Reporter {
@@ -61,6 +64,15 @@ impl Reporter {
         }
     }
 
+    /// The network is as the assignment wants it.
+    pub(crate) fn network(&mut self, assignment: &Assignment) {
+        let news = assignment.awaited && self.network_told.is_none_or(|told| told < assignment.generation);
+        if self.up && news && self.network != Some(assignment.generation) {
+            self.network = Some(assignment.generation);
+            self.urgent = true;
+        }
+    }
+
     /// Has all of this task been told?
     pub(crate) fn has_told(&self, local: &Local) -> bool {
         !self.changed.contains_key(&local.id) && self.told.get(&local.id).is_some_and(|told| told.removed)
@@ -74,7 +86,7 @@ impl Reporter {
     /// When there is something to tell. `moving`: tasks with an effect in flight; their results are
     /// about to come, so that it pays to wait a moment.
     pub(crate) fn due(&self, moving: usize) -> Option<Time> {
-        if self.changed.is_empty() && self.volumes.is_empty() {
+        if self.changed.is_empty() && self.volumes.is_empty() && self.network.is_none() {
             return None;
         }
         let moving = u64::try_from(moving).unwrap_or(BUSY).min(BUSY);
@@ -93,7 +105,9 @@ impl Reporter {
         for told in &tasks {
             self.told.insert(told.task, told.clone());
         }
-        Some(AgentReport { tasks, volumes_removed: std::mem::take(&mut self.volumes).into_iter().collect() })
+        let network = self.network.take();
+        self.network_told = network.or(self.network_told);
+        Some(AgentReport { tasks, volumes_removed: std::mem::take(&mut self.volumes).into_iter().collect(), network })
     }
 }
 

@@ -81,7 +81,9 @@ impl Agent {
         let moved = self.confirmed && self.nets.has_moved(&self.tasks, local);
         let alone = self.alone(now);
         // Most tasks stay where they are, and who sends to them is a long story.
-        let drain = if local.is_leaving(self.confirmed, alone) { self.nets.drain(local) } else { Drain::Done };
+        let sent_to = || self.assignment.as_ref().is_some_and(|assignment| assignment.sent_to.contains(&local.id));
+        let leaves = local.is_leaving(self.confirmed, alone);
+        let drain = if leaves { self.nets.drain(local, sent_to()) } else { Drain::Done };
         Around { now, confirmed: self.confirmed, alone, net, moved, drain, blocked }
     }
 
@@ -286,6 +288,11 @@ impl Agent {
             } else {
                 self.reporter.look(local, now);
             }
+        }
+        if self.nets.is_true()
+            && let Some(assignment) = &self.assignment
+        {
+            self.reporter.network(assignment);
         }
         let moving = self.moving();
         if let Some(report) = self.reporter.take(now, moving) {

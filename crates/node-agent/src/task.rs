@@ -1,7 +1,7 @@
 //! One task: what its host shows, what is wanted of it, and its next step.
 
 use crate::backoff::{Restarts, Retry};
-use crate::drain::{DRAIN, Drain};
+use crate::drain::Drain;
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
@@ -274,6 +274,12 @@ impl Local {
         goes && self.runs()
     }
 
+    /// Does the manager know that it ends, or even want it?
+    pub(crate) fn is_told_to_leave(&self) -> bool {
+        let told = |assigned: &AssignedTask| assigned.task.desired > Desired::Running || assigned.task.stopped_by_user;
+        self.assigned.as_ref().is_some_and(told) || self.attempt < self.wanted_attempt()
+    }
+
     /// Its next step. Asks nothing about what changed: only what is.
     pub(crate) fn next(&self, around: &Around) -> Step {
         let goal = self.goal(around.confirmed, around.alone);
@@ -312,9 +318,9 @@ impl Local {
         let at_once = self.stop_with().1.is_zero();
         match (around.drain, self.leaves) {
             (Drain::Here, _) if !at_once => Step::Rest,
-            (Drain::Elsewhere, None) if !at_once => Step::Leave,
-            (Drain::Elsewhere, Some(since)) if !at_once && around.now < since.after(DRAIN) => {
-                Step::Until(since.after(DRAIN))
+            (Drain::Elsewhere(_), None) if !at_once => Step::Leave,
+            (Drain::Elsewhere(longest), Some(since)) if !at_once && around.now < since.after(longest) => {
+                Step::Until(since.after(longest))
             }
             _ => self.unless_late(Step::Stop, Kind::Stop, around.now),
         }

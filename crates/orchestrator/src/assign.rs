@@ -1,6 +1,7 @@
 //! What one node should be doing: complete, with a generation.
 
 mod desk;
+mod drain;
 mod names;
 mod overlay;
 mod ports;
@@ -12,12 +13,13 @@ use crate::cluster::{Cluster, TaskExt};
 use crate::plan::join_target;
 use crate::usage;
 use desk::Shared;
+use drain::Drains;
 use model::{AssignedTask, Assignment, Desired, Generation, NetworkId, NodeId, PortSpec, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The assignment of a node. `shared` is up to date with the cluster.
-fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assignment {
+fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared, drains: &Drains) -> Assignment {
     let own: Vec<&Arc<Task>> = cluster.tasks_on(node).filter(|task| is_assigned(task)).collect();
     let wanted: BTreeSet<NetworkId> = own
         .iter()
@@ -27,7 +29,7 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assign
         .collect();
     let networks = wanted.iter().filter_map(|id| Some((*id, (**cluster.networks.get(id)?).clone()))).collect();
     let mut assignment = Assignment {
-        generation: Generation { term, revision: cluster.revision },
+        generation: generation(cluster, term),
         node,
         tasks: BTreeMap::new(),
         networks,
@@ -41,6 +43,8 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assign
         remotes: wanted.iter().filter_map(|id| Some((*id, shared.remotes.get(id)?.clone()))).collect(),
         vips: wanted.iter().filter_map(|id| Some((*id, shared.vips.get(id)?.clone()))).collect(),
         ingress: shared.ingress.clone(),
+        sent_to: own.iter().filter(|task| drains.holds(task)).map(|task| task.id).collect(),
+        awaited: drains.awaits(node),
     };
     for (volume, nodes) in &cluster.volumes_left {
         if nodes.contains(&node) {
@@ -52,6 +56,10 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assign
         assignment.tasks.insert(task.id, assigned(cluster, task));
     }
     assignment
+}
+
+fn generation(cluster: &Cluster, term: u64) -> Generation {
+    Generation { term, revision: cluster.revision }
 }
 
 /// A task is told of once it has all that it needs.
@@ -111,6 +119,7 @@ fn same(a: &Assignment, b: &Assignment) -> bool {
         && a.remotes == b.remotes
         && a.vips == b.vips
         && a.ingress == b.ingress
+        && a.sent_to == b.sent_to
 }
 
 fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {

@@ -189,7 +189,15 @@ impl Manager {
                 self.liveness.silent(node, self.now);
                 self.session_over(node);
             }
-            ManagerInput::Report(node, report) => self.inbox.report(node, *report),
+            ManagerInput::Report(node, report) => {
+                if let Some(generation) = report.network {
+                    self.unassigned |= self.desk.follows(&self.cluster, node, generation);
+                    if report.tasks.is_empty() && report.volumes_removed.is_empty() {
+                        return;
+                    }
+                }
+                self.inbox.report(node, *report);
+            }
             ManagerInput::Tick => {}
         }
         self.undecided = true;
@@ -237,6 +245,7 @@ impl Manager {
     fn session_over(&mut self, node: NodeId) {
         self.sessions.remove(&node);
         self.desk.forget(node);
+        self.unassigned |= self.desk.lost(&self.cluster, node);
     }
 
     fn request(&mut self, id: RequestId, request: Box<Request>) {

@@ -79,7 +79,7 @@ async fn a_worker_is_told_what_to_do_and_tells_how_it_goes() {
     }));
     let task = assigned.await.unwrap().as_ref().and_then(|it| it.tasks.keys().next().copied()).unwrap();
 
-    agent.said.send(Said::Report(AgentReport { tasks: vec![running(task)], volumes_removed: Vec::new() })).unwrap();
+    agent.said.send(Said::Report(AgentReport { tasks: vec![running(task)], ..AgentReport::default() })).unwrap();
     let runs = |state: &State| state.tasks.iter().any(|it| it.status.state == TaskState::Running).then_some(());
     soon(manager.cluster.until(runs)).await.unwrap();
 

@@ -61,8 +61,8 @@ fn one_without_grace_and_one_whose_network_fails_end_nevertheless() {
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
 }
 
-#[test]
-fn other_machines_get_a_moment_to_hear_of_it() {
+/// The same host in a mesh of two.
+fn meshed() -> (Rig, TaskId) {
     let (mut rig, id) = shop();
     let peer = |number| MeshPeer {
         number,
@@ -73,10 +73,58 @@ fn other_machines_get_a_moment_to_hear_of_it() {
     rig.order.mesh = Some(Arc::new(MeshMap { mtu: 1420, nodes }));
     rig.assign();
     rig.work();
-    stop(&mut rig, id);
+    (rig, id)
+}
+
+fn landed(rig: &mut Rig) {
     rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
-    rig.pass(Duration::from_millis(450));
+}
+
+#[test]
+fn it_waits_until_the_manager_says_that_no_other_machine_sends_to_it() {
+    let (mut rig, id) = meshed();
+    rig.order.sent_to.insert(id);
+    stop(&mut rig, id);
+    landed(&mut rig);
+    rig.pass(Duration::from_millis(4500));
     assert!(rig.open.is_empty(), "{:?}", rig.open_words());
-    rig.pass(Duration::from_millis(100));
+    rig.order.sent_to.clear();
+    rig.assign();
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+
+    let (mut rig, id) = meshed();
+    rig.order.sent_to.insert(id);
+    stop(&mut rig, id);
+    landed(&mut rig);
+    rig.pass(Duration::from_millis(5100));
+    assert_eq!(rig.open_words(), ["stop 1 - 10"], "not for ever");
+
+    let (mut rig, id) = meshed();
+    stop(&mut rig, id);
+    landed(&mut rig);
+    assert_eq!(rig.open_words(), ["stop 1 - 10"], "nobody sends to it");
+}
+
+#[test]
+fn it_says_that_its_network_follows_when_somebody_waits_for_it() {
+    let (mut rig, _) = meshed();
+    rig.order.vips.clear();
+    rig.order.awaited = true;
+    rig.reports.clear();
+    rig.assign();
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.reports, [], "it is not there yet");
+    landed(&mut rig);
+    rig.pass(Duration::from_secs(1));
+    let told = |rig: &Rig| rig.reports.iter().filter_map(|report| report.network).collect::<Vec<_>>();
+    assert_eq!(told(&rig), [rig.order.generation]);
+    rig.input(node_agent::AgentInput::Tick);
+    assert_eq!(told(&rig).len(), 1, "once");
+    rig.assign();
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(told(&rig).len(), 2, "there is nothing to do for it");
+    rig.order.awaited = false;
+    rig.assign();
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(told(&rig).len(), 2, "nobody waits");
 }

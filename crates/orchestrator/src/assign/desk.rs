@@ -1,12 +1,16 @@
 //! What each node was told last, and what it has to be told now. Names and ports that nodes share are made
 //! once for all of them, and only where something in them may have changed.
 
+use super::drain::{Drains, leaves};
 use super::stale::Stale;
-use super::{assign, names, overlay, ports, same};
+use super::{assign, generation, names, overlay, ports, same};
 use crate::change::Change;
 use crate::cluster::Cluster;
-use model::{Assignment, MeshMap, NetworkId, NodeId, PublishedPort, RemoteEndpoint, ServiceId, VirtualAddress, Zone};
-use std::collections::BTreeMap;
+use model::{
+    Assignment, Endpoint, Generation, MeshMap, NetworkId, NodeId, PublishedPort, RemoteEndpoint, ServiceId, Task,
+    TaskId, VirtualAddress, Zone,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,12 +36,15 @@ pub(crate) struct Desk {
     stale: Stale,
     shared: Shared,
     sent: BTreeMap<NodeId, Assignment>,
+    drains: Drains,
+    /// Nothing is known of what nodes were told by an earlier leader.
+    fresh: bool,
 }
 
 impl Desk {
     /// Knows nothing of what nodes were told.
     pub(crate) fn clear(&mut self) {
-        *self = Desk { stale: Stale { all: true, ..Stale::default() }, ..Desk::default() };
+        *self = Desk { stale: Stale { all: true, ..Stale::default() }, fresh: true, ..Desk::default() };
     }
 
     /// A node is to be told everything again.
@@ -51,6 +58,23 @@ impl Desk {
         self.stale.note(cluster, changes);
     }
 
+    /// The network of a node is as it was told in this generation; is there somebody to tell?
+    pub(crate) fn follows(&mut self, cluster: &Cluster, node: NodeId, generation: Generation) -> bool {
+        let over = self.drains.follows(node, generation);
+        self.drained(cluster, &over)
+    }
+
+    /// A node is out of reach; is there somebody to tell?
+    pub(crate) fn lost(&mut self, cluster: &Cluster, node: NodeId) -> bool {
+        let over = self.drains.lost(node);
+        self.drained(cluster, &over)
+    }
+
+    fn drained(&mut self, cluster: &Cluster, over: &[TaskId]) -> bool {
+        self.stale.nodes.extend(over.iter().filter_map(|id| cluster.tasks.get(id)?.node));
+        !over.is_empty()
+    }
+
     /// The assignments of those of the nodes that have to be told something.
     pub(crate) fn write(
         &mut self,
@@ -61,25 +85,55 @@ impl Desk {
         let mut stale = std::mem::take(&mut self.stale);
         self.renew_mesh(cluster, &mut stale);
         if stale.all {
-            self.shared = Shared { mesh: self.shared.mesh.take(), ..Shared::default() };
-            stale.networks = cluster.networks.keys().copied().collect();
-            stale.services = cluster.services.keys().copied().collect();
+            stale.networks = cluster.networks.keys().chain(self.shared.zones.keys()).copied().collect();
+            stale.services = cluster.services.keys().chain(self.shared.ports.keys()).copied().collect();
         }
-        self.renew_zones(cluster, &mut stale);
-        self.renew_ports(cluster, &mut stale);
+        let mut left = BTreeSet::new();
+        self.renew_zones(cluster, &mut stale, &mut left);
+        self.renew_ports(cluster, &mut stale, &mut left);
+        let told: Vec<NodeId> =
+            nodes.filter(|node| stale.all || stale.nodes.contains(node) || !self.sent.contains_key(node)).collect();
+        let generation = generation(cluster, term);
+        let own = self.begin_drains(cluster, left, &told, generation);
         let mut news = Vec::new();
-        for node in nodes {
-            let known = self.sent.get(&node);
-            if known.is_some() && !stale.all && !stale.nodes.contains(&node) {
-                continue;
-            }
-            let assignment = assign(cluster, term, node, &self.shared);
-            if known.is_none_or(|known| !same(known, &assignment)) {
+        // Who need not be told anything is waited for by none of those that leave.
+        let (last, first): (Vec<NodeId>, Vec<NodeId>) = told.into_iter().partition(|node| own.contains(node));
+        for node in first.into_iter().chain(last) {
+            let assignment = assign(cluster, term, node, &self.shared, &self.drains);
+            if self.sent.get(&node).is_none_or(|known| !same(known, &assignment)) {
                 self.sent.insert(node, assignment.clone());
                 news.push(assignment);
+            } else {
+                self.follows(cluster, node, generation);
             }
         }
         news
+    }
+
+    /// Notes who is waited for; returns the nodes of the tasks.
+    fn begin_drains(
+        &mut self,
+        cluster: &Cluster,
+        mut left: BTreeSet<TaskId>,
+        told: &[NodeId],
+        generation: Generation,
+    ) -> BTreeSet<NodeId> {
+        let fresh = std::mem::take(&mut self.fresh);
+        if self.shared.mesh.is_none() {
+            return BTreeSet::new();
+        }
+        if fresh {
+            let leaving = cluster.tasks.values().filter(|task| leaves(task) && !task.endpoints.is_empty());
+            left.extend(leaving.map(|task| task.id));
+        }
+        let tasks = left.iter().filter_map(|id| cluster.tasks.get(id));
+        let mut own = BTreeSet::new();
+        for task in tasks {
+            self.drains.begin(task, told, generation);
+            own.extend(task.node);
+        }
+        self.drains.keep(cluster);
+        own
     }
 
     fn renew_mesh(&mut self, cluster: &Cluster, stale: &mut Stale) {
@@ -94,7 +148,7 @@ impl Desk {
         }
     }
 
-    fn renew_zones(&mut self, cluster: &Cluster, stale: &mut Stale) {
+    fn renew_zones(&mut self, cluster: &Cluster, stale: &mut Stale, left: &mut BTreeSet<TaskId>) {
         if stale.networks.is_empty() {
             return;
         }
@@ -109,10 +163,14 @@ impl Desk {
             let services = attached.get(network.spec.name.as_str()).map_or(&[][..], Vec::as_slice);
             let Shared { zones, vips, remotes, mesh, .. } = &mut self.shared;
             let own = overlay::vips(cluster, network, services);
+            let before = vips.get(id).into_iter().flat_map(|all| all.iter()).flat_map(|vip| &vip.backends);
+            let now = own.iter().flat_map(|vip| &vip.backends);
+            left.extend(of(cluster.tasks_in(*id), &lost(before, now)));
             let mut news = put(zones, *id, names::zone(cluster, network, services, &own));
             news |= put(vips, *id, own);
-            if let Some(mesh) = mesh {
-                news |= put(remotes, *id, overlay::remotes(cluster, mesh, network));
+            match mesh {
+                Some(mesh) => news |= put(remotes, *id, overlay::remotes(cluster, mesh, network)),
+                None => news |= remotes.remove(id).is_some(),
             }
             if news {
                 stale.nodes.extend(cluster.tasks_in(*id).filter_map(|task| task.node));
@@ -120,12 +178,15 @@ impl Desk {
         }
     }
 
-    fn renew_ports(&mut self, cluster: &Cluster, stale: &mut Stale) {
+    fn renew_ports(&mut self, cluster: &Cluster, stale: &mut Stale, left: &mut BTreeSet<TaskId>) {
         let (mut news, mut moved) = (false, false);
         for id in &stale.services {
             let service = cluster.services.get(id);
             let now = service.map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
             let meshed = self.shared.mesh.as_ref().zip(service);
+            let before = self.shared.ports.get(id).into_iter().flatten().flat_map(|port| &port.backends);
+            let gone = lost(before.map(|(address, _)| address), now.iter().flat_map(|it| &it.backends).map(|it| &it.0));
+            left.extend(of(cluster.tasks_of(*id), &gone));
             let places = meshed.map(|(mesh, service)| overlay::ingress(cluster, mesh, service, &now));
             news |= exchange(&mut self.shared.ports, *id, now, Vec::is_empty);
             moved |= exchange(&mut self.shared.places, *id, places.unwrap_or_default(), BTreeMap::is_empty);
@@ -136,6 +197,21 @@ impl Desk {
         }
         stale.all |= news || moved;
     }
+}
+
+/// Addresses that were led to and are no longer.
+fn lost<'a>(before: impl Iterator<Item = &'a IpAddr>, now: impl Iterator<Item = &'a IpAddr>) -> BTreeSet<IpAddr> {
+    let now: BTreeSet<&IpAddr> = now.collect();
+    before.filter(|address| !now.contains(address)).copied().collect()
+}
+
+/// Whose they are.
+fn of<'t>(tasks: impl Iterator<Item = &'t Arc<Task>>, addresses: &BTreeSet<IpAddr>) -> Vec<TaskId> {
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    let has = |task: &&Arc<Task>| task.endpoints.iter().flat_map(Endpoint::addresses).any(|at| addresses.contains(&at));
+    tasks.filter(has).map(|task| task.id).collect()
 }
 
 /// Is the value another one than before? One that is nothing is not kept.

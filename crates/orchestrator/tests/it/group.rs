@@ -28,7 +28,7 @@ fn group(world: &mut World, request: ClusterRequest) -> Response {
     world.ask(Request::Group(Box::new(request)))
 }
 
-fn admit(world: &mut World, number: u128, key: &str, secret: &str) -> Response {
+pub(crate) fn admit(world: &mut World, number: u128, key: &str, secret: &str) -> Response {
     let mut told = Node { key: key.to_owned(), address: Some(format!("10.0.0.{number}:2377")), ..node(number) };
     told.manager = true;
     let response = group(world, ClusterRequest::Admit(Box::new(Admission { node: told, secret: secret.to_owned() })));
@@ -38,7 +38,7 @@ fn admit(world: &mut World, number: u128, key: &str, secret: &str) -> Response {
     response
 }
 
-fn cluster() -> World {
+pub(crate) fn cluster() -> World {
     let mut world = World::new(1);
     world.join(node(1));
     let init = ClusterRequest::Init {

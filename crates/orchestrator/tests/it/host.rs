@@ -17,6 +17,8 @@ pub(crate) struct Host {
     stopping: BTreeMap<TaskId, Time>,
     /// Does nothing and says nothing.
     pub(crate) silent: bool,
+    /// Does not come to say that its network follows.
+    pub(crate) slow: bool,
     pub(crate) assignment: Option<Box<Assignment>>,
     report: AgentReport,
 }
@@ -54,6 +56,15 @@ impl Host {
             self.put(*id, assigned.clone(), next, assigned.task.desired == Desired::Remove);
         }
         self.assignment = Some(assignment);
+        if !self.slow {
+            self.follow();
+        }
+    }
+
+    /// Its network is as it was told.
+    pub(crate) fn follow(&mut self) {
+        self.report.network =
+            self.assignment.as_ref().filter(|assignment| assignment.awaited).map(|assignment| assignment.generation);
     }
 
     fn put(&mut self, id: TaskId, assigned: AssignedTask, status: TaskStatus, removed: bool) {

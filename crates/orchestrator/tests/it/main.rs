@@ -1,6 +1,7 @@
 //! The manager with its log and hosts that are values: stories as scripts, laws, and what they cost.
 
 mod contents;
+mod drains;
 mod group;
 mod host;
 mod laws;

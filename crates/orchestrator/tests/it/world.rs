@@ -67,6 +67,11 @@ impl World {
         World { checked: false, ..World::new(seed) }
     }
 
+    /// Whether each rest is looked at.
+    pub(crate) fn check(&mut self, checked: bool) {
+        self.checked = checked;
+    }
+
     /// It leads again, with the nodes that are there.
     pub(crate) fn lead_again(&mut self) {
         self.tell(ManagerInput::Leading { term: 2 });

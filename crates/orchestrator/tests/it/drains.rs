@@ -1,0 +1,105 @@
+//! A task that leaves waits until every node that led traffic to it has said that it no longer does.
+
+use crate::group::{admit, cluster};
+use crate::spec::{service, set};
+use crate::world::{World, node};
+use model::*;
+use std::time::Duration;
+
+const NODES: u128 = 3;
+
+/// Three nodes in a mesh, each with a task of the network that the two replicas of `web` are on, which take ten
+/// seconds to end; all nodes but those of `web` are slow.
+fn shop() -> World {
+    let mut world = cluster();
+    world.check(false);
+    for number in 1..=NODES {
+        if number > 1 {
+            admit(&mut world, number, &format!("k{number}"), "let-me-work");
+        }
+        let addresses = vec![[10, 0, 0, number as u8].into()];
+        let offer = MeshOffer { public_key: format!("key{number}"), port: MESH_PORT, addresses, mtu: 1500 };
+        world.join(Node { mesh: Some(offer), ..node(number) });
+    }
+    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
+    let net = NetworkSpec { name: "shop_default".to_owned(), stack: Some("shop".to_owned()), ..NetworkSpec::default() };
+    stack.networks.insert(net.name.clone(), net);
+    for (key, words) in [("web", "replicas=2 stop=10"), ("client", "global")] {
+        let mut spec = service(Some("shop"), key);
+        words.split(' ').for_each(|word| set(&mut spec, word));
+        stack.services.insert(spec.name.clone(), spec);
+    }
+    world.ask(Request::Deploy { stack: Box::new(stack), remove_orphans: false, force_recreate: false });
+    assert_eq!(world.state().tasks.iter().filter(|task| task.is_serving()).count(), 5);
+    world
+}
+
+fn scale_down(world: &mut World) {
+    let id = world.state().services.iter().find(|service| service.spec.key == "web").unwrap().id;
+    world.ask(Request::Scale { id, replicas: 1 });
+}
+
+/// The task that is to end.
+fn leaving(world: &World) -> (TaskId, NodeId) {
+    let state = world.state();
+    let task = state.tasks.iter().find(|task| task.desired > Desired::Running).expect("one leaves");
+    (task.id, task.node.expect("it has a place"))
+}
+
+/// Is its node told that it is sent to, and which nodes are waited for?
+fn told(world: &World) -> (bool, Vec<NodeId>) {
+    let (task, own) = leaving(world);
+    let assignment = |id: &NodeId| world.hosts[id].assignment.as_ref().expect("it was told");
+    let awaited = world.hosts.keys().filter(|id| assignment(id).awaited).copied().collect();
+    (assignment(&own).sent_to.contains(&task), awaited)
+}
+
+#[test]
+fn its_node_hears_when_the_last_has_followed() {
+    let mut world = shop();
+    world.hosts.values_mut().for_each(|host| host.slow = true);
+    scale_down(&mut world);
+    let (_, own) = leaving(&world);
+    let others: Vec<NodeId> = world.hosts.keys().copied().filter(|id| *id != own).collect();
+    assert_eq!(told(&world), (true, others.clone()));
+    for (index, id) in others.iter().enumerate() {
+        world.hosts.get_mut(id).unwrap().follow();
+        world.settle();
+        assert_eq!(told(&world).0, index == 0, "after {} of {}", index + 1, others.len());
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_node_that_is_lost_nor_for_an_older_word() {
+    let mut world = shop();
+    world.hosts.values_mut().for_each(|host| host.slow = true);
+    scale_down(&mut world);
+    let (_, own) = leaving(&world);
+    let others: Vec<NodeId> = world.hosts.keys().copied().filter(|id| *id != own).collect();
+    let older = AgentReport { network: Some(Generation { term: 1, revision: 1 }), ..AgentReport::default() };
+    world.tell(orchestrator::ManagerInput::Report(others[0], Box::new(older)));
+    world.settle();
+    assert_eq!(told(&world), (true, others.clone()));
+    world.cut(others[0]);
+    world.settle();
+    assert!(told(&world).0);
+    world.hosts.get_mut(&others[1]).unwrap().follow();
+    world.settle();
+    assert!(!told(&world).0);
+}
+
+#[test]
+fn a_new_leader_asks_all_again() {
+    let mut world = shop();
+    world.hosts.values_mut().for_each(|host| host.slow = true);
+    scale_down(&mut world);
+    world.lead_again();
+    let (_, own) = leaving(&world);
+    world.run(Duration::from_millis(10));
+    assert!(told(&world).0);
+    for id in (1..=NODES).map(NodeId).filter(|id| *id != own) {
+        world.hosts.get_mut(&id).unwrap().follow();
+        world.settle();
+    }
+    assert!(!told(&world).0);
+}
