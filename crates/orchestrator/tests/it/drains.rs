@@ -34,9 +34,19 @@ fn shop() -> World {
     world
 }
 
-fn scale_down(world: &mut World) {
-    let id = world.state().services.iter().find(|service| service.spec.key == "web").unwrap().id;
-    world.ask(Request::Scale { id, replicas: 1 });
+/// One replica less, and nobody says that it follows; returns the nodes that the one that leaves is not on.
+fn scale_down(world: &mut World) -> Vec<NodeId> {
+    world.hosts.values_mut().for_each(|host| host.slow = true);
+    let state = world.state();
+    let web = state.services.iter().find(|service| service.spec.key == "web").expect("it is there");
+    world.ask(Request::Scale { id: web.id, replicas: 1 });
+    let (_, own) = leaving(world);
+    world.hosts.keys().copied().filter(|id| *id != own).collect()
+}
+
+fn follow(world: &mut World, id: NodeId) {
+    world.hosts.get_mut(&id).expect("it is there").follow();
+    world.settle();
 }
 
 /// The task that is to end.
@@ -57,14 +67,10 @@ fn told(world: &World) -> (bool, Vec<NodeId>) {
 #[test]
 fn its_node_hears_when_the_last_has_followed() {
     let mut world = shop();
-    world.hosts.values_mut().for_each(|host| host.slow = true);
-    scale_down(&mut world);
-    let (_, own) = leaving(&world);
-    let others: Vec<NodeId> = world.hosts.keys().copied().filter(|id| *id != own).collect();
+    let others = scale_down(&mut world);
     assert_eq!(told(&world), (true, others.clone()));
     for (index, id) in others.iter().enumerate() {
-        world.hosts.get_mut(id).unwrap().follow();
-        world.settle();
+        follow(&mut world, *id);
         assert_eq!(told(&world).0, index == 0, "after {} of {}", index + 1, others.len());
     }
 }
@@ -72,10 +78,7 @@ fn its_node_hears_when_the_last_has_followed() {
 #[test]
 fn nobody_waits_for_a_node_that_is_lost_nor_for_an_older_word() {
     let mut world = shop();
-    world.hosts.values_mut().for_each(|host| host.slow = true);
-    scale_down(&mut world);
-    let (_, own) = leaving(&world);
-    let others: Vec<NodeId> = world.hosts.keys().copied().filter(|id| *id != own).collect();
+    let others = scale_down(&mut world);
     let older = AgentReport { network: Some(Generation { term: 1, revision: 1 }), ..AgentReport::default() };
     world.tell(orchestrator::ManagerInput::Report(others[0], Box::new(older)));
     world.settle();
@@ -83,23 +86,17 @@ fn nobody_waits_for_a_node_that_is_lost_nor_for_an_older_word() {
     world.cut(others[0]);
     world.settle();
     assert!(told(&world).0);
-    world.hosts.get_mut(&others[1]).unwrap().follow();
-    world.settle();
+    follow(&mut world, others[1]);
     assert!(!told(&world).0);
 }
 
 #[test]
 fn a_new_leader_asks_all_again() {
     let mut world = shop();
-    world.hosts.values_mut().for_each(|host| host.slow = true);
-    scale_down(&mut world);
+    let others = scale_down(&mut world);
     world.lead_again();
-    let (_, own) = leaving(&world);
     world.run(Duration::from_millis(10));
     assert!(told(&world).0);
-    for id in (1..=NODES).map(NodeId).filter(|id| *id != own) {
-        world.hosts.get_mut(&id).unwrap().follow();
-        world.settle();
-    }
+    others.iter().for_each(|id| follow(&mut world, *id));
     assert!(!told(&world).0);
 }
