@@ -67,7 +67,12 @@ pub const ALL: &[Code] = &[
         "the file is not a mapping",
         "A Compose file is a mapping with keys such as `services`, `networks` and `volumes`.",
     ),
-    code("RS0109", "the file is empty", "Nothing in the file says what to run. Start with `services:`."),
+    code(
+        "RS0109",
+        "the file, or one of its documents, is empty",
+        "Nothing in it says what to run. Start with `services:`. A `---` begins another document, which must not be \
+         empty either.",
+    ),
     code(
         "RS0110",
         "there is no Compose file",
@@ -165,7 +170,7 @@ pub const ALL: &[Code] = &[
     code(
         "RS0314",
         "not an assignment",
-        "Entries of `environment`, `labels` and the like are `NAME=value`, without spaces around the name.",
+        "Entries of `environment` and of `args` are `NAME=value`, without a space before the `=`.",
     ),
     code(
         "RS0315",

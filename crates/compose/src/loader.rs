@@ -113,6 +113,8 @@ impl<'a> Loader<'a> {
         partial: bool,
     ) -> Option<Node> {
         if node.value == Value::Null {
+            let hint = "write `services:` in it, or take out the `---` that it stands behind".to_owned();
+            self.context.error_on("RS0109", &node, "this document is empty", Some(hint));
             return None;
         }
         if node.as_map().is_none() {

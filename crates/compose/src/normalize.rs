@@ -22,9 +22,13 @@ pub(crate) fn services(services: &mut Map) {
         }
         inherit_image(service);
         // arguments that the environment does not have are not given to a build
-        let args = service.get_mut("build").and_then(Node::as_map_mut).and_then(|build| build.get_mut("args"));
-        if let Some(args) = args.and_then(Node::as_map_mut) {
+        if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut)
+            && let Some(args) = build.get_mut("args").and_then(Node::as_map_mut)
+        {
             args.retain(|_, node| node.value != Value::Null);
+            if args.is_empty() {
+                build.remove("args");
+            }
         }
     }
 }
@@ -52,7 +56,8 @@ fn imply_dependencies(service: &mut Map) {
         if let Some(node) = service.get(key)
             && let Some(name) = node.as_text().and_then(|text| text.strip_prefix("service:"))
         {
-            implied.push((name.to_owned(), true, node.clone_places()));
+            // the value names the service, not the key
+            implied.push((name.to_owned(), true, Node { key: At::default(), ..node.clone_places() }));
         }
     }
     for source in texts("volumes_from") {

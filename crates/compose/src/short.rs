@@ -70,9 +70,13 @@ impl PortRange<'_> {
             None => ("", ""),
             Some(rest) => rest.rsplit_once(':').map_or(("", rest), |(ip, port)| (ip, port)),
         };
-        let host_ip = host_ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(host_ip);
-        if !host_ip.is_empty() && host_ip.parse::<std::net::IpAddr>().is_err() {
-            return Err(format!("`{host_ip}` is no address"));
+        let bare = host_ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+        let address = bare.unwrap_or(host_ip);
+        if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("`{address}` is no address"));
+        }
+        if bare.is_none() && address.contains(':') {
+            return Err(format!("an IPv6 address stands in brackets: `[{address}]`"));
         }
         if container.is_empty() {
             return Err("the port in the container is missing".to_owned());
@@ -84,7 +88,7 @@ impl PortRange<'_> {
             Some(range) if count(targets) > 0 && count(range) != count(targets) => {
                 Err(format!("the ranges `{published}` and `{container}` differ in length"))
             }
-            _ => Ok(PortRange { host_ip, published: host, targets, protocol }),
+            _ => Ok(PortRange { host_ip: address, published: host, targets, protocol }),
         }
     }
 }
@@ -309,13 +313,23 @@ mod tests {
         assert_eq!(shown("127.0.0.1:8080:80"), ["127.0.0.1|8080|80|tcp"]);
         assert_eq!(shown("127.0.0.1::80"), ["127.0.0.1||80|tcp"]);
         assert_eq!(shown("[::1]:8080:80"), ["::1|8080|80|tcp"]);
-        assert_eq!(shown("::1:8080:80"), ["::1|8080|80|tcp"]);
         assert_eq!(shown("80-81"), ["||80|tcp", "||81|tcp"]);
         assert_eq!(shown("8080-8081:80-81"), ["|8080|80|tcp", "|8081|81|tcp"]);
         assert_eq!(shown("8080-8090:80"), ["|8080-8090|80|tcp"]);
-        for bad in
-            ["", "x", "80:", ":", "1:2:3:4:5", "8080-8081:80-82", "90-80", "65536", "80/icmp", "host:80:80", "+80"]
-        {
+        for bad in [
+            "",
+            "x",
+            "80:",
+            ":",
+            "1:2:3:4:5",
+            "8080-8081:80-82",
+            "90-80",
+            "65536",
+            "80/icmp",
+            "host:80:80",
+            "+80",
+            "::1:80:80",
+        ] {
             assert!(ports(bad).is_err(), "{bad}");
         }
     }

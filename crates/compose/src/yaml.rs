@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_NODES: usize = 400_000;
 /// Most nodes that aliases may add. A node takes about 150 bytes.
 const MAX_ALIASED: usize = 400_000;
-/// How far lines are moved that stand too far left inside of brackets; deeper than any nesting.
+/// How far lines are moved that stand too far left inside of brackets or quotes; deeper than any nesting.
 const DEEPER: usize = 200;
 /// Most bytes that are read again because of such lines.
 const MAX_REREAD: usize = 32 << 20;
@@ -60,27 +60,50 @@ pub(crate) fn parse(text: &str, file: u32) -> (Vec<Node>, Vec<Problem>) {
     let mut read = 0;
     loop {
         let builder = Builder { file, moved, ..Builder::default() };
-        let (builder, error) = builder.read(&current);
+        let (mut builder, error) = builder.read(&current);
         let Some(error) = error else { return (builder.documents, builder.problems) };
-        read += current.len();
-        let line = error.marker().line();
-        let shallow = error.info().starts_with("invalid indentation") && !builder.moved.contains_key(&line);
-        let deeper = if shallow && read < MAX_REREAD { indent_line(&current, line) } else { None };
-        let Some(deeper) = deeper else {
+        read += error.marker().index();
+        let mended = if read < MAX_REREAD { mend(&current, &error, &mut builder.moved) } else { None };
+        let Some(mended) = mended else {
             let problem = syntax(&builder.file_place(error.marker()), text, &error);
             return (builder.documents, builder.problems.into_iter().chain([problem]).collect());
         };
         moved = builder.moved;
-        moved.insert(line, DEEPER);
-        current = Cow::Owned(deeper);
+        current = Cow::Owned(mended);
     }
 }
 
-/// The text with one line further to the right. Brackets and braces may stand further left than
-/// their key in real files; our parser is stricter there than those that people are used to.
-fn indent_line(text: &str, line: usize) -> Option<String> {
+/// The text with one line written as our parser wants it, where it is stricter than YAML or than the parsers that
+/// people are used to; `None` when the error is a real one. Places stay the same but for lines in `moved`.
+fn mend(text: &str, error: &ScanError, moved: &mut BTreeMap<usize, usize>) -> Option<String> {
+    let line = error.marker().line();
     let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum::<usize>();
-    (start <= text.len()).then(|| format!("{}{}{}", &text[..start], " ".repeat(DEEPER), &text[start..]))
+    let (before, rest) = text.split_at_checked(start)?;
+    if error.info().starts_with("':' must be followed by") {
+        return tabs_to_spaces(before, rest, error.marker().col());
+    }
+    let shallow = match error.info() {
+        // brackets and braces may stand further left than their key
+        info if info.starts_with("invalid indentation") => true,
+        // a tab at the start of a line is no indentation in quotes, nor between brackets
+        "tab cannot be used as indentation" => true,
+        info if info.starts_with("tabs disallowed within this context") => is_open(before),
+        _ => false,
+    };
+    let first = shallow && moved.insert(line, DEEPER).is_none();
+    first.then(|| format!("{before}{}{rest}", " ".repeat(DEEPER)))
+}
+
+/// The tabs before a value become spaces; `column` is where it begins.
+fn tabs_to_spaces(before: &str, rest: &str, column: usize) -> Option<String> {
+    let (at, _) = rest.char_indices().nth(column)?;
+    let key = rest[..at].trim_end_matches(['\t', ' ']);
+    (key.len() < at).then(|| format!("{before}{key}{}{}", " ".repeat(at - key.len()), &rest[at..]))
+}
+
+/// Does a text end between brackets or braces?
+fn is_open(text: &str) -> bool {
+    Parser::new_from_str(text).any(|event| event.is_err())
 }
 
 fn syntax(at: &At, text: &str, error: &ScanError) -> Problem {
@@ -360,7 +383,11 @@ impl Builder {
                 }
                 (name, node)
             });
-            map = map.union(told.collect(), |_, own, _| own);
+            map = map.union(told.collect(), |_, own, merged| match own.tag {
+                // what `!reset` takes away are the words of earlier files, not those of this one
+                Tag::Reset => Node { tag: Tag::Override, ..merged },
+                _ => own,
+            });
         }
         map
     }
@@ -408,6 +435,10 @@ mod tests {
         let z = node.get("z").unwrap();
         assert_eq!((z.get_int("a"), z.get_int("b"), z.get_int("c")), (Some(3), Some(1), Some(2)));
         assert_eq!(z.get("b").unwrap().via.as_ref().unwrap().at.line, 3);
+        let node = one("x: &x {a: 1}\ny: {<<: *x, a: !reset null, b: !reset null}\n");
+        let y = node.get("y").and_then(Node::as_map).unwrap();
+        let told = y.iter().map(|(name, node)| (name.as_str(), node.as_int(), node.tag));
+        assert_eq!(told.collect::<Vec<_>>(), [("a", Some(1), Tag::Override), ("b", None, Tag::Reset)]);
     }
 
     #[test]
@@ -417,6 +448,20 @@ mod tests {
         assert_eq!(codes("1: a\n"), ["RS0104"]);
         assert_eq!(codes("a: &a [*a]\n"), ["RS0105"]);
         assert_eq!(codes("a: {<<: 1}\n"), ["RS0106"]);
+    }
+
+    #[test]
+    fn tabs_part_words_wherever_yaml_lets_them() {
+        let node = one("a:\tb\nc:\t\t1 # x\nd:\n  - e:\tf\nt: |\n  a:\tb\n");
+        assert_eq!((node.get_text("a"), node.get_int("c"), node.get_text("t")), (Some("b"), Some(1), Some("a:\tb\n")));
+        assert_eq!(node.get("c").unwrap().at, At { file: 0, line: 2, column: 5, length: 1 });
+        let node = one("a:\n  b: {\n\tc: d,\n\te: \"f\n\tg\" }\n");
+        let inner = node.get("a").and_then(|a| a.get("b")).unwrap();
+        assert_eq!((inner.get_text("c"), inner.get_text("e")), (Some("d"), Some("f g")));
+        assert_eq!(inner.get("c").unwrap().at, At { file: 0, line: 3, column: 5, length: 1 });
+        for text in ["a:\n\tb: c\n", "a:\n  b: c\n\td: e\n", "a:\t- b\n", "a: b\n\tc\n"] {
+            assert_eq!(codes(text), ["RS0101"], "{text:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path
             need(context, node, path, "permission bits such as `0440`", fits);
         }
         Kind::Command | Kind::HealthTest => command(context, kind, node, path),
-        Kind::Env | Kind::Labels => pairs(context, node, path),
+        Kind::Env => pairs(context, node, path, true),
+        Kind::Labels => pairs(context, node, path, false),
         Kind::Options | Kind::TextMap => options(context, kind, node, path),
         Kind::MultiOptions => need(context, node, path, "a mapping", node.as_map().is_some()),
         Kind::Texts(rule) => {
@@ -217,7 +218,8 @@ fn is_scalar(node: &Node) -> bool {
     !matches!(node.value, Value::List(_) | Value::Map(_))
 }
 
-fn pairs(context: &mut Context, node: &Node, path: &Path<'_>) {
+/// Names and values; of `variables`, a name can't end with a space.
+fn pairs(context: &mut Context, node: &Node, path: &Path<'_>, variables: bool) {
     match &node.value {
         Value::Map(map) => {
             for (name, entry) in map {
@@ -234,7 +236,7 @@ fn pairs(context: &mut Context, node: &Node, path: &Path<'_>) {
                     continue;
                 };
                 let name = text.split_once('=').map_or(text, |(name, _)| name);
-                if name.ends_with(char::is_whitespace) {
+                if variables && name.ends_with(char::is_whitespace) {
                     let message = format!("{path}: the name `{}` ends with a space", shorten(name));
                     context.error_on("RS0314", item, message, Some("remove the space before `=`".to_owned()));
                 }
@@ -358,7 +360,7 @@ fn ulimits(context: &mut Context, node: &Node, path: &Path<'_>) {
 
 fn ssh(context: &mut Context, node: &Node, path: &Path<'_>) {
     match &node.value {
-        Value::Map(_) => pairs(context, node, path),
+        Value::Map(_) => pairs(context, node, path, false),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 let fits = item.as_text().is_some_and(|text| text == "default" || text.contains('='));
