@@ -1,5 +1,7 @@
 //! The normalised model as JSON and YAML.
 
+mod order;
+
 use crate::scalar;
 use crate::schema::{self, Kind};
 use crate::tree::{Map, Node, Tag, Value};
@@ -9,7 +11,8 @@ use std::fmt::Write;
 /// An entry of a mapping, and what it is, where that is known.
 type Entry<'a> = (&'a String, &'a Node, Option<Kind>);
 
-/// The entries that are printed, in their order: that of the tables, else by name.
+/// The entries that are printed, in their order: that of the tables, else by name. Numbers in names count as such in
+/// YAML, not in JSON.
 fn entries<'a>(map: &'a Map, kind: Option<Kind>, yaml: bool) -> Vec<Entry<'a>> {
     let hidden = if yaml { Tag::Json } else { Tag::Extra };
     let shown = map.iter().filter(|(_, node)| node.tag != Tag::Hidden && node.tag != hidden);
@@ -25,9 +28,14 @@ fn entries<'a>(map: &'a Map, kind: Option<Kind>, yaml: bool) -> Vec<Entry<'a>> {
     let each = match kind {
         Some(Kind::Named(inner)) => Some(*inner),
         Some(Kind::Names(_, fields)) => Some(Kind::Object(fields)),
+        Some(Kind::Ulimits) => Some(Kind::Object(schema::LIMITS)),
         _ => None,
     };
-    shown.map(|(name, node)| (name, node, each)).collect()
+    let mut entries: Vec<Entry<'a>> = shown.map(|(name, node)| (name, node, each)).collect();
+    if yaml {
+        entries.sort_by(|(a, ..), (b, ..)| order::natural(a, b));
+    }
+    entries
 }
 
 /// What the items of a list are.
@@ -100,9 +108,9 @@ fn json_text(text: &str, out: &mut String) {
 }
 
 /// The file as YAML.
-pub(crate) fn yaml(top: &Node) -> String {
+pub(crate) fn yaml(top: &Node, kind: Option<Kind>) -> String {
     let mut out = String::new();
-    for entry in top.as_map().map(|map| entries(map, Some(Kind::Object(schema::TOP)), true)).unwrap_or_default() {
+    for entry in top.as_map().map(|map| entries(map, kind, true)).unwrap_or_default() {
         yaml_entry(entry, 0, &mut out);
     }
     out
@@ -273,7 +281,7 @@ mod tests {
                 ("a".to_owned(), Node::text(text.clone(), Default::default())),
                 ("l".to_owned(), Node::new(Value::List(vec![Node::text(text.clone(), Default::default())]), Default::default())),
             ])), Default::default());
-            let (documents, problems) = crate::yaml::parse(&yaml(&node), 0);
+            let (documents, problems) = crate::yaml::parse(&yaml(&node, None), 0);
             prop_assert_eq!(problems, []);
             prop_assert_eq!(documents[0].get_text("a"), Some(text.as_str()));
             prop_assert_eq!(documents[0].items("l")[0].as_text(), Some(text.as_str()));

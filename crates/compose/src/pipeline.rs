@@ -48,14 +48,21 @@ pub(crate) fn load(loader: &mut Loader<'_>) -> Loaded {
     let mut project = Project::empty(setup.name.clone(), setup.files.clone(), setup.folder.clone());
     project.filled = input.options.interpolate;
     project.profiles = all_profiles(&top);
-    let (mut active, inactive) = choose(input, &setup, &mut top, context);
+    let (mut active, inactive) = match input.options.interpolate {
+        true => choose(input, &setup, &mut top, context),
+        // profiles may be variables, too
+        false => (take_services(&mut top), BTreeSet::new()),
+    };
     if active.len() > MAX_SERVICES {
         let message =
             format!("the project has {} services, more than the {MAX_SERVICES} that are allowed", active.len());
         context.error("RS0103", Default::default(), message);
         active = Map::new();
     }
-    project.model = normalized(input, &setup, active, &inactive, &mut top, context);
+    project.model = match input.options.interpolate {
+        true => normalized(input, &setup, active, &inactive, &mut top, context),
+        false => unfilled(input, &setup, active, top, context),
+    };
     let mut stack = None;
     if input.options.interpolate && input.options.normalize && !context.is_broken() {
         let mut lower =
@@ -81,9 +88,13 @@ fn all_profiles(top: &Map) -> Vec<String> {
     names.into_iter().collect()
 }
 
+fn take_services(top: &mut Map) -> Map {
+    top.remove("services").map(|mut node| crate::merge::take_map(&mut node)).unwrap_or_default()
+}
+
 /// Splits the services into the active ones and the names of the others.
 fn choose(input: &Input<'_>, setup: &Setup, top: &mut Map, context: &mut Context) -> (Map, BTreeSet<String>) {
-    let services = top.remove("services").map(|mut node| crate::merge::take_map(&mut node)).unwrap_or_default();
+    let services = take_services(top);
     let mut profiles: BTreeSet<String> = setup.profiles.iter().cloned().collect();
     for name in &input.options.services {
         match services.get(name) {
@@ -133,17 +144,9 @@ fn normalized(
         }
     }
     if input.options.normalize {
-        normalize::services(&mut services);
-        let uses_default = services.values().any(|service| {
-            service.get("networks").and_then(Node::as_map).is_some_and(|networks| networks.contains_key("default"))
-        });
-        normalize::resources(&mut finished, &setup.name, uses_default);
-    }
-    if input.options.interpolate && input.options.normalize {
+        name_everything(&mut services, &mut finished, setup);
         let checked = Checked { services: &services, inactive, top: &finished };
         consistency::check(context, &checked);
-    }
-    if input.options.normalize && input.options.interpolate {
         normalize::prune(&mut finished, &services);
     }
     // extensions of the whole file are part of its JSON, unlike others
@@ -154,10 +157,34 @@ fn normalized(
     Node::new(Value::Map(finished), Default::default())
 }
 
-fn resolve(input: &Input<'_>, env: &Env, service: &mut Node, context: &mut Context) {
-    if !input.options.interpolate {
-        return;
+/// Everything that the files say, in the one form but with its variables: `config --no-interpolate`.
+fn unfilled(input: &Input<'_>, setup: &Setup, mut services: Map, mut top: Map, context: &mut Context) -> Node {
+    for (name, service) in &mut services {
+        finish::tell_not_done(context, &Kind::Object(SERVICE), service, &Path::Root.key("services").key(name));
     }
+    if input.options.normalize {
+        for section in ["networks", "volumes", "configs", "secrets"] {
+            let entries = top.get_mut(section).and_then(Node::as_map_mut).into_iter().flatten();
+            for (_, node) in entries.filter(|(_, node)| node.value == Value::Null) {
+                node.value = Value::Map(Map::new());
+            }
+        }
+        name_everything(&mut services, &mut top, setup);
+    }
+    top.insert("services".to_owned(), Node::new(Value::Map(services), Default::default()));
+    Node::new(Value::Map(top), Default::default())
+}
+
+/// What nobody wrote: default networks and full names.
+fn name_everything(services: &mut Map, top: &mut Map, setup: &Setup) {
+    normalize::services(services);
+    let uses_default = services.values().any(|service| {
+        service.get("networks").and_then(Node::as_map).is_some_and(|networks| networks.contains_key("default"))
+    });
+    normalize::resources(top, &setup.name, uses_default);
+}
+
+fn resolve(input: &Input<'_>, env: &Env, service: &mut Node, context: &mut Context) {
     normalize::files(context, service, env, input.source);
     if let Some(map) = service.as_map_mut() {
         map.remove("env_file");

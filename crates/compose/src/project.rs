@@ -46,12 +46,17 @@ pub struct Project {
 impl Project {
     /// `config`: the normalised model as YAML.
     pub fn to_yaml(&self) -> String {
-        self.escaped(emit::yaml(&self.model))
+        self.escaped(emit::yaml(&self.model, self.kind()))
     }
 
     /// `config --format json`: the normalised model as JSON, indented by two spaces.
     pub fn to_json(&self) -> String {
-        self.escaped(emit::json(&self.model, Some(Kind::Object(schema::TOP)))) + "\n"
+        self.escaped(emit::json(&self.model, self.kind())) + "\n"
+    }
+
+    /// What the tree is, which decides the order of its keys. With variables in it, names do.
+    fn kind(&self) -> Option<Kind> {
+        self.filled.then_some(Kind::Object(schema::TOP))
     }
 
     fn escaped(&self, text: String) -> String {

@@ -270,6 +270,9 @@ pub(crate) fn keys_of(kind: &Kind) -> Option<&'static [Field]> {
     }
 }
 
+/// Both sides of a limit, in the order in which they are printed.
+pub(crate) const LIMITS: &[Field] = &[field("soft", ANY_WHOLE), field("hard", ANY_WHOLE)];
+
 const ANY_WHOLE: Kind = Kind::Whole(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Whole(0, u32::MAX as i64);
 
