@@ -2,6 +2,7 @@
 
 mod defaults;
 mod path;
+mod unsaid;
 mod variables;
 
 use crate::context::Context;
@@ -67,7 +68,10 @@ pub(crate) fn explain(input: &Input<'_>, path: &str) -> (Loaded, Option<Result<E
     loader.context.trace = true;
     let loaded = pipeline::load(&mut loader);
     let explained = loaded.project.as_ref().map(|project| {
-        let found = path::find(&project.model, path)?;
+        let found = match path::find(&project.model, path) {
+            Ok(found) => found,
+            Err(missing) => return unsaid::explain(&loaded, path).ok_or(missing),
+        };
         let mut story = Story {
             input,
             context: &loader.context,

@@ -147,6 +147,26 @@ fn defaults_say_their_rule() {
 }
 
 #[test]
+fn what_nobody_says_holds_all_the_same() {
+    check(
+        "services.api.restart",
+        "services.api.restart: \"on-failure\"
+  default: without `restart` and `deploy`, what ended with 0 is done, and what crashed starts again
+",
+    );
+    for (path, start) in [
+        ("deploy.replicas", "1\n  default: one, unless"),
+        ("deploy.update_config.order", "\"stop-first\"\n  default: as in Swarm"),
+        ("stop_grace_period", "\"10s\"\n  default: so long"),
+        ("healthcheck.interval", "\"30s\"\n  default: as in Docker"),
+        ("pull_policy", "\"missing\"\n"),
+    ] {
+        let told = told(&format!("services.web.{path}"), |_| ());
+        assert!(told.starts_with(&format!("services.web.{path}: {start}")), "{told}");
+    }
+}
+
+#[test]
 fn names_may_hold_dots_and_what_is_missing_is_told() {
     let label = told("services.web.labels.com.example.team", |_| ());
     assert!(label.contains("written as `core` at compose.yaml:15:25\n"), "{label}");
