@@ -61,6 +61,10 @@ pub struct Options {
     pub interpolate: bool,
     /// False for `config --no-normalize`.
     pub normalize: bool,
+    /// False for `config --no-path-resolution`.
+    pub absolute_paths: bool,
+    /// False for `config --no-consistency`: nobody asks whether what services name is there.
+    pub check: bool,
     /// False for `config`, which only shows: what the file says right, but could not run (a port
     /// published twice, the missing file of a secret), is then a warning.
     pub running: bool,
@@ -68,9 +72,23 @@ pub struct Options {
     pub services: Vec<String>,
 }
 
+impl Options {
+    /// Is everything there that a stack is made of?
+    pub(crate) fn is_whole(&self) -> bool {
+        self.interpolate && self.normalize && self.absolute_paths && self.check
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Options { interpolate: true, normalize: true, running: true, services: Vec::new() }
+        Options {
+            interpolate: true,
+            normalize: true,
+            absolute_paths: true,
+            check: true,
+            running: true,
+            services: Vec::new(),
+        }
     }
 }
 

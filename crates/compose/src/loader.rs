@@ -98,7 +98,8 @@ impl<'a> Loader<'a> {
         }
         merge::settle(&mut model);
         let mut model = merge::take_map(&mut model);
-        self.absolute_paths(&mut model, &scope.folder);
+        // paths of an included project only make sense where it is
+        self.paths(&mut model, &scope.folder, self.input.options.absolute_paths || !included.is_empty());
         environment::fill(&mut model, &scope.env);
         model
     }
@@ -186,13 +187,17 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn absolute_paths(&self, model: &mut Map, folder: &str) {
+    fn paths(&self, model: &mut Map, folder: &str, absolute: bool) {
         let base = Base { folder, home: self.home() };
         for service in model.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut) {
             default_context(service);
-            base.service(service);
+            if absolute {
+                base.service(service);
+            }
         }
-        base.resources(model);
+        if absolute {
+            base.resources(model);
+        }
     }
 
     fn home(&self) -> Option<&'a str> {

@@ -64,7 +64,7 @@ pub(crate) fn load(loader: &mut Loader<'_>) -> Loaded {
         false => unfilled(input, &setup, active, top, context),
     };
     let mut stack = None;
-    if input.options.interpolate && input.options.normalize && !context.is_broken() {
+    if input.options.is_whole() && !context.is_broken() {
         let mut lower =
             Lower { context, source: input.source, top: &project.model, project: &setup.name, folder: &setup.folder };
         let made = lower.stack();
@@ -145,8 +145,10 @@ fn normalized(
     }
     if input.options.normalize {
         name_everything(&mut services, &mut finished, setup);
-        let checked = Checked { services: &services, inactive, top: &finished };
-        consistency::check(context, &checked);
+        if input.options.check {
+            let checked = Checked { services: &services, inactive, top: &finished };
+            consistency::check(context, &checked);
+        }
         normalize::prune(&mut finished, &services);
     }
     // extensions of the whole file are part of its JSON, unlike others

@@ -7,6 +7,7 @@ use crate::tree::{Map, Node, Value};
 use model::diagnostic::{Diagnostic, Severity};
 use model::stack::StackSpec;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// The result of [`crate::load`].
 #[derive(Debug, Clone, Default)]
@@ -122,6 +123,21 @@ impl Project {
             }
         }
         Some(hex::encode(Sha256::digest(emit::json(&node, None))))
+    }
+
+    /// `config SERVICE…`: leaves these services and what they depend on; what is beside services stays.
+    pub fn keep_services(&mut self, names: &[String]) {
+        let mut kept = BTreeSet::new();
+        let mut open = names.to_vec();
+        while let Some(name) = open.pop() {
+            let Some(service) = self.model.get("services").and_then(|services| services.get(&name)) else { continue };
+            open.extend(service.entries("depends_on").map(|(other, _)| other.clone()).filter(|it| !kept.contains(it)));
+            kept.insert(name);
+        }
+        let services = self.model.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut);
+        if let Some(services) = services {
+            services.retain(|name, _| kept.contains(name));
+        }
     }
 
     /// A project without services.

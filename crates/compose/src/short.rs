@@ -82,6 +82,9 @@ impl PortRange<'_> {
             return Err("the port in the container is missing".to_owned());
         }
         let targets = port_range(container)?;
+        if targets.0 == 0 {
+            return Err("the port in the container can't be 0".to_owned());
+        }
         let host = if published.is_empty() { None } else { Some(port_range(published)?) };
         let count = |(first, last): (u16, u16)| last - first;
         match host {

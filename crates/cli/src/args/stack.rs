@@ -203,12 +203,21 @@ pub(crate) struct Config {
     /// Leave short syntax and paths as they are
     #[arg(long)]
     pub(crate) no_normalize: bool,
+    /// Leave relative paths as they are
+    #[arg(long)]
+    pub(crate) no_path_resolution: bool,
+    /// Do not check that what services name is there, and that nothing contradicts itself
+    #[arg(long)]
+    pub(crate) no_consistency: bool,
     /// Ask the registries what the tags of images mean now, and pin them to their digests
     #[arg(long)]
     pub(crate) resolve_image_digests: bool,
     /// Registry that may be asked without TLS, or with TLS that can't be verified
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) insecure_registries: Vec<String>,
+    /// Only these services, and what they depend on
+    #[arg(value_name = "SERVICE")]
+    pub(crate) only: Vec<String>,
 }
 
 /// `config --format`.

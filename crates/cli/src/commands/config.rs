@@ -18,8 +18,10 @@ pub(crate) fn run(printer: Printer, args: &Config) -> Result<u8> {
     let options = Options {
         interpolate: !args.no_interpolate,
         normalize: !args.no_normalize,
+        absolute_paths: !args.no_path_resolution,
+        check: !args.no_consistency,
         running: false,
-        ..Options::default()
+        services: args.only.clone(),
     };
     if let Some(path) = &args.explain {
         return explain(printer, args, options, path);
@@ -44,6 +46,9 @@ pub(crate) fn run(printer: Printer, args: &Config) -> Result<u8> {
     }
     if args.quiet {
         return Ok(0);
+    }
+    if !args.only.is_empty() {
+        project.keep_services(&args.only);
     }
     print(printer, args, &text(args, &project)?)
 }

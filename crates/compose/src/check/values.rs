@@ -55,11 +55,12 @@ pub(super) fn check(context: &mut Context, kind: &Kind, node: &Node, path: &Path
         Kind::Ulimits => ulimits(context, node, path),
         Kind::External => {
             let fits = match &node.value {
-                Value::Bool(_) | Value::Map(_) => true,
+                Value::Bool(_) => true,
+                Value::Map(old) => old.keys().all(|key| key == "name" || key.starts_with("x-")),
                 Value::Text(text) => flag(text).is_some(),
                 _ => false,
             };
-            need(context, node, path, "`true` or `false`", fits);
+            need(context, node, path, "`true` or `false` (or the old mapping with a `name`)", fits);
         }
         Kind::Count => {
             let fits = match &node.value {
@@ -225,6 +226,10 @@ fn pairs(context: &mut Context, node: &Node, path: &Path<'_>, variables: bool) {
             for (name, entry) in map {
                 if !is_scalar(entry) {
                     wrong_type(context, entry, &path.key(name), "a text, a number, `true`, `false` or nothing");
+                }
+                if name.is_empty() {
+                    let place = Node { at: entry.key, ..entry.clone_places() };
+                    context.error_on("RS0314", &place, format!("a name in {path} is empty"), None);
                 }
             }
         }

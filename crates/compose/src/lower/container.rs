@@ -112,7 +112,7 @@ impl Lower<'_> {
             text => {
                 let message = format!("services.{key}.pull_policy can't be `{text}`");
                 let hint = "one of: always, missing, if_not_present, never, build, daily, weekly, every_<duration>";
-                self.context.error_on("RS0601", policy, message, Some(hint.to_owned()));
+                self.context.error_on("RS0303", policy, message, Some(hint.to_owned()));
                 PullPolicy::Missing
             }
         }
