@@ -21,7 +21,7 @@ fn entries<'a>(map: &'a Map, kind: Option<Kind>, yaml: bool) -> Vec<Entry<'a>> {
         let mut entries: Vec<Entry<'a>> = shown.map(|(name, node)| (name, node, of(name))).collect();
         // the reference's JSON of the file itself is in the order of names
         if yaml || !std::ptr::eq(fields, schema::TOP) {
-            entries.sort_by_key(|(name, ..)| schema::rank(fields, name));
+            entries.sort_by_key(|(name, ..)| (schema::rank(fields, name), order::shown_as(name)));
         }
         return entries;
     }
@@ -192,11 +192,11 @@ fn yaml_text(text: &str, depth: usize) -> String {
     if !special {
         return format!("'{}'", text.replace('\'', "''"));
     }
-    let printable = text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{feff}');
+    let printable = text.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control() && c != '\u{feff}');
     if text.contains('\n')
         && printable
         && !text.starts_with([' ', '\n'])
-        && !text.lines().any(|line| line.ends_with(' '))
+        && !text.lines().any(|line| line.ends_with([' ', '\t']) || line.starts_with('\t'))
     {
         let indent = "  ".repeat(depth);
         let body = text.trim_end_matches('\n');
@@ -253,9 +253,14 @@ fn has_special_characters(text: &str) -> bool {
 
 /// `1:30` is ninety in YAML 1.1.
 fn counts_in_sixties(text: &str) -> bool {
-    let mut parts = text.trim_start_matches(['+', '-']).split(':');
-    let whole = parts.next().is_some_and(|part| part.starts_with(|c: char| c.is_ascii_digit()));
-    whole && text.contains(':') && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '_' | '+' | '-'))
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (text, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let mut parts = text.split(':');
+    let whole = parts.next().is_some_and(|part| part.starts_with(|c: char| c.is_ascii_digit()) && digits(part));
+    let mut sixtieths = parts.peekable();
+    let few = |part: &str| part.len() <= 2 && part.parse::<u8>().is_ok_and(|number| number < 60);
+    whole && digits(fraction) && sixtieths.peek().is_some() && sixtieths.all(few)
 }
 
 fn looks_like_date(text: &str) -> bool {

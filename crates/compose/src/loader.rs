@@ -100,7 +100,9 @@ impl<'a> Loader<'a> {
         let mut model = merge::take_map(&mut model);
         // paths of an included project only make sense where it is
         self.paths(&mut model, &scope.folder, self.input.options.absolute_paths || !included.is_empty());
-        environment::fill(&mut model, &scope.env);
+        if self.input.options.interpolate {
+            environment::fill(&mut model, &scope.env);
+        }
         model
     }
 

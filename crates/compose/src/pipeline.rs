@@ -149,8 +149,8 @@ fn normalized(
             let checked = Checked { services: &services, inactive, top: &finished };
             consistency::check(context, &checked);
         }
-        normalize::prune(&mut finished, &services);
     }
+    normalize::prune(&mut finished, &services);
     // extensions of the whole file are part of its JSON, unlike others
     for node in (&mut finished).into_iter().filter(|(name, _)| name.starts_with("x-")).map(|(_, node)| node) {
         node.tag = Tag::None;
@@ -162,6 +162,15 @@ fn normalized(
 /// Everything that the files say, in the one form but with its variables: `config --no-interpolate`.
 fn unfilled(input: &Input<'_>, setup: &Setup, mut services: Map, mut top: Map, context: &mut Context) -> Node {
     for (name, service) in &mut services {
+        // their defaults are part of the one form
+        for key in ["ports", "depends_on"] {
+            let field = crate::schema::find(SERVICE, key);
+            let node = service.as_map_mut().and_then(|map| map.remove(key));
+            let finished = field.zip(node).and_then(|(field, node)| finish::value(&field.kind, node));
+            if let (Some(finished), Some(map)) = (finished, service.as_map_mut()) {
+                map.insert(key.to_owned(), finished);
+            }
+        }
         finish::tell_not_done(context, &Kind::Object(SERVICE), service, &Path::Root.key("services").key(name));
     }
     if input.options.normalize {
@@ -172,6 +181,13 @@ fn unfilled(input: &Input<'_>, setup: &Setup, mut services: Map, mut top: Map, c
             }
         }
         name_everything(&mut services, &mut top, setup);
+        if let Some(network) = top.get_mut("networks").and_then(|networks| networks.as_map_mut()?.get_mut("default")) {
+            // nobody wrote it, and here nothing else is shown that nobody wrote
+            network
+                .as_map_mut()
+                .into_iter()
+                .for_each(|map| map.retain(|name, node| name != "ipam" || !node.is_empty()));
+        }
     }
     top.insert("services".to_owned(), Node::new(Value::Map(services), Default::default()));
     Node::new(Value::Map(top), Default::default())

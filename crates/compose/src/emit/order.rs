@@ -2,6 +2,15 @@
 
 use std::cmp::Ordering;
 
+/// Where a key of a service stands: with its name, but for two that the reference has behind their neighbours.
+pub(super) fn shown_as(name: &str) -> (&str, bool) {
+    match name {
+        "cpu_shares" => ("cpuset", true),
+        "mem_swappiness" => ("memswap_limit", true),
+        name => (name, false),
+    }
+}
+
 /// A letter, a whole number or a sign of a name.
 #[derive(Clone, Copy)]
 enum Piece<'t> {
