@@ -49,3 +49,62 @@ volumes: {{kept: }}
     assert_eq!(host.inspect("keys-app-1", "{{index .Config.Labels \"from.file\"}}"), "yes");
     assert_eq!(host.inspect("keys-app-1", "{{.Config.Labels.both}}"), "own");
 }
+
+#[test]
+fn placeholders_are_filled_in_where_the_container_starts() {
+    let Some(host) = Host::new() else { return };
+    for slot in 1..=2 {
+        host.write(&format!("bound-{slot}/slot"), &slot.to_string());
+    }
+    host.write("plain.txt", "a word");
+    host.write("secret.tmpl", "{{env \"NAME\"}} in {{.Task.Slot}}");
+    let text = format!(
+        "services:
+  app:
+    image: {BUSYBOX}
+    command: [sleep, '10000']
+    stop_grace_period: 0s
+    hostname: '{{{{.Node.Hostname}}}}-{{{{.Service.Name}}}}-{{{{.Task.Slot}}}}'
+    environment:
+      SERVICE: '{{{{.Service.ID}}}} {{{{.Service.Name}}}} {{{{.Service.Labels.team}}}}{{{{index .Service.Labels \"a.b\"}}}}'
+      NODE: '{{{{.Node.ID}}}} {{{{.Node.Hostname}}}} {{{{.Node.Platform.OS}}}}'
+      TASK: '{{{{ .Task.ID }}}} {{{{.Task.Name}}}} {{{{.Task.Slot}}}}'
+      NAME: '{{{{.Service.Name}}}}'
+      OTHER: '{{{{range .Things}}}}'
+    volumes:
+      - data:/data/{{{{.Task.Slot}}}}
+      - ./bound-{{{{.Task.Slot}}}}:/bound
+    configs: [settings]
+    secrets: [hidden, plain]
+    deploy:
+      replicas: 2
+      labels: {{team: core, a.b: '!'}}
+volumes:
+  data: {{name: 'kept-{{{{.Task.Slot}}}}'}}
+configs:
+  settings: {{content: '{{{{secret \"plain\"}}}}; {{{{.Node.Hostname}}}}', template_driver: golang}}
+secrets:
+  plain: {{file: ./plain.txt}}
+  hidden: {{file: ./secret.tmpl, template_driver: golang}}
+"
+    );
+    host.up("who", &text).ok();
+    let node = host.sh("node inspect self --format {{.ID}}").ok().stdout.trim().to_owned();
+    let name = host.sh("node inspect self --format {{.Description.Hostname}}").ok().stdout.trim().to_owned();
+    let service = host.sh("service inspect who_app --format {{.ID}}").ok().stdout.trim().to_owned();
+    for slot in 1..=2 {
+        let container = format!("who-app-{slot}");
+        let ask = |script: &str| host.rswarm(["exec", &container, "sh", "-c", script]).ok();
+        ask("hostname").prints(&format!("{name}-who_app-{slot}"));
+        ask("echo $SERVICE").prints(&format!("{service} who_app core!"));
+        ask("echo $NODE").prints(&format!("{node} {name} linux"));
+        ask("echo $TASK | cut -d. -f1,2").says(&format!(" who_app.{slot}"));
+        ask("echo ${TASK##* }; echo $OTHER").prints(&format!("{slot}\n{{{{range .Things}}}}"));
+        ask("cat /settings").prints(&format!("a word; {name}"));
+        ask("cat /run/secrets/hidden /bound/slot").prints(&format!("who_app in {slot}{slot}"));
+        ask(&format!("hostname > /data/{slot}/who"));
+    }
+    host.sh("volume ls -q").ok().prints("kept-1\nkept-2");
+    host.rswarm(["restart", "who-app-1"]).ok();
+    host.rswarm(["exec", "who-app-1", "cat", "/data/1/who"]).ok().prints(&format!("{name}-who_app-1"));
+}

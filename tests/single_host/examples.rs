@@ -18,6 +18,20 @@ fn says(host: &Host, stack: &str, service: &str, text: &str) {
     });
 }
 
+/// A file without a test or a row in the table is not an example yet.
+#[test]
+fn every_example_is_run_and_listed() {
+    let folder = e2e::root().join("examples/compose");
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files: Vec<String> = names.filter(|name| name.ends_with(".yaml") || name.ends_with(".yml")).collect();
+    assert!(files.len() >= 16, "only {files:?}");
+    for file in files {
+        assert!(include_str!("examples.rs").contains(&format!("\"{file}\"")), "{file}: no test runs it");
+        assert!(readme.contains(&format!("| `{file}` |")), "{file}: not in the table of the README");
+    }
+}
+
 #[test]
 fn hello() {
     let Some(host) = Host::new() else { return };
@@ -70,6 +84,19 @@ fn secrets() {
     says(&host, &stack, "app", "greeting = hello");
     host.rswarm(["exec", "secrets-app-1", "cat", "/run/keys/server.key"]).ok().prints("a key");
     host.rswarm(["exec", "secrets-app-1", "cat", "/run/secrets/password"]).ok().prints("correct horse battery staple");
+}
+
+#[test]
+fn placeholders() {
+    let Some(host) = Host::new() else { return };
+    let stack = up(&host, "placeholders.yaml");
+    for slot in 1..=2 {
+        says(&host, &stack, "app", &format!("core/{slot} has slot {slot} of core/{slot}\n"));
+        let own = format!("placeholders-app-{slot}");
+        host.rswarm(["exec", &own, "hostname"]).ok().prints(&format!("placeholders_app-{slot}"));
+        host.rswarm(["exec", &own, "ls", "/data"]).ok().prints(&slot.to_string());
+    }
+    host.sh("volume ls -q").ok().says("placeholders-1").says("placeholders-2");
 }
 
 #[test]
