@@ -193,25 +193,23 @@ fn yaml_text(text: &str, depth: usize) -> String {
         return format!("'{}'", text.replace('\'', "''"));
     }
     let printable = text.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control() && c != '\u{feff}');
-    if text.contains('\n')
-        && printable
-        && !text.starts_with([' ', '\n'])
-        && !text.lines().any(|line| line.ends_with([' ', '\t']) || line.starts_with('\t'))
-    {
-        let indent = "  ".repeat(depth);
-        let body = text.trim_end_matches('\n');
-        let lines: Vec<String> = body
-            .split('\n')
-            .map(|line| if line.is_empty() { String::new() } else { format!("{indent}{line}") })
-            .collect();
-        let chomp = match text.len() - body.len() {
-            0 => "-",
-            1 => "",
-            _ => return quoted(text),
-        };
-        return format!("|{chomp}\n{}", lines.join("\n"));
+    let bare = |line: &str| line.ends_with([' ', '\t']) || line.starts_with('\t');
+    if text.contains('\n') && printable && !text.trim_matches('\n').is_empty() && !text.lines().any(bare) {
+        return block(text, &"  ".repeat(depth));
     }
     quoted(text)
+}
+
+/// A text of several lines as a block, without its last line break.
+fn block(text: &str, indent: &str) -> String {
+    let body = text.trim_end_matches('\n');
+    let breaks = text.len() - body.len();
+    // where the first line does not show how far the block is indented
+    let hint = if text.starts_with([' ', '\n']) { "2" } else { "" };
+    let chomp = ["-", "", "+"][breaks.min(2)];
+    let indented = |line: &str| if line.is_empty() { String::new() } else { format!("{indent}{line}") };
+    let lines: Vec<String> = body.split('\n').map(indented).collect();
+    format!("|{hint}{chomp}\n{}{}", lines.join("\n"), "\n".repeat(breaks.saturating_sub(1)))
 }
 
 fn quoted(text: &str) -> String {

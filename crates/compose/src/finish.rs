@@ -313,7 +313,9 @@ pub(crate) fn tell_not_done(context: &mut Context, kind: &Kind, node: &Node, pat
                         let message = format!("{path} is not done yet: {instead}");
                         context.warn_on("RS0701", &place, message, None);
                     }
-                    Done::Yes | Done::Meaningless(_) => tell_not_done(context, &field.kind, entry, &path),
+                    Done::Yes | Done::But(_) | Done::Meaningless(_) => {
+                        tell_not_done(context, &field.kind, entry, &path)
+                    }
                 }
             }
         }

@@ -150,6 +150,8 @@ pub(crate) enum Done {
     NotYet(&'static str),
     /// These values, being what happens anyway; the text says what happens instead of others.
     Only(&'static [&'static str], &'static str),
+    /// Does it but for some values, which are told of one by one; the text says which, and what happens instead.
+    But(&'static str),
     /// Means nothing here; the text says why.
     Meaningless(&'static str),
 }
@@ -212,6 +214,10 @@ impl Field {
 
     const fn only(self, values: &'static [&'static str], instead: &'static str) -> Field {
         Field { done: Done::Only(values, instead), ..self }
+    }
+
+    const fn but(self, exceptions: &'static str) -> Field {
+        Field { done: Done::But(exceptions), ..self }
     }
 
     const fn meaningless(self, why: &'static str) -> Field {

@@ -35,6 +35,7 @@ impl<'a> Lower<'a> {
                 continue;
             }
             self.driver("networks", &key, node, &["bridge", "overlay", "default"]);
+            self.network_options(&key, node);
             let spec = NetworkSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
@@ -57,6 +58,15 @@ impl<'a> Lower<'a> {
         if !known.contains(&text) {
             let message = format!("{section}.{key}: the driver `{text}` is not done yet");
             self.context.error_on("RS0605", driver, message, Some(format!("use {}, or leave it out", known[0])));
+        }
+    }
+
+    /// All options but one mean drivers that are not ours.
+    fn network_options(&mut self, key: &str, node: &Node) {
+        for (name, option) in node.entries("driver_opts").filter(|(name, _)| *name != "encrypted") {
+            let message = format!("networks.{key}.driver_opts.{name} is not done yet: the option is ignored");
+            let place = Node { at: option.key, ..option.clone_places() };
+            self.context.warn_on("RS0701", &place, message, None);
         }
     }
 

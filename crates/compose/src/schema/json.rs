@@ -46,6 +46,7 @@ fn property(field: &Field) -> Value {
     let mut out = value(&field.kind);
     match field.done {
         Done::Yes => {}
+        Done::But(exceptions) => out["description"] = format!("done, but {exceptions}").into(),
         Done::NotYet(instead) => out["description"] = format!("not yet: {instead}").into(),
         Done::Only(values, instead) => {
             out["description"] = format!("only `{}`, others not yet: {instead}", values.join("`, `")).into();

@@ -5,8 +5,8 @@ use super::{Absent, COUNT, Field, Form, Kind, SERVICE, Unique, field};
 /// A network.
 const NETWORK: &[Field] = &[
     field("name", Kind::Text).keep(),
-    field("driver", Kind::Text),
-    field("driver_opts", Kind::Options),
+    field("driver", Kind::Text).but("others than `bridge`, `overlay` and `default` are refused"),
+    field("driver_opts", Kind::Options).but("all options except `encrypted` are ignored"),
     field("ipam", Kind::Object(IPAM)).keep().absent(Absent::Empty),
     field("external", Kind::External),
     field("internal", Kind::Flag),
@@ -18,7 +18,8 @@ const NETWORK: &[Field] = &[
 
 const IPAM: &[Field] = &[
     field("driver", Kind::Text).only(&["default"], "addresses come from the built-in pools"),
-    field("config", Kind::List(&Kind::Object(POOL), Unique::Subnet)),
+    field("config", Kind::List(&Kind::Object(POOL), Unique::Subnet))
+        .but("of the subnets of one family only the first counts"),
     field("options", Kind::TextMap).not_yet("the options are ignored"),
 ];
 
@@ -32,7 +33,7 @@ const POOL: &[Field] = &[
 /// A volume.
 const VOLUME: &[Field] = &[
     field("name", Kind::Text).keep(),
-    field("driver", Kind::Text),
+    field("driver", Kind::Text).but("others than `local` are refused"),
     field("driver_opts", Kind::Options),
     field("external", Kind::External),
     field("labels", Kind::Labels),

@@ -103,7 +103,11 @@ const PRE_START: &[Field] = &[
     field("per_replica", Kind::Flag),
 ];
 
-const LOGGING: &[Field] = &[field("driver", Kind::Text), field("options", Kind::Options)];
+const LOGGING: &[Field] = &[
+    field("driver", Kind::Text)
+        .but("with other drivers than `json-file`, `local` and `none`, logs are kept as `json-file`"),
+    field("options", Kind::Options).but("`mode: non-blocking` drops no line: the container waits for a slow disk"),
+];
 
 const MODEL_USE: &[Field] = &[field("endpoint_var", Kind::Text), field("model_var", Kind::Text)];
 
@@ -125,7 +129,7 @@ const PORT: &[Field] = &[
     field("host_ip", Kind::Text),
     field("target", Kind::Whole(0, 65535)).keep(),
     field("published", Kind::TextOrWhole),
-    field("protocol", Kind::Text),
+    field("protocol", Kind::Text).but("other protocols than `tcp` and `udp` are refused"),
     field("app_protocol", Kind::Text).meaningless("only tools read it"),
 ];
 
@@ -145,7 +149,9 @@ const MOUNT_VOLUME: &[Field] = &[
 const MOUNT_TMPFS: &[Field] = &[field("size", Kind::Bytes), field("mode", ANY_WHOLE)];
 const MOUNT_IMAGE: &[Field] = &[field("subpath", Kind::Text)];
 const MOUNT: &[Field] = &[
-    field("type", Kind::Choice(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])).required(),
+    field("type", Kind::Choice(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"]))
+        .required()
+        .but("`cluster`, `npipe` and `image` are refused"),
     field("source", Kind::Text),
     field("target", Kind::Text),
     field("read_only", Kind::Flag),
@@ -194,7 +200,8 @@ pub(crate) const SERVICE: &[Field] = &[
     field("deploy", Kind::Nullable(DEPLOY)).keep(),
     field("develop", Kind::Nullable(DEVELOP)).keep().not_yet("nothing is watched"),
     field("device_cgroup_rules", Kind::Texts(Unique::Once)),
-    field("devices", Kind::List(&Kind::Short(Form::Device, DEVICE), Unique::Target)),
+    field("devices", Kind::List(&Kind::Short(Form::Device, DEVICE), Unique::Target))
+        .but("what is no path, such as a name of CDI, gives no device"),
     field("dns", Kind::Addresses),
     field("dns_opt", Kind::Texts(Unique::Key)),
     field("dns_search", Kind::OneOrMore(Unique::Key)),
@@ -212,7 +219,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("hostname", Kind::Text),
     field("image", Kind::Text),
     field("init", Kind::Flag).keep(),
-    field("ipc", Kind::Text),
+    field("ipc", Kind::Text).but("in place of another container's namespace there is one of its own"),
     field("isolation", Kind::Text).meaningless("it is for Windows containers"),
     field("label_file", Kind::OneOrMore(Unique::No)),
     field("labels", Kind::Labels),
@@ -224,11 +231,11 @@ pub(crate) const SERVICE: &[Field] = &[
     field("mem_swappiness", Kind::Bytes),
     field("memswap_limit", Kind::Bytes),
     field("models", Kind::Names(Form::Models, MODEL_USE)).not_yet("no model is started"),
-    field("network_mode", Kind::Text),
+    field("network_mode", Kind::Text).but("`bridge` is the project's default network"),
     field("networks", Kind::Names(Form::Networks, NETWORK_USE)),
     field("oom_kill_disable", Kind::Flag),
     field("oom_score_adj", Kind::Whole(-1000, 1000)),
-    field("pid", Kind::Text),
+    field("pid", Kind::Text).but("in place of another container's namespace there is one of its own"),
     field("pids_limit", ANY_WHOLE),
     field("platform", Kind::Text),
     field("ports", Kind::List(&Kind::Short(Form::Port, PORT), Unique::Port)),
@@ -238,14 +245,15 @@ pub(crate) const SERVICE: &[Field] = &[
     field("privileged", Kind::Flag),
     field("profiles", Kind::Texts(Unique::Key)),
     field("provider", Kind::Object(PROVIDER)).keep().not_yet("the service is left out"),
-    field("pull_policy", Kind::Text),
+    field("pull_policy", Kind::Text)
+        .but("with `daily`, `weekly`, `refresh` and `every_…` the image is fetched when it is missing"),
     field("pull_refresh_after", Kind::Text).not_yet("the image is fetched when it is missing"),
     field("read_only", Kind::Flag),
     field("restart", Kind::Text),
     field("runtime", Kind::Text).not_yet("the daemon's runtime is used"),
     field("scale", COUNT).keep(),
     field("secrets", Kind::List(&Kind::Short(Form::Secret, FILE_MOUNT), Unique::Mount)),
-    field("security_opt", Kind::Texts(Unique::Once)),
+    field("security_opt", Kind::Texts(Unique::Once)).but("`apparmor`, `label` and `systempaths` change nothing"),
     field("shm_size", Kind::Bytes),
     field("stdin_open", Kind::Flag),
     field("stop_grace_period", Kind::Duration).keep(),
@@ -260,6 +268,6 @@ pub(crate) const SERVICE: &[Field] = &[
     field("userns_mode", Kind::Text).only(&["host"], "there is one user namespace for all"),
     field("uts", Kind::Text),
     field("volumes", Kind::List(&Kind::Short(Form::Mount, MOUNT), Unique::Target)),
-    field("volumes_from", Kind::Texts(Unique::Once)),
+    field("volumes_from", Kind::Texts(Unique::Once)).but("`container:NAME` gives nothing"),
     field("working_dir", Kind::Text),
 ];

@@ -10,7 +10,8 @@ const HEAD: &str = "\
 This table is made from the tables that the loader itself reads (`crates/compose/src/schema/`), and a test
 keeps it in step: `UPDATE=1 cargo test -p compose --test keys` writes it anew.
 
-*done*: it is done. *not yet*: the loader knows the key and warns; the text says what happens instead.
+*done*: it is done; *done, but*: values that are not are told with their place. *not yet*: the loader knows the
+key and warns; the text says what happens instead.
 *meaningless*: nothing to do here. Keys that are not in the table are errors, except those that start with
 `x-`. `[]` stands for each item of a list, `*` for each name.
 
@@ -35,12 +36,13 @@ fn fields(fields: &'static [Field], path: &str, out: &mut String) {
         let state = match field.done {
             Done::Yes => "done".to_owned(),
             Done::NotYet(instead) => format!("not yet: {instead}"),
+            Done::But(exceptions) => format!("done, but {exceptions}"),
             Done::Only(values, instead) => format!("`{}` done; other values not yet: {instead}", values.join("`, `")),
             Done::Meaningless(why) => format!("meaningless: {why}"),
         };
         let _ = writeln!(out, "| `{path}` | {state} |");
         // what is in a key that is not done is not done either
-        if field.done == Done::Yes {
+        if matches!(field.done, Done::Yes | Done::But(_)) {
             inner(&field.kind, &path, out);
         }
     }
