@@ -371,6 +371,12 @@ pub const ALL: &[Code] = &[
         "`uid` and `gid` of configs and secrets are numbers; names are not looked up in the image.",
     ),
     code(
+        "RS0610",
+        "a name that nothing can have",
+        "Names of networks, volumes, configs and secrets are made of letters, digits, `_`, `.` and `-`, and begin with a \
+         letter or digit: they become names of folders and links.",
+    ),
+    code(
         "RS0701",
         "a key is not done yet",
         "rswarm knows the key but does not act on it yet; the message says what happens instead. docs/compose.md \

@@ -34,6 +34,7 @@ impl<'a> Lower<'a> {
                 stack.external_networks.push(name);
                 continue;
             }
+            self.name("networks", &key, node, &name);
             self.driver("networks", &key, node, &["bridge", "overlay", "default"]);
             self.network_options(&key, node);
             let spec = NetworkSpec {
@@ -59,6 +60,17 @@ impl<'a> Lower<'a> {
             let message = format!("{section}.{key}: the driver `{text}` is not done yet");
             self.context.error_on("RS0605", driver, message, Some(format!("use {}, or leave it out", known[0])));
         }
+    }
+
+    /// Names become those of folders, links and files, so they are no paths.
+    fn name(&mut self, section: &str, key: &str, node: &Node, name: &str) {
+        let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inside) {
+            return;
+        }
+        let message = format!("{section}.{key}.name: `{}` is no name", crate::tree::shorten(name));
+        let hint = "letters, digits, `_`, `.` and `-`, a letter or digit first".to_owned();
+        self.context.error_on("RS0610", node.get("name").unwrap_or(node), message, Some(hint));
     }
 
     /// All options but one mean drivers that are not ours.
@@ -105,6 +117,7 @@ impl<'a> Lower<'a> {
                 self.made_by_tasks(&key, node);
                 continue;
             }
+            self.name("volumes", &key, node, &name);
             let spec = VolumeSpec {
                 name: name.clone(),
                 stack: Some(self.project.to_owned()),
@@ -135,6 +148,7 @@ impl<'a> Lower<'a> {
                     external.push(name);
                     continue;
                 }
+                self.name(section, &key, node, &name);
                 let Some(data) = self.content(section, &key, node) else { continue };
                 let spec = ContentSpec {
                     name: name.clone(),
