@@ -139,6 +139,10 @@ fn top_stats_and_port_look_inside() {
     host.sleeper(&format!("--name box --memory 64m -p {port}:80"));
     let top = host.sh("top box").ok();
     assert!(top.stdout.contains("PID") && top.stdout.contains("sleep 10000"), "{top}");
+    let top = host.sh("top box -o comm,pid").ok().lines();
+    assert!(top.len() == 2 && top[0].starts_with("COMMAND") && top[1].starts_with("sleep"), "{top:?}");
+    host.sh("top box -o comm").fails().complains("no column PID");
+    host.sh("top box --nonsense").fails().complains("ps --nonsense");
     let stats = host.sh("stats --no-stream --format json").ok().json_rows();
     assert_eq!(stats[0]["Name"], "box");
     assert!(stats[0]["MemUsage"].as_str().unwrap().contains("64MiB"), "{stats:?}");

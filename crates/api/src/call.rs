@@ -85,7 +85,12 @@ pub enum Call {
         volumes: bool,
     },
     /// `top`.
-    Top(String),
+    Top {
+        /// Container.
+        container: String,
+        /// Options of the host's `ps`; none: the columns of `ps -ef`, from `/proc`.
+        options: Vec<String>,
+    },
     /// `stats --no-stream`; empty: all that run.
     Stats(Vec<String>),
     /// New size of a terminal: of a container, or of an exec session.

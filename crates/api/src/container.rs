@@ -82,7 +82,7 @@ pub struct Stats {
 /// `top`: the container's processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopTable {
-    /// `UID PID PPID C STIME TTY TIME CMD`.
+    /// `UID PID PPID C STIME TTY TIME CMD`, or those that options of `ps` choose.
     pub titles: Vec<String>,
     /// A row a process, PIDs as the host sees them.
     pub processes: Vec<Vec<String>>,

@@ -8,6 +8,7 @@ mod objects;
 mod plan;
 mod prune;
 mod replicated;
+mod top;
 
 pub(crate) use replicated::propose;
 
@@ -43,7 +44,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::RemoveContainer { container, force, volumes } => {
             done(lifecycle::remove(daemon, &container, force, volumes).await)?
         }
-        Call::Top(container) => Reply::Top(looks::top(daemon, &container).await?),
+        Call::Top { container, options } => Reply::Top(top::top(daemon, &container, &options).await?),
         Call::Stats(containers) => Reply::Stats(looks::stats(daemon, &containers, scope).await?),
         Call::Resize { container, size: (rows, columns) } => {
             let task = looks::task(daemon, &container).await?;

@@ -53,8 +53,8 @@ pub(crate) async fn elsewhere(daemon: &Daemon, container: Option<&mut String>) -
 /// The container of a call that only its own node can answer.
 pub(crate) fn of_call(call: &mut Call) -> Option<&mut String> {
     match call {
-        Call::Kill { container, .. } | Call::Resize { container, .. } => Some(container),
-        Call::Pause(container) | Call::Unpause(container) | Call::Top(container) => Some(container),
+        Call::Kill { container, .. } | Call::Resize { container, .. } | Call::Top { container, .. } => Some(container),
+        Call::Pause(container) | Call::Unpause(container) => Some(container),
         _ => None,
     }
 }

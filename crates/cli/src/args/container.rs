@@ -230,6 +230,9 @@ pub(crate) struct Inspect {
 pub(crate) struct Top {
     /// Container
     pub(crate) container: String,
+    /// Options of `ps`, such as `-o pid,comm`; none: the columns of `ps -ef`
+    #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) options: Vec<String>,
 }
 
 /// `stats`.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use api::{Call, Reply};
 
 pub(super) async fn run(context: &Context, args: Top) -> Result<u8> {
-    match context.call(Call::Top(args.container)).await? {
+    match context.call(Call::Top { container: args.container, options: args.options }).await? {
         Reply::Top(top) => {
             let rows: Vec<Vec<String>> = std::iter::once(top.titles).chain(top.processes).collect();
             context.data(&table(&rows))?;

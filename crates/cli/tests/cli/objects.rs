@@ -89,7 +89,7 @@ fn host() -> Fake {
             "90/tcp": null,
         } } })))
         }
-        Asked::Call(Call::Top(_)) => Answer::Reply(Reply::Top(TopTable {
+        Asked::Call(Call::Top { .. }) => Answer::Reply(Reply::Top(TopTable {
             titles: vec!["UID".to_owned(), "CMD".to_owned()],
             processes: vec![vec!["0".to_owned(), "sleep 9".to_owned()]],
         })),

@@ -1,9 +1,9 @@
-//! Looking at containers: `ps`, `inspect`, `top`, `stats`.
+//! Looking at containers: `ps`, `inspect`, `stats`.
 
 use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::{clock, failure, names, node, relay, views};
-use api::{ApiError, Call, ContainerRow, Reply, Stats, TopTable};
+use api::{ApiError, Call, ContainerRow, Reply, Stats};
 use model::{NodeId, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -171,43 +171,6 @@ fn bytes_below(folder: &Path) -> u64 {
         }
     }
     bytes
-}
-
-/// `top`, in the columns of `ps -ef`.
-///
-/// # Errors
-/// It does not run.
-pub(crate) async fn top(daemon: &Daemon, name: &str) -> Result<TopTable, ApiError> {
-    let task = task(daemon, name).await?;
-    let processes = daemon.engine.top(task.id).await.map_err(|error| failure::engine(&error))?;
-    let now = clock::now();
-    let rows = processes.into_iter().map(|process| {
-        let seconds = process.cpu_ms / 1000;
-        // The share of the process's life, as `ps` computes it; 0 to 99.
-        let share = (process.cpu_ms.saturating_mul(100) / now.since(process.started).as_millis().max(1) as u64).min(99);
-        vec![
-            process.uid.to_string(),
-            process.pid.to_string(),
-            process.ppid.to_string(),
-            share.to_string(),
-            start_time(process.started, now),
-            process.tty,
-            format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-            process.command,
-        ]
-    });
-    let titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
-    Ok(TopTable { titles: titles.map(str::to_owned).to_vec(), processes: rows.collect() })
-}
-
-/// The clock time for what began within a day, else the date.
-fn start_time(started: model::Time, now: model::Time) -> String {
-    let Some(time) = i64::try_from(started.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) else {
-        return "?".to_owned();
-    };
-    let local = time.to_zoned_datetime(jiff::tz::TimeZone::system());
-    let recent = now.since(started) < std::time::Duration::from_secs(24 * 3600);
-    local.strftime(if recent { "%H:%M" } else { "%b%d" }).to_string()
 }
 
 #[cfg(test)]

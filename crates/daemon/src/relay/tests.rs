@@ -84,7 +84,8 @@ async fn what_its_node_has_to_do_is_done_there() {
 
     let Reply::Pong(info) = soon(ask(&manager, FAR, &Call::Ping)).await.unwrap() else { panic!("no pong") };
     assert_eq!(info.node, worker.node.to_string());
-    let error = soon(ask(&manager, FAR, &Call::Top("none".to_owned()))).await.unwrap_err();
+    let error =
+        soon(ask(&manager, FAR, &Call::Top { container: "none".to_owned(), options: Vec::new() })).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound, "its refusal is passed on: {error:?}");
     assert!(soon(ask(&manager, NodeId(9), &Call::Ping)).await.is_err(), "that one is not connected");
 }
