@@ -4,16 +4,16 @@ use super::Nudge;
 use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::small_server::{self, PATIENCE};
-use ::gitops::webhook::is_genuine;
+use ::gitops::webhook::Check;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Longest message: what is in it is not used, only its signature.
-const LONGEST: usize = 8 << 20;
+/// Longest message (GitHub's are at most 25 MB): what is in it is not used or kept, only its signature.
+const LONGEST: usize = 32 << 20;
 
 /// Callers at once.
 const MOST: usize = 64;
@@ -35,16 +35,19 @@ async fn take(daemon: &Arc<Daemon>, request: Request<Incoming>) -> StatusCode {
     if head.method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED;
     }
-    let read = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
-    let Ok(Ok(body)) = read else { return StatusCode::PAYLOAD_TOO_LARGE };
-    let body = body.to_bytes();
-    // Whether there is such a source is nobody's business who does not know its secret.
-    let Ok((_, source)) = super::find(daemon, &name).await else { return StatusCode::UNAUTHORIZED };
+    // Whether there is such a source is nobody's business who does not know its secret: all is done as if.
+    let source = super::find(daemon, &name).await.ok().map(|(_, source)| source);
+    let secret = source.as_ref().and_then(|source| source.spec.credentials.webhook.as_deref());
     let header = |name: &str| head.headers.get(name).map(hyper::header::HeaderValue::as_bytes);
-    let secret = source.spec.credentials.webhook.as_ref();
-    if !secret.is_some_and(|secret| is_genuine(secret, &body, header)) {
+    let Some(check) = Check::new(secret.unwrap_or_default(), header) else { return StatusCode::UNAUTHORIZED };
+    let genuine = match tokio::time::timeout(PATIENCE, read(body, check)).await {
+        Ok(Some(check)) => check.is_genuine(),
+        Ok(None) => return StatusCode::PAYLOAD_TOO_LARGE,
+        Err(_late) => return StatusCode::REQUEST_TIMEOUT,
+    };
+    let Some(source) = source.filter(|source| genuine && source.spec.credentials.webhook.is_some()) else {
         return StatusCode::UNAUTHORIZED;
-    }
+    };
     if !daemon.gitops.nudge(&source, Nudge { asked: false, done: None }) {
         // Another node follows it. Whoever calls needs not wait for that.
         let daemon = daemon.clone();
@@ -55,4 +58,18 @@ async fn take(daemon: &Arc<Daemon>, request: Request<Incoming>) -> StatusCode {
         });
     }
     StatusCode::ACCEPTED
+}
+
+/// The whole body, as far as its signature is concerned; `None`: it is too long, or breaks off.
+async fn read(mut body: Incoming, mut check: Check) -> Option<Check> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        length += data.len();
+        if length > LONGEST {
+            return None;
+        }
+        check.take(&data);
+    }
+    Some(check)
 }
