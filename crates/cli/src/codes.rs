@@ -101,6 +101,12 @@ const DAEMON: &[Code] = &[
          sync` takes it all the same.",
     ),
     code(
+        "RS8022",
+        "an image of a source is not to be had at this moment",
+        "The registry does not answer, or the image was loaded on a machine that is away. A service that runs under \
+         this image name already goes on with what it has, and the rest of the commit is applied.",
+    ),
+    code(
         "RS9001",
         "the disk of the daemon is full",
         "Every change is written to disk before it counts, so none is taken while there is no room. Containers go on. \

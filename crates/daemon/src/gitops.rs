@@ -245,7 +245,11 @@ async fn own_diff(daemon: &Arc<Daemon>, source: &Arc<Source>) -> Result<(Commit,
         let wanted = Wanted { stack, remove_orphans: prune, prune, prune_volumes, ..Wanted::default() };
         let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &wanted, clock::now()));
         match planning.await.map_err(failure::joined)? {
-            Ok(plan) => plans.push(plan),
+            Ok(mut plan) => {
+                // It is said to people who deploy by hand what a source brings; this is what it would bring.
+                plan.warnings.retain(|warning| warning.code != "RS8019");
+                plans.push(plan);
+            }
             Err(Response::Refused { kind, diagnostics }) => return Err(failure::refused(kind, &diagnostics)),
             Err(_) => return Err(failure::failed("the plan was answered with something else than a plan")),
         }

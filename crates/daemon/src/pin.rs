@@ -16,6 +16,42 @@ use tokio::task::JoinSet;
 /// # Errors
 /// All images that are not to be had, each with its services and the reason.
 pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<Vec<Lease>, ApiError> {
+    let (leases, problems) = try_stack(daemon, stack).await?;
+    if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
+}
+
+/// The same for what nobody waits for: an image that is not to be had now stays what a service runs under its
+/// name already. The registry may be away, or the only machine that the image was loaded on. Says which these are.
+///
+/// # Errors
+/// All images that are not to be had, and that do not run.
+pub(crate) async fn stack_or_as_it_runs(
+    daemon: &Arc<Daemon>,
+    stack: &mut StackSpec,
+) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
+    let (leases, mut problems) = try_stack(daemon, stack).await?;
+    if problems.is_empty() {
+        return Ok((leases, Vec::new()));
+    }
+    let state = daemon.cluster.state().await?;
+    for service in stack.services.values_mut().filter(|service| service.container.image_digest.is_none()) {
+        let container = &mut service.container;
+        let runs = state.services.iter().find(|known| known.spec.name == service.name);
+        let runs = runs.map(|known| &known.spec.container).filter(|known| known.image == container.image);
+        if let Some(runs) = runs.filter(|_| container.pull_policy != PullPolicy::Always) {
+            container.image_digest.clone_from(&runs.image_digest);
+        }
+    }
+    let lacks = |problem: &Problem| {
+        let mut of_it = stack.services.values().filter(|service| problem.services.contains(&service.key));
+        of_it.any(|service| service.container.image_digest.is_none())
+    };
+    let kept: Vec<String> = problems.extract_if(.., |problem| !lacks(problem)).map(|problem| problem.line()).collect();
+    if problems.is_empty() { Ok((leases, kept)) } else { Err(tell(problems)) }
+}
+
+/// Pins what is to be had.
+async fn try_stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<(Vec<Lease>, Vec<Problem>), ApiError> {
     let mut wanted: BTreeMap<(String, PullPolicy), Vec<String>> = BTreeMap::new();
     for service in stack.services.values() {
         if service.container.image_digest.is_none() {
@@ -23,7 +59,7 @@ pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result
             wanted.entry(key).or_default().push(service.key.clone());
         }
     }
-    let found = resolve(daemon, wanted).await?;
+    let (found, problems) = resolve(daemon, wanted).await?;
     for service in stack.services.values_mut() {
         let container = &mut service.container;
         if container.image_digest.is_none() {
@@ -31,7 +67,7 @@ pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result
                 found.get(&(container.image.clone(), container.pull_policy)).map(|it| it.digest.clone());
         }
     }
-    Ok(found.into_values().map(|it| it.lease).collect())
+    Ok((found.into_values().map(|it| it.lease).collect(), problems))
 }
 
 /// Pins what is here already, and asks nobody: images of which it is not known before they are fetched
@@ -68,10 +104,26 @@ pub(crate) async fn service(daemon: &Arc<Daemon>, service: &mut ServiceSpec) -> 
     Ok(Some(lease))
 }
 
+/// An image that is not to be had.
+struct Problem {
+    services: Vec<String>,
+    image: String,
+    error: ApiError,
+}
+
+impl Problem {
+    fn line(&self) -> String {
+        let word = if self.services.len() == 1 { "service" } else { "services" };
+        format!("{word} {}: image {}: {}", self.services.join(", "), self.image, self.error.message)
+    }
+}
+
+type Found = BTreeMap<(String, PullPolicy), Pinned>;
+
 async fn resolve(
     daemon: &Arc<Daemon>,
     wanted: BTreeMap<(String, PullPolicy), Vec<String>>,
-) -> Result<BTreeMap<(String, PullPolicy), Pinned>, ApiError> {
+) -> Result<(Found, Vec<Problem>), ApiError> {
     let mut asked = JoinSet::new();
     for ((image, policy), services) in wanted {
         let daemon = daemon.clone();
@@ -80,35 +132,24 @@ async fn resolve(
             (image, policy, services, result)
         });
     }
-    let mut found = BTreeMap::new();
+    let mut found = Found::new();
     let mut problems = Vec::new();
     while let Some(joined) = asked.join_next().await {
         let (image, policy, services, result) = joined.map_err(failure::joined)?;
         match result {
-            Ok(pinned) => {
-                found.insert((image, policy), pinned);
-            }
-            Err(error) => problems.push((services, image, error)),
+            Ok(pinned) => drop(found.insert((image, policy), pinned)),
+            Err(error) => problems.push(Problem { services, image, error }),
         }
     }
-    match problems.is_empty() {
-        true => Ok(found),
-        false => Err(tell(problems)),
-    }
+    Ok((found, problems))
 }
 
 /// One error for all images that are not to be had.
-fn tell(mut problems: Vec<(Vec<String>, String, ApiError)>) -> ApiError {
-    problems.sort_by(|a, b| a.0.cmp(&b.0));
-    let kind = problems.first().map_or(api::ErrorKind::Failed, |(_, _, error)| error.kind);
-    let hint = problems.iter().find_map(|(_, _, error)| error.hint.clone());
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|(services, image, error)| {
-            let word = if services.len() == 1 { "service" } else { "services" };
-            format!("{word} {}: image {image}: {}", services.join(", "), error.message)
-        })
-        .collect();
+fn tell(mut problems: Vec<Problem>) -> ApiError {
+    problems.sort_by(|a, b| a.services.cmp(&b.services));
+    let kind = problems.first().map_or(api::ErrorKind::Failed, |problem| problem.error.kind);
+    let hint = problems.iter().find_map(|problem| problem.error.hint.clone());
+    let lines: Vec<String> = problems.iter().map(Problem::line).collect();
     ApiError { kind, message: lines.join("\n"), hint }
 }
 
@@ -116,15 +157,15 @@ fn tell(mut problems: Vec<(Vec<String>, String, ApiError)>) -> ApiError {
 mod tests {
     use super::*;
 
+    fn problem(services: &[&str], image: &str, error: ApiError) -> Problem {
+        Problem { services: services.iter().map(|name| (*name).to_owned()).collect(), image: image.to_owned(), error }
+    }
+
     #[test]
     fn every_missing_image_is_told_with_its_services() {
         let problems = vec![
-            (vec!["web".to_owned()], "b:1".to_owned(), failure::failed("no route")),
-            (
-                vec!["api".to_owned(), "db".to_owned()],
-                "a:1".to_owned(),
-                failure::hint(failure::not_found("gone"), "look"),
-            ),
+            problem(&["web"], "b:1", failure::failed("no route")),
+            problem(&["api", "db"], "a:1", failure::hint(failure::not_found("gone"), "look")),
         ];
         let error = tell(problems);
         assert_eq!(error.message, "services api, db: image a:1: gone\nservice web: image b:1: no route");

@@ -8,9 +8,11 @@ use crate::tree::Tree;
 use base64::Engine as _;
 use call::{LIMIT, Trouble, own, run};
 use model::{Commit, Credentials, Time};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OwnedMutexGuard;
 
 /// Packs of earlier commits that may lie about, before a repository is fetched anew.
 const PACKS: usize = 50;
@@ -106,7 +108,12 @@ pub struct Git {
     root: PathBuf,
     /// Keys while they are used; gone with the boot.
     scratch: PathBuf,
+    /// Repositories that somebody is at; git itself would refuse the second one.
+    held: Arc<Mutex<Held>>,
 }
+
+/// By name.
+type Held = BTreeMap<String, Arc<tokio::sync::Mutex<()>>>;
 
 /// One of the ways to speak to a server.
 fn protocol(url: &str) -> Result<&'static str, GitError> {
@@ -140,7 +147,7 @@ pub fn is_hash(text: &str) -> bool {
 impl Git {
     /// The same without making anything, to forget what is there.
     pub fn at(root: PathBuf, scratch: PathBuf) -> Git {
-        Git { root, scratch }
+        Git { root, scratch, held: Arc::default() }
     }
 
     /// Makes the folders.
@@ -148,7 +155,7 @@ impl Git {
     /// # Errors
     /// The disk fails.
     pub fn open(root: PathBuf, scratch: PathBuf) -> Result<Git, GitError> {
-        let git = Git { root, scratch };
+        let git = Git::at(root, scratch);
         git.prepare()?;
         Ok(git)
     }
@@ -192,6 +199,17 @@ impl Git {
         if std::fs::remove_dir(&self.root).is_ok() {
             let _never_made = std::fs::remove_dir_all(&self.scratch);
         }
+    }
+
+    /// A repository for one caller at a time: who fetches, and reads what was fetched, holds it meanwhile.
+    pub async fn hold(&self, name: &str) -> OwnedMutexGuard<()> {
+        let one = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nobody is at those that only this table knows.
+            held.retain(|_, one| Arc::strong_count(one) > 1);
+            held.entry(name.to_owned()).or_default().clone()
+        };
+        one.lock_owned().await
     }
 
     fn forget(&self, name: &str) {
@@ -238,6 +256,18 @@ impl Git {
     /// As [`Git::resolve`].
     pub async fn fetch(&self, name: &str, remote: Remote<'_>, commit: &str, by: &str) -> Result<Commit, GitError> {
         self.prepare()?;
+        self.fetch_into(name, remote, commit, by, true).await
+    }
+
+    /// `again`: once more from the beginning if what is here is of no use.
+    async fn fetch_into(
+        &self,
+        name: &str,
+        remote: Remote<'_>,
+        commit: &str,
+        by: &str,
+        again: bool,
+    ) -> Result<Commit, GitError> {
         let folder = self.folder(name);
         let packs = std::fs::read_dir(folder.join("objects/pack")).map_or(0, Iterator::count);
         if packs > 2 * PACKS {
@@ -248,7 +278,15 @@ impl Git {
             self.near(None, &["init", "--quiet", "--bare", "--template=", "--", &path], "make a repository").await?;
         }
         if !self.has(name, commit).await {
-            self.get(name, remote, commit, by).await?;
+            match self.get(name, remote, commit, by).await {
+                Err(GitError::Failed { said, .. }) if again && is_locked(&said) => {
+                    // Of a git that died with the machine: nobody else is at it.
+                    tracing::warn!(source = name, "what was fetched before is forgotten: {said}");
+                    self.forget(name);
+                    return Box::pin(self.fetch_into(name, remote, commit, by, false)).await;
+                }
+                got => got?,
+            }
         }
         self.describe(name, commit).await
     }
@@ -301,6 +339,13 @@ impl Git {
             Ok(_) => {}
             // All of the branch is older than what ran.
             Err(GitError::Failed { said, .. }) if said.contains("no commits selected") => return Ok(false),
+            Err(GitError::Failed { what, said }) => {
+                // As in `fetch`: the next time begins anew.
+                if is_locked(&said) {
+                    self.forget(name);
+                }
+                return Err(GitError::Failed { what, said });
+            }
             Err(error) => return Err(error),
         }
         let words = ["merge-base", "--is-ancestor", &old.id, commit];
@@ -497,6 +542,11 @@ const CONFIG: &str = "\
 \tallowAnySHA1InWant = true
 ";
 
+/// Says git that another one is at work, or was?
+fn is_locked(said: &str) -> bool {
+    said.contains(".lock'") && said.contains("File exists")
+}
+
 /// What ssh says of a server that it does not know.
 const HOST_KEY: &str = "Host key verification failed";
 
@@ -529,17 +579,4 @@ fn split_signers(signers: &str) -> (String, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-
-    #[test]
-    fn addresses_that_could_run_something_are_refused() {
-        for url in ["https://h/r.git", "ssh://git@h/r", "git@h:r.git", "file:///srv/r.git", "http://127.0.0.1/r"] {
-            assert!(check_url(url).is_ok(), "{url}");
-        }
-        for url in ["ext::sh -c x", "-x", "--upload-pack=x", "/srv/r", "r", "ftp://h/r", "https://h/\n", "fd::3"] {
-            assert!(check_url(url).is_err(), "{url}");
-        }
-    }
-}
+mod tests;

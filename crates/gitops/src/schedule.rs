@@ -76,4 +76,24 @@ mod tests {
         assert_eq!(pause(&mut told, true), None);
         assert!(near(pause(&mut told, false), 30));
     }
+
+    #[test]
+    fn an_hour_of_silence_costs_few_questions_and_one_answer_ends_it() {
+        for seed in 0..50 {
+            let start = Time(1_000_000);
+            let (mut schedule, mut now, mut asked) = (Schedule::new(Duration::from_secs(60), seed, start), start, 0);
+            while now.since(start) < Duration::from_secs(3600) {
+                schedule.asked(now, false);
+                asked += 1;
+                let next = schedule.next().expect("it asks again by itself");
+                assert!(next > now && next.since(now) <= LONGEST * 11 / 10, "{next:?} after {now:?}");
+                now = next;
+            }
+            // 1, 2, 4 and 8 minutes, then every ten.
+            assert!((8..=11).contains(&asked), "asked {asked} times");
+            schedule.asked(now, true);
+            let next = schedule.next().map(|next| next.since(now));
+            assert!(next.is_some_and(|next| next <= Duration::from_secs(66)), "{next:?}");
+        }
+    }
 }

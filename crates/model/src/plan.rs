@@ -18,6 +18,8 @@ pub struct Wanted {
     pub prune: bool,
     /// The same for volumes, with their data.
     pub prune_volumes: bool,
+    /// The plan shows values of variables too. Nothing else depends on it.
+    pub show_values: bool,
 }
 
 /// What applying a [`Wanted`] would change.

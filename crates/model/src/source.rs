@@ -313,6 +313,9 @@ pub enum SourceFiles {
         commit: Commit,
         /// All stacks; images are not pinned.
         stacks: Vec<StackSpec>,
+        /// What is odd in them.
+        #[serde(default)]
+        warnings: Vec<Diagnostic>,
     },
     /// They do not.
     Invalid {

@@ -2,7 +2,7 @@
 //! plan that is shown is the plan that is done.
 
 pub(crate) mod basis;
-mod fields;
+pub(crate) mod fields;
 mod rehearsal;
 
 use crate::cluster::Cluster;
@@ -38,7 +38,9 @@ pub(crate) fn of(cluster: &Cluster, wanted: &Wanted, now: Time) -> Result<StackP
         Response::Done { changes, warnings, .. } => (changes, warnings),
         refused => return Err(refused),
     };
-    let after = draft.into_cluster();
+    let mut after = draft.into_cluster();
+    // Whoever follows the stack would put this back at once; what is shown is how it would go otherwise.
+    (after.sources, after.followed, after.good) = Default::default();
     let rehearsed = rehearsal::run(&after, &wanted.stack.name, now);
     Ok(StackPlan {
         stack: wanted.stack.name.clone(),
@@ -47,7 +49,7 @@ pub(crate) fn of(cluster: &Cluster, wanted: &Wanted, now: Time) -> Result<StackP
         services: changes
             .iter()
             .filter(|change| change.kind == "service")
-            .map(|change| service(cluster, &after, change))
+            .map(|change| service(cluster, &after, change, wanted.show_values))
             .collect(),
         objects: objects(cluster, &wanted, &changes),
         rounds: rehearsed.rounds,
@@ -77,13 +79,13 @@ fn action(word: &str) -> PlanAction {
     }
 }
 
-fn service(before: &Cluster, after: &Cluster, change: &ObjectChange) -> ServicePlan {
+fn service(before: &Cluster, after: &Cluster, change: &ObjectChange, show_values: bool) -> ServicePlan {
     let old = before.service_named(&change.name).map(|service| &**service);
     let removed = change.action == "removed";
     let new = after.service_named(&change.name).map(|service| &**service).filter(|_| !removed);
     let spec = new.or(old).map(|service| service.spec.clone());
     let (fields, notes) = match (old, new) {
-        (Some(old), Some(new)) => (fields::differing(&old.spec, &new.spec), notes(change)),
+        (Some(old), Some(new)) => (fields::differing(&old.spec, &new.spec, show_values), notes(change)),
         _ => (Vec::new(), Vec::new()),
     };
     let replaces = match (old, new) {

@@ -95,6 +95,9 @@ pub(crate) struct Plan {
     /// Save the plan for `up --plan`; contents of secrets are in the file, which only its owner can read
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<String>,
+    /// Show values of variables too, old and new; they may be secret
+    #[arg(long)]
+    pub(crate) show_values: bool,
     /// Print nothing: the exit code says whether something changes
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -39,7 +39,11 @@ pub(super) async fn run(context: &Context, args: Down) -> Result<u8> {
     follow(context, &name, timeout, args.quiet).await
 }
 
-async fn follow(context: &Context, stack: &str, timeout: Option<Duration>, quiet: bool) -> Result<u8> {
+/// Shows how a stack goes, until it is gone or time is up.
+///
+/// # Errors
+/// The daemon went away and does not come back.
+pub(super) async fn follow(context: &Context, stack: &str, timeout: Option<Duration>, quiet: bool) -> Result<u8> {
     let mut board = Board::all();
     let mut screen = Screen::new(context.printer, quiet);
     let began = Instant::now();

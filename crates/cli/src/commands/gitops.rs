@@ -1,7 +1,7 @@
 //! `gitops …`: stacks that the cluster follows.
 
 use crate::args::gitops::{Add, Allow, Diff, Format, Gitops, History, Ls, Name, Rm, Rollback, Status};
-use crate::commands::{node, up};
+use crate::commands::{down, node, up};
 use crate::context::{Context, now, unexpected};
 use crate::failure::{Silent, advised};
 use crate::parse;
@@ -149,6 +149,10 @@ async fn origin(context: &Context, args: &Add) -> Result<Origin> {
     if args.node.is_none() && !path.exists() {
         bail!("{}: there is no such file or folder", path.display());
     }
+    if path.join("HEAD").is_file() && path.join("objects").is_dir() {
+        let hint = format!("its commits are followed as file://{}", path.display());
+        return Err(advised(format!("{text} is a bare repository, which has no files"), hint));
+    }
     let path = path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("{text} is no UTF-8"))?;
     let own = node::own(context).await?;
     let node = match &args.node {
@@ -248,7 +252,8 @@ async fn status(context: &Context, args: &Status) -> Result<u8> {
 /// How it fares, with what is wrong where.
 fn tell(context: &Context, source: &Source) -> Result<()> {
     let status = &source.status;
-    context.line(&format!("{}: {} since {}", source.spec.name, state(source), ago(status.since)))?;
+    let since = ago(status.since).to_lowercase();
+    context.line(&format!("{}: {}, since {since}", source.spec.name, state(source)))?;
     context.line(&format!("  from     {}", shown(&source.spec.origin)))?;
     let commit = |what: &str, commit: &Option<model::Commit>| match commit {
         Some(commit) => context.line(&format!("  {what} {} {}  {}", commit.short(), commit.subject, commit.author)),
@@ -259,6 +264,7 @@ fn tell(context: &Context, source: &Source) -> Result<()> {
         commit("newest  ", &status.seen)?;
     }
     if let Some(pinned) = &source.pinned {
+        let pinned = pinned.get(..12).unwrap_or(pinned);
         context.line(&format!("  held at  {pinned}, until `rswarm gitops resume {}`", source.spec.name))?;
     }
     if !status.stacks.is_empty() {
@@ -276,6 +282,11 @@ fn tell(context: &Context, source: &Source) -> Result<()> {
 
 async fn suspend(context: &Context, name: String, suspended: bool) -> Result<u8> {
     ask(context, SourceRequest::Suspend { name: name.clone(), suspended }).await?;
+    if !suspended {
+        // What is new is there before `status` is asked; how it fares is told there, and not an error of this.
+        let looked = context.order(Call::SyncSource { name: name.clone(), again: false }).await;
+        looked.unwrap_or_else(|error| context.printer.say(&format!("it is not looked yet: {error:#}")));
+    }
     context.line(&name)?;
     Ok(0)
 }
@@ -343,12 +354,16 @@ async fn diff(context: &Context, args: Diff) -> Result<u8> {
 }
 
 async fn rm(context: &Context, args: Rm) -> Result<u8> {
+    let source = find(context, &args.name).await?;
     match ask(context, SourceRequest::Remove { name: args.name.clone(), down: args.down }).await? {
         Response::Done { changes, warnings, .. } => {
             project::show(context, &warnings);
             up::tell(context, &changes);
-            Ok(0)
         }
-        _ => Err(Silent(1).into()),
+        _ => return Err(Silent(1).into()),
     }
+    for stack in source.status.stacks.iter().filter(|_| args.down) {
+        down::follow(context, stack, None, false).await?;
+    }
+    Ok(0)
 }

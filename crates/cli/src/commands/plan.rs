@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: Plan) -> Result<u8> {
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
     up::scale(&mut stack, &args.changes.scale)?;
-    let wanted = up::wanted(stack, &args.changes);
+    let wanted = Wanted { show_values: args.show_values, ..up::wanted(stack, &args.changes) };
     let (plan, wanted) = make(context, wanted).await?;
     match args.format {
         PlanFormat::Text if args.quiet => {}
@@ -77,24 +77,36 @@ async fn make(context: &Context, wanted: Wanted) -> Result<(StackPlan, Wanted)> 
     }
 }
 
-/// The short form, before `up` changes what is there. A person at a terminal is asked before something is
-/// removed, and gets then what was shown: the basis of the plan, else `None`.
-pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up, agreed: bool) -> Result<Option<String>> {
+/// What `up` has shown before it changes something.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Of the plan that a person agreed to: that is what is done.
+    pub(super) basis: Option<String>,
+    /// The plan was shown, so that its fields need not be told again.
+    pub(super) shown: bool,
+}
+
+/// The plan, before `up` changes what is there. A person at a terminal is asked before something is removed, and
+/// gets then what was shown.
+pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up, agreed: bool) -> Result<Before> {
     let wanted = up::wanted(stack.clone(), &args.changes);
     let Ok(Reply::Plan(planned)) = context.call(Call::Plan(Box::new(wanted))).await else {
         // The deployment will say what is wrong.
-        return Ok(None);
+        return Ok(Before::default());
     };
     let (plan, _) = *planned;
-    if !args.quiet && !plan.is_empty() && !render::is_all_new(&plan) {
-        context.printer.say(&render::headline(&plan));
+    let shown = !args.quiet && !plan.is_empty() && !render::is_all_new(&plan);
+    if shown {
+        context.printer.say(render::whole(&plan, context.printer.colour_err).trim_end());
     }
     if !plan.removes() || agreed || !terminal::stdin_is_terminal() || !context.printer.live {
-        return Ok(None);
+        return Ok(Before { basis: None, shown });
     }
-    context.printer.say(render::removed(&plan).trim_end());
+    if !shown {
+        context.printer.say(render::removed(&plan).trim_end());
+    }
     match ask(context)? {
-        true => Ok(Some(plan.basis)),
+        true => Ok(Before { basis: Some(plan.basis), shown }),
         false => {
             context.printer.say("nothing was changed");
             Err(Silent(1).into())

@@ -1,6 +1,7 @@
 //! `up`: load, deploy, follow until settled.
 
 use crate::args::stack::{Changes, Up};
+use crate::commands::plan::Before;
 use crate::commands::{plan, pull, watch};
 use crate::context::{Context, now, refused};
 use crate::failure::{Silent, advised};
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     }
     start::ensure(context).await?;
     fetch_images(context, &stack, args.quiet).await?;
-    let basis = plan::before(context, &stack, &args, args.yes).await?;
+    let Before { basis, shown } = plan::before(context, &stack, &args, args.yes).await?;
     let name = stack.name.clone();
     let request = match basis {
         // What was agreed to is what is done.
@@ -49,7 +50,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
             force_recreate: args.changes.force_recreate,
         },
     };
-    settle(context, &name, request, &args, timeout).await
+    settle(context, &name, request, &args, (shown, timeout)).await
 }
 
 /// What the options say over the files.
@@ -78,12 +79,18 @@ async fn saved(context: &Context, file: &str, args: &Up, timeout: Option<Duratio
     start::ensure(context).await?;
     let name = wanted.stack.name.clone();
     let request = Request::Apply { wanted: Box::new(wanted), basis: Some(plan.basis) };
-    settle(context, &name, request, args, timeout).await
+    settle(context, &name, request, args, (false, timeout)).await
 }
 
-/// Proposes, and follows the stack until it has settled.
-async fn settle(context: &Context, name: &str, request: Request, args: &Up, timeout: Option<Duration>) -> Result<u8> {
-    let changes = deploy(context, request, args.quiet).await?;
+/// Proposes, and follows the stack until it has settled. `shown`: its plan was.
+async fn settle(
+    context: &Context,
+    name: &str,
+    request: Request,
+    args: &Up,
+    (shown, timeout): (bool, Option<Duration>),
+) -> Result<u8> {
+    let changes = deploy(context, request, args.quiet, shown).await?;
     if args.no_wait {
         return Ok(0);
     }
@@ -142,12 +149,16 @@ pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bo
     Ok(())
 }
 
-pub(super) async fn deploy(context: &Context, request: Request, quiet: bool) -> Result<Vec<ObjectChange>> {
+/// Proposes, and says what changed; without the fields where those were `shown` before.
+pub(super) async fn deploy(context: &Context, request: Request, quiet: bool, shown: bool) -> Result<Vec<ObjectChange>> {
     match context.propose(request).await? {
         Response::Done { changes, warnings, .. } => {
             project::show(context, &warnings);
-            if !quiet {
-                tell(context, &changes);
+            let without = |change: &ObjectChange| ObjectChange { fields: Vec::new(), ..change.clone() };
+            match (quiet, shown) {
+                (true, _) => {}
+                (false, true) => tell(context, &changes.iter().map(without).collect::<Vec<_>>()),
+                (false, false) => tell(context, &changes),
             }
             Ok(changes)
         }

@@ -79,10 +79,10 @@ async fn apply(context: &Context, args: &Up, stack: StackSpec, first: bool) {
         start::ensure(context).await?;
         up::fetch_images(context, &stack, args.quiet).await?;
         // Asked once at most; at a later save `--remove-orphans` means what it says.
-        plan::before(context, &stack, args, args.yes || !first).await?;
+        let shown = plan::before(context, &stack, args, args.yes || !first).await?.shown;
         let name = stack.name.clone();
         let wanted = Box::new(up::wanted(stack, &args.changes));
-        let changes = up::deploy(context, Request::Apply { wanted, basis: None }, args.quiet).await?;
+        let changes = up::deploy(context, Request::Apply { wanted, basis: None }, args.quiet, shown).await?;
         up::follow(context, &name, &changes, up::board(&changes), None, args.quiet).await
     };
     match done.await {

@@ -44,10 +44,10 @@ pub(super) async fn read(
 ) -> Result<Found, Trouble> {
     let unreachable = |error: ApiError| Trouble::Unreachable(format!("{path} on node {}: {error}", node.short()));
     match ask(daemon, source, node, None).await.map_err(unreachable)? {
-        SourceFiles::Read { commit, stacks } => {
+        SourceFiles::Read { commit, stacks, warnings } => {
             let names = stacks.iter().map(|stack| stack.name.clone()).collect();
             let known = Known::of(source.version);
-            Ok(Found { commit, stacks, names, known, ..Found::default() })
+            Ok(Found { commit, stacks, names, known, warnings, ..Found::default() })
         }
         SourceFiles::Invalid { commit, message, diagnostics } => {
             let touched = Touched::default();
@@ -126,9 +126,9 @@ pub(crate) async fn read_here(daemon: &Daemon, source: Source, known: Option<Str
 /// What is said of what was read; its state, if there is one; and what to watch.
 fn said(read: Result<Found, Trouble>) -> (SourceFiles, Option<String>, Touched) {
     match read {
-        Ok(Found { commit, stacks, touched, .. }) => {
+        Ok(Found { commit, stacks, touched, warnings, .. }) => {
             let id = commit.id.clone();
-            (SourceFiles::Read { commit, stacks }, Some(id), touched)
+            (SourceFiles::Read { commit, stacks, warnings }, Some(id), touched)
         }
         Err(Trouble::Invalid(refused)) => {
             let Refused { commit, message, diagnostics, touched } = *refused;

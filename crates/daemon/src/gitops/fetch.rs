@@ -70,8 +70,18 @@ impl Trouble {
 pub(super) struct Known {
     /// Version of the source's spec.
     version: u64,
-    /// Project → its stack, and the contents of its files.
-    projects: BTreeMap<String, (String, BTreeMap<String, Option<String>>)>,
+    /// By file.
+    projects: BTreeMap<String, KnownProject>,
+}
+
+/// One project, as it was read.
+#[derive(Debug, Clone)]
+struct KnownProject {
+    stack: String,
+    /// What the content of each of its files is called.
+    files: BTreeMap<String, Option<String>>,
+    /// They hold as long as the files do.
+    warnings: Vec<Diagnostic>,
 }
 
 impl Known {
@@ -148,6 +158,8 @@ async fn from_git(
 ) -> Result<Found, Trouble> {
     let git = daemon.gitops.git().map_err(|error| Trouble::Unreachable(error.message))?;
     let name = &source.spec.name;
+    // A person may ask what would change while the follower fetches.
+    let _held = git.hold(name).await;
     let commit = git.fetch(name, remote(source, url), commit, by).await.map_err(|error| trouble(&error))?;
     if let Some(signers) = &source.spec.credentials.allowed_signers {
         let signed = git.verify(name, &commit.id, signers).await;
@@ -164,7 +176,7 @@ async fn from_git(
     let source = source.clone();
     let reading = tokio::task::spawn_blocking(move || from_tree(&source, commit, &tree, known));
     let found = reading.await.map_err(|error| Trouble::Unreachable(failure::joined(error).message))??;
-    Ok(Found { warnings, ..found })
+    Ok(Found { warnings: [warnings, found.warnings].concat(), ..found })
 }
 
 /// A branch that no longer has the commit that runs was pushed with force: that is told, or refused where so
@@ -206,9 +218,9 @@ fn from_tree(source: &Source, commit: Commit, tree: &Tree, known: Known) -> Resu
         let same = known
             .projects
             .get(&project.file)
-            .filter(|(_, files)| files.iter().all(|(path, id)| tree.id(path).map(str::to_owned) == *id));
+            .filter(|known| known.files.iter().all(|(path, id)| tree.id(path) == id.as_deref()));
         match same {
-            Some((stack, files)) => all.keep(project, stack, files),
+            Some(known) => all.keep(project, known),
             None => {
                 let read = projects::read(&source.spec, &root, project, tree);
                 let named = read.touched.paths().filter_map(Path::to_str);
@@ -247,19 +259,22 @@ impl Collected {
         }
     }
 
-    fn keep(&mut self, project: &Project, stack: &str, files: &BTreeMap<String, Option<String>>) {
-        self.name(stack, project);
-        self.found.known.projects.insert(project.file.clone(), (stack.to_owned(), files.clone()));
+    fn keep(&mut self, project: &Project, known: &KnownProject) {
+        self.name(&known.stack, project);
+        self.diagnostics.extend(known.warnings.iter().cloned());
+        self.found.known.projects.insert(project.file.clone(), known.clone());
     }
 
     fn add(&mut self, project: &Project, read: projects::Read, files: BTreeMap<String, Option<String>>) {
-        self.diagnostics.extend(read.diagnostics);
         self.touched.extend(read.touched);
         if let Some(stack) = read.stack {
             self.name(&stack.name, project);
-            self.found.known.projects.insert(project.file.clone(), (stack.name.clone(), files));
+            // Nothing else is left where there is a stack.
+            let known = KnownProject { stack: stack.name.clone(), files, warnings: read.diagnostics.clone() };
+            self.found.known.projects.insert(project.file.clone(), known);
             self.found.stacks.push(stack);
         }
+        self.diagnostics.extend(read.diagnostics);
     }
 
     fn finish(self, commit: Commit, mut touched: Touched) -> Result<Found, Trouble> {
@@ -267,7 +282,7 @@ impl Collected {
         if self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             return Err(invalid(commit, self.diagnostics, touched));
         }
-        Ok(Found { commit, touched, ..self.found })
+        Ok(Found { commit, touched, warnings: self.diagnostics, ..self.found })
     }
 }
 

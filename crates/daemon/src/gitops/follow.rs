@@ -9,6 +9,7 @@ use ::gitops::files::Touched;
 use ::gitops::schedule::Schedule;
 use ::gitops::watch::Watch;
 use api::ApiError;
+use model::diagnostic::Diagnostic;
 use model::{Commit, Origin, Request, RequestId, Response, Source, SourceRequest, Sync, SyncOutcome, SyncReport};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const DOUBT: Duration = Duration::from_millis(500);
 
 /// How often a path is looked at that can't be read.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// What is said of an image that was not to be had, and that runs.
+const KEPT: &str = "what runs under this name already goes on; `gitops sync` asks for it again";
 
 /// Why it is looked now.
 #[derive(Default)]
@@ -192,7 +196,8 @@ impl Follower {
         let report = SyncReport {
             name: source.spec.name.clone(),
             version: source.version,
-            commit: status.seen.clone().filter(|seen| seen.id == commit),
+            // The branch may have gone back to what runs.
+            commit: [&status.seen, &status.applied].into_iter().flatten().find(|known| known.id == commit).cloned(),
             outcome: SyncOutcome::Healthy,
             message: String::new(),
             diagnostics: Vec::new(),
@@ -204,8 +209,11 @@ impl Follower {
     async fn apply(&mut self, source: &Source, mut found: Found, asked: bool) -> Result<bool, ApiError> {
         let mut leases = Vec::new();
         for stack in &mut found.stacks {
-            match pin::stack(&self.daemon, stack).await {
-                Ok(more) => leases.extend(more),
+            match pin::stack_or_as_it_runs(&self.daemon, stack).await {
+                Ok((more, kept)) => {
+                    leases.extend(more);
+                    found.warnings.extend(kept.into_iter().map(|text| Diagnostic::warning("RS8022", text).hint(KEPT)));
+                }
                 // The registry may be back before the commit is another.
                 Err(error) => return self.tell(source, Trouble::Unreachable(error.message)).await,
             }

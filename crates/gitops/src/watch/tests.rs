@@ -139,3 +139,37 @@ async fn without_events_it_is_found_by_looking() {
     std::fs::write(&path, "2").unwrap();
     assert_eq!(next(&mut watch, &path).await, "2");
 }
+
+/// git, without anything of the machine's.
+fn git(folder: &Path, words: &[&str]) {
+    let mut command = std::process::Command::new("git");
+    command.args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(words).current_dir(folder);
+    let out = command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
+    assert!(out.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[tokio::test]
+async fn a_checkout_of_another_branch_is_a_save() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, path) = (root.path().join("deploy"), root.path().join("deploy/stack.yaml"));
+    git(root.path(), &["init", "-q", "-b", "none"]);
+    std::fs::write(root.path().join("readme"), "no stack here").unwrap();
+    git(root.path(), &["add", "-A"]);
+    git(root.path(), &["commit", "-q", "-m", "none"]);
+    for branch in ["first", "second"] {
+        git(root.path(), &["checkout", "-q", "-b", branch, "none"]);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, branch).unwrap();
+        git(root.path(), &["add", "-A"]);
+        git(root.path(), &["commit", "-q", "-m", branch]);
+    }
+    git(root.path(), &["checkout", "-q", "first"]);
+    let mut watch = on(&path);
+    git(root.path(), &["checkout", "-q", "second"]);
+    assert_eq!(next(&mut watch, &path).await, "second");
+    // The branch has no such folder: git removes it, and makes another one.
+    git(root.path(), &["checkout", "-q", "none"]);
+    assert_eq!(next(&mut watch, &path).await, "");
+    git(root.path(), &["checkout", "-q", "first"]);
+    assert_eq!(next(&mut watch, &path).await, "first");
+}

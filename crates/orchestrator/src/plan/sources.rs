@@ -4,16 +4,21 @@ use super::dirty::is_dirty;
 use super::{remove_volume, slots};
 use crate::cluster::{Cluster, Followed, TaskExt};
 use crate::draft::Draft;
-use crate::request::{again, record};
+use crate::preview::fields;
+use crate::request::{CHANGES, again, last_applied, record, was_applied};
 use crate::usage;
 use model::{
-    ContainerState, ContentSpec, Service, Source, SyncOutcome, SyncRecord, Task, TaskState, Time, UpdateState,
+    ContainerState, ContentSpec, Desired, FieldChange, Service, Source, SourceStatus, SyncOutcome, SyncRecord, Task,
+    TaskState, Time, UpdateState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// So many failures of one service since a commit mean that it will not come up.
 const FAILURES: usize = 3;
+
+/// Fields of a service that drifted that are told one by one.
+const FIELDS: usize = 4;
 
 pub(crate) fn step(draft: &mut Draft<'_>) {
     if draft.cluster().sources.is_empty() {
@@ -42,21 +47,32 @@ enum Verdict {
     Failed(String),
 }
 
+/// The last commit that was applied is not good yet: how it fares, and since when. That a newer one makes no
+/// sense, or that the repository can't be reached meanwhile (it may be what this commit has broken), changes
+/// nothing about it.
+fn judged(status: &SourceStatus) -> Option<(SyncOutcome, Time)> {
+    match status.outcome {
+        SyncOutcome::Settling | SyncOutcome::Unhealthy => Some((status.outcome, status.since)),
+        SyncOutcome::Invalid | SyncOutcome::Unreachable => {
+            let last = last_applied(status).filter(|last| last.outcome == SyncOutcome::Settling)?;
+            Some((last.outcome, last.at))
+        }
+        _ => None,
+    }
+}
+
 /// Judges the last commit; goes back to the one before when that was asked for.
 fn settle(draft: &mut Draft<'_>, source: &Source) {
-    let status = &source.status;
-    if !matches!(status.outcome, SyncOutcome::Settling | SyncOutcome::Unhealthy) {
-        return;
-    }
+    let Some((was, since)) = judged(&source.status) else { return };
     let name = &source.spec.name;
-    let end = status.since.after(source.spec.patience);
-    let verdict = match verdict(draft.cluster(), source) {
+    let end = since.after(source.spec.patience);
+    let verdict = match verdict(draft.cluster(), source, since) {
         Verdict::Pending if end <= draft.now => {
             Verdict::Failed(format!("not healthy within {} s", source.spec.patience.as_secs()))
         }
         verdict => verdict,
     };
-    match (verdict, status.outcome) {
+    match (verdict, was) {
         (Verdict::Healthy, _) => {
             let good: Vec<(String, Arc<Followed>)> = of(&draft.cluster().followed, name);
             draft.edit().good.retain(|_, followed| followed.source != *name);
@@ -78,13 +94,20 @@ fn of(all: &BTreeMap<String, Arc<Followed>>, source: &str) -> Vec<(String, Arc<F
     ours.map(|(stack, followed)| (stack.clone(), followed.clone())).collect()
 }
 
-/// Says how the last commit fared; in the history too.
+/// Says how the last commit that was applied fared; in the history too. What is told of a newer one, or of the
+/// way to it, stays.
 fn outcome(source: &mut Source, outcome: SyncOutcome, message: String, now: Time) {
     let status = &mut source.status;
-    (status.outcome, status.since) = (outcome, now);
-    status.message.clone_from(&message);
-    if let Some(last) = status.history.back_mut() {
-        (last.outcome, last.message) = (outcome, message);
+    if !matches!(status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable) {
+        (status.outcome, status.since) = (outcome, now);
+        status.message.clone_from(&message);
+    }
+    if let Some(last) = status.history.iter_mut().rev().find(|record| was_applied(record)) {
+        last.outcome = outcome;
+        // Why it was done stays.
+        if !message.is_empty() {
+            last.message = message;
+        }
     }
 }
 
@@ -110,17 +133,20 @@ fn failed(draft: &mut Draft<'_>, source: &Source, why: String) {
             outcome(source, SyncOutcome::RolledBack, why.clone(), now);
             let message = format!("back from {}: {why}", source.status.applied.as_ref().map_or("", |it| it.short()));
             source.status.applied = Some(commit.clone());
-            source.status.refused = refused;
             source.status.stacks = good.iter().map(|followed| followed.stack.name.clone()).collect();
-            source.status.message.clone_from(&message);
+            // A newer commit that makes no sense stays what is told.
+            if source.status.outcome != SyncOutcome::Invalid {
+                (source.status.outcome, source.status.since) = (SyncOutcome::RolledBack, now);
+                source.status.refused = refused;
+                source.status.message.clone_from(&message);
+            }
             let outcome = SyncOutcome::RolledBack;
             record(&mut source.status, SyncRecord { commit, at: now, changes, outcome, message });
         }),
     }
 }
 
-fn verdict(cluster: &Cluster, source: &Source) -> Verdict {
-    let since = source.status.since;
+fn verdict(cluster: &Cluster, source: &Source, since: Time) -> Verdict {
     let followed = cluster.followed.values().filter(|followed| followed.source == source.spec.name);
     let names: BTreeSet<&String> = followed.flat_map(|followed| followed.services.keys()).collect();
     let mut verdict = Verdict::Healthy;
@@ -202,9 +228,9 @@ fn drift(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
         match followed.services.get(&service.spec.name) {
             Some(_) if service.removing => {}
             Some(wanted) if is_same(service, wanted) => *seen.entry(stack).or_default() += 1,
-            Some(_) => {
+            Some(wanted) => {
                 *seen.entry(stack).or_default() += 1;
-                tell(followed, format!("service {} is not as in the commit", service.spec.name));
+                tell(followed, format!("service {} {}", service.spec.name, otherwise(wanted, service)));
             }
             None if service.removing || service.spec.standalone => {}
             None => tell(followed, format!("service {} is not in the commit", service.spec.name)),
@@ -221,6 +247,26 @@ fn drift(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
         objects(cluster, followed, &mut tell);
     }
     drift
+}
+
+/// How a service differs from what the commit says.
+fn otherwise(wanted: &model::ServiceSpec, service: &Service) -> String {
+    let fields = fields::differing(wanted, &service.spec, false);
+    let said = |field: &FieldChange| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_owned());
+        match field.hidden {
+            true => field.path.clone(),
+            false => format!("{} {} instead of {}", field.path, text(&field.new), text(&field.old)),
+        }
+    };
+    let mut texts: Vec<String> = fields.iter().take(FIELDS).map(said).collect();
+    if fields.len() > FIELDS {
+        texts.push(format!("{} more", fields.len() - FIELDS));
+    }
+    match texts.is_empty() {
+        true => "is not as in the commit".to_owned(),
+        false => format!("is not as in the commit: {}", texts.join(", ")),
+    }
 }
 
 /// What a failed update put back itself is nobody's drift.
@@ -271,7 +317,9 @@ fn keep(draft: &mut Draft<'_>, name: &str, mut drift: Vec<String>) {
                 edit(draft, name, |source| {
                     let status = &mut source.status;
                     let commit = status.applied.clone().unwrap_or_default();
-                    (status.outcome, status.since) = (SyncOutcome::Settling, now);
+                    if !matches!(status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable) {
+                        (status.outcome, status.since) = (SyncOutcome::Settling, now);
+                    }
                     let outcome = SyncOutcome::Settling;
                     record(status, SyncRecord { commit, at: now, changes, outcome, message });
                 });
@@ -292,53 +340,90 @@ fn prune(draft: &mut Draft<'_>) {
     let owner = |stack: &Option<String>| {
         let followed = cluster.followed.get(stack.as_ref()?)?;
         let source = cluster.sources.get(&followed.source).filter(|source| !source.suspended)?;
-        Some((followed, source.spec.prune, source.spec.prune_volumes))
+        // Data can't be had again: while it may still go back to the commit before, that keeps its volumes.
+        let proven = source.status.good.is_some() && source.status.good == source.status.applied;
+        Some((followed, source.spec.prune, source.spec.prune_volumes && proven))
     };
-    let mut gone: Vec<(&str, String)> = Vec::new();
+    let mut gone: Vec<(&Followed, &str, String)> = Vec::new();
     for spec in cluster.networks.values().map(|network| &network.spec) {
-        if owner(&spec.stack)
-            .is_some_and(|(followed, prune, _)| prune && !followed.stack.networks.contains_key(&spec.name))
+        if let Some((followed, true, _)) = owner(&spec.stack)
+            && !followed.stack.networks.contains_key(&spec.name)
         {
-            gone.push(("network", spec.name.clone()));
+            gone.push((followed, "network", spec.name.clone()));
         }
     }
     for volume in cluster.volumes.values() {
-        if owner(&volume.stack)
-            .is_some_and(|(followed, _, prune)| prune && !followed.stack.volumes.contains_key(&volume.name))
+        if let Some((followed, _, true)) = owner(&volume.stack)
+            && !followed.stack.volumes.contains_key(&volume.name)
         {
-            gone.push(("volume", volume.name.clone()));
+            gone.push((followed, "volume", volume.name.clone()));
         }
     }
-    let stack = |content: Option<&Arc<ContentSpec>>| owner(&content?.stack).filter(|(_, prune, _)| *prune);
+    let of = |content: Option<&Arc<ContentSpec>>| match owner(&content?.stack) {
+        Some((followed, true, _)) => Some(followed),
+        _ => None,
+    };
     for (name, id) in &cluster.config_names {
-        if stack(cluster.configs.get(id)).is_some_and(|(followed, ..)| !followed.stack.configs.contains_key(name)) {
-            gone.push(("config", name.clone()));
+        if let Some(followed) = of(cluster.configs.get(id)).filter(|it| !it.stack.configs.contains_key(name)) {
+            gone.push((followed, "config", name.clone()));
         }
     }
     for (name, id) in &cluster.secret_names {
-        if stack(cluster.secrets.get(id)).is_some_and(|(followed, ..)| !followed.stack.secrets.contains_key(name)) {
-            gone.push(("secret", name.clone()));
+        if let Some(followed) = of(cluster.secrets.get(id)).filter(|it| !it.stack.secrets.contains_key(name)) {
+            gone.push((followed, "secret", name.clone()));
         }
     }
-    for (kind, name) in gone {
-        drop_one(draft, kind, &name);
+    let gone: Vec<(String, &str, String)> =
+        gone.into_iter().map(|(followed, kind, name)| (followed.source.clone(), kind, name)).collect();
+    for (source, kind, name) in gone {
+        if drop_one(draft, kind, &name) {
+            edit(draft, &source, |source| pruned(source, &format!("{kind} {name} removed")));
+        }
     }
 }
 
-fn drop_one(draft: &mut Draft<'_>, kind: &str, name: &str) {
+/// What goes with a commit is part of what it did, also when it goes later.
+fn pruned(source: &mut Source, change: &str) {
+    let last = source.status.history.iter_mut().rev().find(|record| was_applied(record));
+    if let Some(last) = last.filter(|last| last.changes.len() < CHANGES) {
+        last.changes.push(change.to_owned());
+    }
+}
+
+/// Removes one of these unless somebody uses it; true: it is gone.
+fn drop_one(draft: &mut Draft<'_>, kind: &str, name: &str) -> bool {
     let cluster = draft.cluster();
     match kind {
         "network" => {
             let network = cluster.network_named(name).cloned();
-            if let Some(network) = network.filter(|network| usage::of_network(cluster, network).is_none()) {
-                draft.edit().networks.remove(&network.id);
-                draft.edit().last_address.remove(&network.id);
-            }
+            let Some(network) = network.filter(|network| usage::of_network(cluster, network).is_none()) else {
+                return false;
+            };
+            draft.edit().networks.remove(&network.id);
+            draft.edit().last_address.remove(&network.id);
         }
-        "volume" if usage::of_volume(cluster, name).is_none() => remove_volume(draft.edit(), name),
+        "volume" if usage::of_volume(cluster, name).is_some() => {
+            release(draft, name);
+            return false;
+        }
+        "volume" => remove_volume(draft.edit(), name),
         // Contents go with their last user; the names are free at once.
         "config" => drop(draft.edit().config_names.remove(name)),
         "secret" => drop(draft.edit().secret_names.remove(name)),
-        _ => {}
+        _ => return false,
     }
+    true
+}
+
+/// Containers of the stack that have ended, and are kept only to be looked at, go before their volume can.
+fn release(draft: &mut Draft<'_>, volume: &str) {
+    let cluster = draft.cluster();
+    let mounts = |spec: &model::ServiceSpec| usage::volumes_of(spec).any(|name| name == volume);
+    if cluster.services.values().any(|service| mounts(&service.spec)) {
+        return;
+    }
+    let owner = cluster.volumes.get(volume).and_then(|volume| volume.stack.as_ref());
+    let kept = cluster.tasks.values().filter(|task| mounts(&task.spec) && task.spec.stack.as_ref() == owner);
+    let kept: Vec<_> = kept.filter(|task| task.has_ended() && !task.is_live()).map(|task| task.id).collect();
+    kept.into_iter().for_each(|task| slots::lower(draft, task, Desired::Remove));
 }

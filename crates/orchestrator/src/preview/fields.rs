@@ -1,6 +1,6 @@
 //! Which fields of two specs differ, old and new, in the words of the Compose file.
 
-use model::{FieldChange, MountSource, PortSpec, ServiceSpec};
+use model::{FieldChange, HealthTest, MountSource, PortSpec, Resources, ServiceSpec};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,12 +18,12 @@ struct Shown {
 
 type Fields = BTreeMap<String, Shown>;
 
-/// The fields that differ, by path.
-pub(crate) fn differing(old: &ServiceSpec, new: &ServiceSpec) -> Vec<FieldChange> {
+/// The fields that differ, by path. Values of variables may be secret: they are shown to those who ask.
+pub(crate) fn differing(old: &ServiceSpec, new: &ServiceSpec, show_values: bool) -> Vec<FieldChange> {
     if old == new {
         return Vec::new();
     }
-    let (old, new) = (flat(old), flat(new));
+    let (old, new) = (flat(old, show_values), flat(new, show_values));
     let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
     paths.sort();
     paths.dedup();
@@ -45,17 +45,22 @@ fn shorten(text: &str) -> String {
 }
 
 /// Every field of a spec that is set, by path.
-fn flat(spec: &ServiceSpec) -> Fields {
+fn flat(spec: &ServiceSpec, show_values: bool) -> Fields {
     let mut fields = Fields::new();
     let container = &spec.container;
     // What has a form of its own is left out of the general way.
     let mut value = tree(spec);
     let mut inner = take(&mut value, "container");
-    for key in ["name", "key", "standalone", "ports", "networks"] {
+    for key in ["name", "key", "standalone", "ports", "networks", "resources"] {
         take(&mut value, key);
     }
-    for key in ["image", "image_digest", "env", "mounts", "configs", "secrets", "seccomp", "no_new_privileges"] {
+    const SHAPED: [&str; 9] =
+        ["image", "image_digest", "env", "mounts", "configs", "secrets", "seccomp", "no_new_privileges", "shm_size"];
+    for key in SHAPED {
         take(&mut inner, key);
+    }
+    if let Some(check) = inner.get_mut("healthcheck") {
+        take(check, "test");
     }
     for (key, path) in NAMES {
         let source = if key.1 { &mut inner } else { &mut value };
@@ -66,8 +71,21 @@ fn flat(spec: &ServiceSpec) -> Fields {
     }
     show(&mut fields, "image", image(container));
     for (name, value) in &container.env {
-        let value = value.clone().unwrap_or_else(|| "\0".to_owned());
-        fields.insert(format!("environment.{name}"), Shown { value, hidden: true });
+        let value = value.clone().unwrap_or_else(|| "no value".to_owned());
+        fields.insert(format!("environment.{name}"), Shown { value, hidden: !show_values });
+    }
+    match container.healthcheck.as_ref().and_then(|check| check.test.as_ref()) {
+        None => {}
+        Some(HealthTest::None) => show(&mut fields, "healthcheck.test", "NONE".to_owned()),
+        Some(HealthTest::Cmd(words)) => show(&mut fields, "healthcheck.test", format!("CMD {}", words.join(" "))),
+        Some(HealthTest::CmdShell(line)) => show(&mut fields, "healthcheck.test", line.clone()),
+    }
+    if let Some(size) = container.shm_size {
+        show(&mut fields, "shm_size", bytes(size));
+    }
+    resources(&spec.resources, &mut fields);
+    if spec.placement.max_replicas_per_node == 0 {
+        fields.remove("deploy.placement.max_replicas_per_node");
     }
     for mount in &container.mounts {
         let text = format!("{}{}", mounted(&mount.source), if mount.read_only { ", read-only" } else { "" });
@@ -95,12 +113,11 @@ fn flat(spec: &ServiceSpec) -> Fields {
 }
 
 /// Our names and those of the file, where they are not the same; true: of the container.
-const NAMES: [((&str, bool), &str); 17] = [
+const NAMES: [((&str, bool), &str); 16] = [
     (("labels", false), "deploy.labels"),
     (("labels", true), "labels"),
     (("mode", false), "mode"),
     (("restart", false), "deploy.restart_policy"),
-    (("resources", false), "deploy.resources"),
     (("placement", false), "deploy.placement"),
     (("update", false), "deploy.update_config"),
     (("rollback", false), "deploy.rollback_config"),
@@ -224,6 +241,34 @@ fn port(port: &PortSpec) -> String {
     let published = port.published.map(|published| format!("{published}:")).or(range).unwrap_or_default();
     let mode = if port.mode == model::PortMode::Host { " (host)" } else { "" };
     format!("{host}{published}{}/{}{mode}", port.target, inline(&tree(&port.protocol)))
+}
+
+fn resources(resources: &Resources, fields: &mut Fields) {
+    let cores = |nano: u64| (nano as f64 / 1e9).to_string();
+    let shown = [
+        ("deploy.resources.limits.cpus", resources.limit_nano_cpus.map(cores)),
+        ("deploy.resources.limits.memory", resources.limit_memory.map(bytes)),
+        ("deploy.resources.limits.pids", resources.limit_pids.map(|count| count.to_string())),
+        ("deploy.resources.reservations.cpus", resources.reserve_nano_cpus.map(cores)),
+        ("deploy.resources.reservations.memory", resources.reserve_memory.map(bytes)),
+        ("memswap_limit", resources.limit_memory_swap.map(|size| u64::try_from(size).map_or("-1".to_owned(), bytes))),
+        ("mem_swappiness", resources.memory_swappiness.map(|share| share.to_string())),
+        ("cpu_shares", resources.cpu_shares.map(|shares| shares.to_string())),
+        ("cpuset", resources.cpuset.clone()),
+    ];
+    for (path, value) in shown {
+        value.into_iter().for_each(|value| show(fields, path, value));
+    }
+    for (kind, count) in &resources.reserve_generic {
+        show(fields, &format!("deploy.resources.reservations.generic_resources.{kind}"), count.to_string());
+    }
+}
+
+/// In the largest unit that it is a whole number of, as in a Compose file.
+fn bytes(size: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(shift, _)| size != 0 && size.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{size} bytes"), |(shift, unit)| format!("{} {unit}", size >> shift))
 }
 
 fn security(container: &model::ContainerSpec, fields: &mut Fields) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const MOST: usize = 20;
 
 /// Changes that are kept of one sync.
-const CHANGES: usize = 200;
+pub(crate) const CHANGES: usize = 200;
 
 pub(super) fn take(draft: &mut Draft<'_>, request: &SourceRequest) -> Result<Done, Refusal> {
     match request {
@@ -52,9 +52,8 @@ fn put(draft: &mut Draft<'_>, spec: &SourceSpec, create: bool) -> Result<Done, R
     }
     let known = draft.cluster().sources.get(name).cloned();
     if create && known.is_some() {
-        return Err(
-            Refusal::conflict(format!("there is a source {name} already")).hint("`rswarm gitops rm` forgets it")
-        );
+        return Err(Refusal::conflict(format!("there is a source {name} already"))
+            .hint("`--replace` changes it, `rswarm gitops rm` forgets it"));
     }
     for other in draft.cluster().sources.values().filter(|other| other.spec.name != *name) {
         if let Some(stack) = claims(spec).iter().find(|stack| may_touch(&other.spec, stack)) {
@@ -179,14 +178,15 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
             return take_report(draft, &report);
         }
     };
-    let told = sync.warnings.iter().map(|warning| warning.message.clone());
-    let news: Vec<String> =
-        told.chain(changes.iter().filter(|change| change.action != "unchanged").map(said)).collect();
+    // What is odd in a file shows with its place in the status; what befell the commit is history.
+    let told = sync.warnings.iter().filter(|warning| warning.span.is_none());
+    let told: Vec<String> = told.map(|warning| warning.message.clone()).collect();
+    let changed: Vec<String> = changes.iter().filter(|change| change.action != "unchanged").map(said).collect();
     warnings.splice(0..0, sync.warnings.iter().cloned());
     let now = draft.now;
     let was_applied = source.status.applied.as_ref().is_some_and(|applied| applied.id == sync.commit.id);
     let settled = !matches!(source.status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable);
-    let silent = news.len() == sync.warnings.len() && was_applied && settled;
+    let silent = changed.is_empty() && was_applied && settled;
     edit(draft, &sync.name, |source| {
         let status = &mut source.status;
         status.stacks = sync.names.clone();
@@ -198,7 +198,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
         if !silent {
             (status.outcome, status.since, status.message) = (SyncOutcome::Settling, now, String::new());
             status.drift.clear();
-            let changes = news.iter().take(CHANGES).cloned().collect();
+            let changes = told.into_iter().chain(changed).take(CHANGES).collect();
             let outcome = SyncOutcome::Settling;
             record(
                 status,
@@ -219,6 +219,16 @@ pub(crate) fn record(status: &mut SourceStatus, record: SyncRecord) {
     while status.history.len() > SYNC_HISTORY {
         status.history.pop_front();
     }
+}
+
+/// Is it of a commit that was applied, not of one that only was looked at?
+pub(crate) fn was_applied(record: &SyncRecord) -> bool {
+    !matches!(record.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable)
+}
+
+/// The last commit that was applied, and how it fared.
+pub(crate) fn last_applied(status: &SourceStatus) -> Option<&SyncRecord> {
+    status.history.iter().rev().find(|record| was_applied(record))
 }
 
 /// A source touches the stacks that it was given, and none that another one follows.
@@ -328,8 +338,7 @@ fn take_report(draft: &mut Draft<'_>, report: &SyncReport) -> Result<Done, Refus
         }
         // Reachable again, and nothing is new: how it was before is looked at again.
         _ if matches!(status.outcome, SyncOutcome::Unreachable | SyncOutcome::Invalid) => {
-            next.outcome = if status.applied.is_some() { SyncOutcome::Settling } else { SyncOutcome::New };
-            next.message = String::new();
+            (next.outcome, next.message) = resumed(status, report);
             next.diagnostics = Vec::new();
         }
         _ => {}
@@ -348,6 +357,19 @@ fn take_report(draft: &mut Draft<'_>, report: &SyncReport) -> Result<Done, Refus
     }
     edit(draft, &report.name, |source| source.status = next);
     Ok(done(&report.name, "updated"))
+}
+
+/// How it stands once the repository answers again, and says nothing new.
+fn resumed(status: &SourceStatus, report: &SyncReport) -> (SyncOutcome, String) {
+    let newest = report.commit.as_ref().map(|commit| &commit.id);
+    let back = last_applied(status).filter(|last| {
+        last.outcome == SyncOutcome::RolledBack && newest.is_some() && newest == status.refused.as_ref()
+    });
+    match (back, &status.applied) {
+        (Some(back), _) => (SyncOutcome::RolledBack, back.message.clone()),
+        (None, Some(_)) => (SyncOutcome::Settling, String::new()),
+        (None, None) => (SyncOutcome::New, String::new()),
+    }
 }
 
 fn errors_first(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {

@@ -101,6 +101,7 @@ impl Script {
             force_recreate: words.contains(&"--force-recreate"),
             prune: words.contains(&"--prune"),
             prune_volumes: words.contains(&"--prune-volumes"),
+            show_values: words.contains(&"--show-values"),
         }
     }
 
