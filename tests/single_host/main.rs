@@ -8,6 +8,8 @@ mod cp;
 mod crash;
 mod examples;
 mod gitops;
+mod gitops_crash;
+mod gitops_servers;
 mod harness;
 mod health;
 mod images;
