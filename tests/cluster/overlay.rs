@@ -41,6 +41,17 @@ services:
         }
         assert_eq!(answered.into_iter().collect::<Vec<_>>(), ["host1", "host2", "host3"]);
     }
+    // Each machine says how the others look from it, whichever is asked.
+    let words = ["node", "inspect", "--format", "{{json .Mesh.Peers}}", "host2"];
+    let peers: Vec<serde_json::Value> = serde_json::from_str(&first.rswarm(words).ok().stdout).unwrap();
+    let mut names: Vec<&str> = peers.iter().filter_map(|peer| peer["Hostname"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["host1", "host3"]);
+    for peer in &peers {
+        let spoken = peer["HandshakeAge"].as_u64().is_some_and(|age| age < 180);
+        let bytes = |key: &str| peer[key].as_u64().is_some_and(|bytes| bytes > 0);
+        assert!(spoken && bytes("Sent") && bytes("Received") && peer["Endpoint"].is_string(), "{peer}");
+    }
 }
 
 /// A client and a server on different machines: the stack, and how the client asks.

@@ -91,6 +91,8 @@ pub enum Call {
         /// Options of the host's `ps`; none: the columns of `ps -ef`, from `/proc`.
         options: Vec<String>,
     },
+    /// `node inspect`: how the other nodes of the mesh look from one.
+    MeshPeers(model::NodeId),
     /// `stats --no-stream`; empty: all that run.
     Stats(Vec<String>),
     /// New size of a terminal: of a container, or of an exec session.
@@ -207,6 +209,8 @@ pub enum Reply {
     Exited(i32),
     /// To `Top`.
     Top(TopTable),
+    /// To `MeshPeers`, by node.
+    MeshPeers(Vec<MeshPeerRow>),
     /// To `Stats`.
     Stats(Vec<Stats>),
     /// To `Images`.
@@ -238,6 +242,21 @@ pub enum Reply {
         /// Why it could not be started, with Docker's exit code (125, 126, 127). It is there all the same.
         failure: Option<(i32, ApiError)>,
     },
+}
+
+/// Another node of the mesh, as one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshPeerRow {
+    /// Which.
+    pub node: model::NodeId,
+    /// Where it is spoken to; `None`: nothing is known yet.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// Seconds since the last handshake of WireGuard; `None`: there was none.
+    pub handshake_age: Option<u64>,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Bytes received from it.
+    pub received: u64,
 }
 
 /// One line of `volume ls`.

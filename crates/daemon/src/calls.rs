@@ -45,6 +45,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
             done(lifecycle::remove(daemon, &container, force, volumes).await)?
         }
         Call::Top { container, options } => Reply::Top(top::top(daemon, &container, &options).await?),
+        Call::MeshPeers(node) => Reply::MeshPeers(looks::mesh_peers(daemon, node).await?),
         Call::Stats(containers) => Reply::Stats(looks::stats(daemon, &containers, scope).await?),
         Call::Resize { container, size: (rows, columns) } => {
             let task = looks::task(daemon, &container).await?;

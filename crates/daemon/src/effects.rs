@@ -1,7 +1,6 @@
 //! What the agent asks for, done: effects through the engine, the image store and `netd`. Each may be
 //! done twice.
 
-use crate::network::Network;
 use crate::rendezvous::{Awaited, Host, Meeting};
 use crate::shared::Daemon;
 use crate::{clock, failure, images};
@@ -25,15 +24,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Hands {
     daemon: Arc<Daemon>,
-    network: Network,
     slots: Semaphore,
 }
 
 type Done = Result<Outcome, EffectError>;
 
 impl Hands {
-    pub(crate) fn new(daemon: Arc<Daemon>, network: Network) -> Self {
-        Hands { daemon, network, slots: Semaphore::new(AT_ONCE) }
+    pub(crate) fn new(daemon: Arc<Daemon>) -> Self {
+        Hands { daemon, slots: Semaphore::new(AT_ONCE) }
     }
 
     /// Does it.
@@ -99,7 +97,8 @@ impl Hands {
     }
 
     async fn ensure_net(&self, net: &HostNet) -> Done {
-        let applied = self.network.apply(net).await.map_err(|error| EffectError::transient(failure::chain(&error)))?;
+        let applied = self.daemon.network.apply(net).await;
+        let applied = applied.map_err(|error| EffectError::transient(failure::chain(&error)))?;
         let mut faults = Vec::new();
         for (port, message) in applied.port_errors {
             faults.push(NetFault::Port {

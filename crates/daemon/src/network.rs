@@ -2,10 +2,11 @@
 //! after so that what others break is healed.
 
 use crate::failure;
-use model::{Endpoint, HostNet, Node, RemoteEndpoint, VirtualAddress};
+use model::{Endpoint, HostNet, Node, NodeId, RemoteEndpoint, VirtualAddress};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
-use std::collections::BTreeSet;
+use overlay_net::mesh::PeerStatus;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +54,18 @@ impl Network {
     /// `netd` can't be started or asked; single faults are in the answer.
     pub(crate) async fn apply(&self, net: &HostNet) -> Result<Applied, Error> {
         self.ask(&reachable(net), false).await
+    }
+
+    /// How the other nodes of the mesh look from here.
+    ///
+    /// # Errors
+    /// `netd` can't be asked.
+    pub(crate) async fn peers(&self) -> Result<BTreeMap<NodeId, PeerStatus>, Error> {
+        match self.inner.netd.lock().await.as_mut() {
+            Some(connection) => connection.mesh().await,
+            // Nothing was ever wanted of it.
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     async fn ask(&self, net: &HostNet, verify: bool) -> Result<Applied, Error> {

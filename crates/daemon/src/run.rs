@@ -97,6 +97,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         engine,
         images: Images::open(&roots.data, &args.insecure_registries).await?,
         events: Events::new(),
+        network: Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone()),
         rendezvous: Rendezvous::default(),
         endings: Endings::default(),
         gitops: Gitops::new(roots.data.clone(), roots.run.clone()),
@@ -116,9 +117,8 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         tokio::spawn(raft_net::pass_on(daemon.clone(), forwards));
     }
     let manager = manager.map(drive_manager::Prepared::start).transpose()?;
-    let network = Network::new(roots.run.clone(), roots.data.clone(), args.exe.clone());
-    let guard = tokio::spawn(network.clone().guard(daemon.stop.clone()));
-    let hands = Hands::new(daemon.clone(), network);
+    let guard = tokio::spawn(daemon.network.clone().guard(daemon.stop.clone()));
+    let hands = Hands::new(daemon.clone());
     let sessions = tokio::spawn(agents::run(daemon.clone(), session_end));
     let places =
         (membership.is_some() && manager.is_some()).then(|| tokio::spawn(agents::place::watch(daemon.clone())));

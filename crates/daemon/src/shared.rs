@@ -6,6 +6,7 @@ use crate::events::Events;
 use crate::gitops::Gitops;
 use crate::identity::Membership;
 use crate::images::Images;
+use crate::network::Network;
 use crate::peers::Peers;
 use crate::rendezvous::Rendezvous;
 use model::{Exit, NodeId, Task, TaskId};
@@ -22,6 +23,7 @@ pub(crate) struct Daemon {
     pub(crate) run_root: std::path::PathBuf,
     pub(crate) cluster: Cluster,
     pub(crate) engine: Engine,
+    pub(crate) network: Network,
     pub(crate) images: Images,
     pub(crate) events: Events,
     pub(crate) rendezvous: Rendezvous,

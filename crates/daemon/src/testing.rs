@@ -113,6 +113,7 @@ pub(crate) async fn daemon_of(
         engine,
         images: crate::images::Images::open(&root.join("data"), &[]).await.unwrap(),
         events: crate::events::Events::new(),
+        network: crate::network::Network::new(root.join("run"), root.join("data"), root.join("rswarm")),
         rendezvous: crate::rendezvous::Rendezvous::default(),
         endings: crate::shared::Endings::default(),
         gitops: crate::gitops::Gitops::new(root.join("data"), root.join("run")),

@@ -87,8 +87,43 @@ pub(super) async fn ps(context: &Context, args: NodeTasks) -> Result<u8> {
 pub(super) async fn inspect(context: &Context, args: InspectOne) -> Result<u8> {
     let own = own(context).await?;
     let state = context.state().await?;
-    let found = args.names.iter().map(|name| find(&state, &own, name).map(view)).collect();
+    let mut found = Vec::new();
+    for name in &args.names {
+        found.push(match find(&state, &own, name) {
+            Ok(node) => {
+                let mut seen = view(node);
+                if node.mesh.is_some() && node.ready {
+                    match peers(context, &state, node).await {
+                        Ok(peers) => seen["Mesh"]["Peers"] = peers.into(),
+                        Err(error) => seen["Mesh"]["PeersError"] = format!("{error:#}").into(),
+                    }
+                }
+                Ok(seen)
+            }
+            Err(error) => Err(error),
+        });
+    }
     super::inspect::print(context, args.format.as_deref(), found)
+}
+
+/// How the others look from a node, or why that is not known.
+async fn peers(context: &Context, state: &State, node: &Node) -> Result<Vec<Value>> {
+    let rows = match context.call(Call::MeshPeers(node.id)).await? {
+        Reply::MeshPeers(rows) => rows,
+        other => return Err(unexpected(&other)),
+    };
+    let name = |id| state.nodes.iter().find(|node| node.id == id).map(|node| node.hostname.clone());
+    let peer = |row: api::MeshPeerRow| {
+        json!({
+            "Node": row.node.to_string(),
+            "Hostname": name(row.node),
+            "Endpoint": row.endpoint,
+            "HandshakeAge": row.handshake_age,
+            "Sent": row.sent,
+            "Received": row.received,
+        })
+    };
+    Ok(rows.into_iter().map(peer).collect())
 }
 
 pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {

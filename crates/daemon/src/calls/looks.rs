@@ -3,7 +3,7 @@
 use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::{clock, failure, names, node, relay, views};
-use api::{ApiError, Call, ContainerRow, Reply, Stats};
+use api::{ApiError, Call, ContainerRow, MeshPeerRow, Reply, Stats};
 use model::{NodeId, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -171,6 +171,28 @@ fn bytes_below(folder: &Path) -> u64 {
         }
     }
     bytes
+}
+
+/// How the other nodes of the mesh look from a node.
+///
+/// # Errors
+/// It cannot be reached, or its `netd` cannot be asked.
+pub(crate) async fn mesh_peers(daemon: &Arc<Daemon>, node: NodeId) -> Result<Vec<MeshPeerRow>, ApiError> {
+    if node != daemon.node {
+        return match relay::ask_soon(daemon, node, &Call::MeshPeers(node)).await {
+            Some(Reply::MeshPeers(peers)) => Ok(peers),
+            _ => Err(failure::failed(format!("node {} does not answer", node.short()))),
+        };
+    }
+    let peers = daemon.network.peers().await.map_err(|error| failure::internal(&anyhow::Error::from(error)))?;
+    let row = |(node, peer): (NodeId, overlay_net::mesh::PeerStatus)| MeshPeerRow {
+        node,
+        endpoint: peer.endpoint,
+        handshake_age: peer.handshake_age,
+        sent: peer.sent,
+        received: peer.received,
+    };
+    Ok(peers.into_iter().map(row).collect())
 }
 
 #[cfg(test)]
