@@ -289,8 +289,8 @@ impl Agent {
                 self.reporter.look(local, now);
             }
         }
-        if self.nets.is_true()
-            && let Some(assignment) = &self.assignment
+        if let Some(assignment) = self.assignment.as_ref().filter(|assignment| assignment.awaited)
+            && self.nets.is_true()
         {
             self.reporter.network(assignment);
         }
