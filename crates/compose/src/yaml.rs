@@ -17,7 +17,7 @@ const MAX_ALIASED: usize = 400_000;
 /// How far lines are moved that stand too far left inside of brackets or quotes; deeper than any nesting.
 const DEEPER: usize = 200;
 /// Most bytes that are read again because of such lines.
-const MAX_REREAD: usize = 32 << 20;
+const MAX_REREAD: usize = 8 << 20;
 /// Largest text, in bytes.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
 
@@ -62,7 +62,8 @@ pub(crate) fn parse(text: &str, file: u32) -> (Vec<Node>, Vec<Problem>) {
         let builder = Builder { file, moved, ..Builder::default() };
         let (mut builder, error) = builder.read(&current);
         let Some(error) = error else { return (builder.documents, builder.problems) };
-        read += error.marker().index();
+        // reading to the error costs most; the copy of the text is that much cheaper a byte
+        read += error.marker().index() + current.len() / 64;
         let mended = if read < MAX_REREAD { mend(&current, &error, &mut builder.moved) } else { None };
         let Some(mended) = mended else {
             let problem = syntax(&builder.file_place(error.marker()), text, &error);
@@ -94,11 +95,30 @@ fn mend(text: &str, error: &ScanError, moved: &mut BTreeMap<usize, usize>) -> Op
     first.then(|| format!("{before}{}{rest}", " ".repeat(DEEPER)))
 }
 
-/// The tabs before a value become spaces; `column` is where it begins.
+/// The tabs before a value become spaces; `column` is where it begins. As long as nothing that lasts longer than
+/// its line begins (a quote, a bracket, a block), so do those of the lines that follow: files are full of them or free.
 fn tabs_to_spaces(before: &str, rest: &str, column: usize) -> Option<String> {
     let (at, _) = rest.char_indices().nth(column)?;
     let key = rest[..at].trim_end_matches(['\t', ' ']);
-    (key.len() < at).then(|| format!("{before}{key}{}{}", " ".repeat(at - key.len()), &rest[at..]))
+    let mut out = String::with_capacity(before.len() + rest.len());
+    out.push_str(before);
+    out.push_str(key);
+    out.extend(std::iter::repeat_n(' ', at - key.len()));
+    let mut lines = rest[at..].split_inclusive('\n');
+    let mut line = lines.next().unwrap_or_default();
+    out.push_str(line);
+    while !line.contains(['"', '\'', '[', '{', '|', '>', '&', '*', '!', '#'])
+        && let Some(next) = lines.next()
+    {
+        line = next;
+        let (key, value) = line.split_at(line.find(":\t").map_or(line.len(), |colon| colon + 1));
+        let value_only = value.trim_start_matches('\t');
+        out.push_str(key);
+        out.extend(std::iter::repeat_n(' ', value.len() - value_only.len()));
+        out.push_str(value_only);
+    }
+    lines.for_each(|line| out.push_str(line));
+    (key.len() < at).then_some(out)
 }
 
 /// Does a text end between brackets or braces?
@@ -459,6 +479,8 @@ mod tests {
         let inner = node.get("a").and_then(|a| a.get("b")).unwrap();
         assert_eq!((inner.get_text("c"), inner.get_text("e")), (Some("d"), Some("f g")));
         assert_eq!(inner.get("c").unwrap().at, At { file: 0, line: 3, column: 5, length: 1 });
+        let many: String = (0..5000).map(|n| format!("k{n}:\t\tv{n}\n")).collect();
+        assert_eq!(one(&many).get_text("k4999"), Some("v4999"));
         for text in ["a:\n\tb: c\n", "a:\n  b: c\n\td: e\n", "a:\t- b\n", "a: b\n\tc\n"] {
             assert_eq!(codes(text), ["RS0101"], "{text:?}");
         }

@@ -66,6 +66,10 @@ fn large_files_are_read_or_refused() {
     assert_eq!(codes(&vec![b'#'; 17 << 20]), ["RS0100", "RS0109"][..1].to_vec());
     let lines = "services:\n  a:\n    image: i\n    command: [\n".to_owned() + &"x,\n".repeat(3000) + "]\n";
     assert!(codes(lines.as_bytes()).len() <= 1);
+    let tabs: String = (0..100_000).map(|n| format!("  k{n}:\t'v'\n")).collect();
+    assert_eq!(codes(format!("services: {{a: {{image: i}}}}\nx-data:\n{tabs}").as_bytes()), Vec::<String>::new());
+    let lines: String = (0..100_000).map(|n| format!("  k{n}:\tv # '\n")).collect();
+    assert_eq!(codes(format!("x-data:\n{lines}").as_bytes()), ["RS0101"]);
 }
 
 #[test]
