@@ -7,7 +7,7 @@ use crate::small_server::{self, PATIENCE};
 use ::gitops::webhook::Check;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -62,6 +62,10 @@ async fn take(daemon: &Arc<Daemon>, request: Request<Incoming>) -> StatusCode {
 
 /// The whole body, as far as its signature is concerned; `None`: it is too long, or breaks off.
 async fn read(mut body: Incoming, mut check: Check) -> Option<Check> {
+    // One that says how long it is need not even be begun: who asks before sending hears of it.
+    if body.size_hint().lower() > LONGEST as u64 {
+        return None;
+    }
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
