@@ -276,8 +276,7 @@ impl Local {
 
     /// Does the manager know that it ends, or even want it?
     pub(crate) fn is_told_to_leave(&self) -> bool {
-        let told = |assigned: &AssignedTask| assigned.task.desired > Desired::Running || assigned.task.stopped_by_user;
-        self.assigned.as_ref().is_some_and(told) || self.attempt < self.wanted_attempt()
+        self.told_to_stop() || self.attempt < self.wanted_attempt()
     }
 
     /// Its next step. Asks nothing about what changed: only what is.

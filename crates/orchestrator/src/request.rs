@@ -21,7 +21,7 @@ use model::{ObjectChange, RefusalKind, Request, Response, StackSpec, Wanted};
 
 pub(crate) use group::rotate;
 pub(crate) use service::GOES_ON;
-pub(crate) use source::{CHANGES, again, last_applied, record, was_applied};
+pub(crate) use source::{CHANGES, again, is_of_applied, last_applied, record, was_applied};
 
 /// What became of a request that was taken.
 #[derive(Debug, Default)]

@@ -90,20 +90,23 @@ pub(super) async fn inspect(context: &Context, args: InspectOne) -> Result<u8> {
     let mut found = Vec::new();
     for name in &args.names {
         found.push(match find(&state, &own, name) {
-            Ok(node) => {
-                let mut seen = view(node);
-                if node.mesh.is_some() && node.ready {
-                    match peers(context, &state, node).await {
-                        Ok(peers) => seen["Mesh"]["Peers"] = peers.into(),
-                        Err(error) => seen["Mesh"]["PeersError"] = format!("{error:#}").into(),
-                    }
-                }
-                Ok(seen)
-            }
+            Ok(node) => Ok(seen(context, &state, node).await),
             Err(error) => Err(error),
         });
     }
     super::inspect::print(context, args.format.as_deref(), found)
+}
+
+/// What is known of a node, and how the others look from it.
+async fn seen(context: &Context, state: &State, node: &Node) -> Value {
+    let mut seen = view(node);
+    if node.mesh.is_some() && node.ready {
+        match peers(context, state, node).await {
+            Ok(peers) => seen["Mesh"]["Peers"] = peers.into(),
+            Err(error) => seen["Mesh"]["PeersError"] = format!("{error:#}").into(),
+        }
+    }
+    seen
 }
 
 /// How the others look from a node, or why that is not known.

@@ -3,7 +3,7 @@
 use super::looks::task;
 use crate::shared::Daemon;
 use crate::{clock, failure};
-use api::{ApiError, ErrorKind, TopTable};
+use api::{ApiError, TopTable};
 use model::TaskId;
 use runtime::engine::Process;
 use std::collections::BTreeSet;
@@ -16,10 +16,6 @@ pub(crate) async fn top(daemon: &Daemon, name: &str, options: &[String]) -> Resu
     let task = task(daemon, name).await?;
     let processes = daemon.engine.top(task.id).await.map_err(|error| failure::engine(&error))?;
     if options.is_empty() { Ok(own(processes)) } else { by_ps(task.id, &processes, options).await }
-}
-
-fn refused(text: String) -> ApiError {
-    ApiError::new(ErrorKind::Invalid, text)
 }
 
 fn own(processes: Vec<Process>) -> TopTable {
@@ -46,15 +42,15 @@ fn own(processes: Vec<Process>) -> TopTable {
 async fn by_ps(task: TaskId, processes: &[Process], options: &[String]) -> Result<TopTable, ApiError> {
     let short = task.short();
     let output = tokio::process::Command::new("ps").args(options).kill_on_drop(true).output().await;
-    let output = output.map_err(|error| refused(format!("top of {short}: run ps on its node: {error}")))?;
+    let output = output.map_err(|error| failure::invalid(format!("top of {short}: run ps on its node: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let why = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
-        return Err(refused(format!("top of {short}: ps {}: {why}", options.join(" "))));
+        return Err(failure::invalid(format!("top of {short}: ps {}: {why}", options.join(" "))));
     }
     let pids = processes.iter().map(|process| process.pid).collect();
     let text = String::from_utf8_lossy(&output.stdout);
-    let without = || refused(format!("top of {short}: ps {}: it shows no column PID", options.join(" ")));
+    let without = || failure::invalid(format!("top of {short}: ps {}: it shows no column PID", options.join(" ")));
     pick(&text, &pids).ok_or_else(without)
 }
 

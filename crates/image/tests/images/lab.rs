@@ -85,6 +85,11 @@ impl Lab {
         names
     }
 
+    /// Where the part of a blob is kept that was fetched so far.
+    pub(crate) fn partial(&self, digest: &str) -> PathBuf {
+        self.options.root.join("partial").join(digest.trim_start_matches("sha256:"))
+    }
+
     /// Nothing is half done.
     pub(crate) fn assert_clean(&self) {
         assert_eq!(self.names("staging"), Vec::<String>::new());

@@ -192,7 +192,7 @@ async fn a_kept_part_that_is_damaged_is_fetched_anew() {
     fake.serve("v", &made);
     let lab = Lab::new(&[&fake.host]);
     let blob = digest(&made.blobs[0]);
-    let partial = lab.options.root.join("partial").join(blob.trim_start_matches("sha256:"));
+    let partial = lab.partial(&blob);
     std::fs::write(&partial, vec![0; 2 << 20]).unwrap();
     pull(&lab, &fake.name("v")).await.unwrap();
     lab.assert_clean();
@@ -210,7 +210,7 @@ async fn what_a_crash_left_of_a_layer_that_is_here_goes_with_the_next_pull() {
     pull(&lab, &fake.name("v")).await.unwrap();
     // The layer has its name, and the part that was kept of its archive was not removed any more.
     let blob = digest(&made.blobs[0]);
-    std::fs::write(lab.options.root.join("partial").join(blob.trim_start_matches("sha256:")), &made.blobs[0]).unwrap();
+    std::fs::write(lab.partial(&blob), &made.blobs[0]).unwrap();
     lab.reopen();
     pull(&lab, &fake.name("v")).await.unwrap();
     lab.assert_clean();

@@ -165,7 +165,7 @@ impl Desk {
             let own = overlay::vips(cluster, network, services);
             let before = vips.get(id).into_iter().flat_map(|all| all.iter()).flat_map(|vip| &vip.backends);
             let now = own.iter().flat_map(|vip| &vip.backends);
-            left.extend(of(cluster.tasks_in(*id), &lost(before, now)));
+            left.extend(of(cluster.tasks_in(*id), &dropped(before, now)));
             let mut news = put(zones, *id, names::zone(cluster, network, services, &own));
             news |= put(vips, *id, own);
             match mesh {
@@ -185,7 +185,8 @@ impl Desk {
             let now = service.map(|service| ports::everywhere(cluster, service)).unwrap_or_default();
             let meshed = self.shared.mesh.as_ref().zip(service);
             let before = self.shared.ports.get(id).into_iter().flatten().flat_map(|port| &port.backends);
-            let gone = lost(before.map(|(address, _)| address), now.iter().flat_map(|it| &it.backends).map(|it| &it.0));
+            let gone =
+                dropped(before.map(|(address, _)| address), now.iter().flat_map(|it| &it.backends).map(|it| &it.0));
             left.extend(of(cluster.tasks_of(*id), &gone));
             let places = meshed.map(|(mesh, service)| overlay::ingress(cluster, mesh, service, &now));
             news |= exchange(&mut self.shared.ports, *id, now, Vec::is_empty);
@@ -200,7 +201,7 @@ impl Desk {
 }
 
 /// Addresses that were led to and are no longer.
-fn lost<'a>(before: impl Iterator<Item = &'a IpAddr>, now: impl Iterator<Item = &'a IpAddr>) -> BTreeSet<IpAddr> {
+fn dropped<'a>(before: impl Iterator<Item = &'a IpAddr>, now: impl Iterator<Item = &'a IpAddr>) -> BTreeSet<IpAddr> {
     let now: BTreeSet<&IpAddr> = now.collect();
     before.filter(|address| !now.contains(address)).copied().collect()
 }

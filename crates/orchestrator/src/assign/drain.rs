@@ -31,33 +31,31 @@ impl Drains {
     /// The network of a node is as assignments of this generation want it; returns the tasks that nobody leads to
     /// any more.
     pub(super) fn follows(&mut self, node: NodeId, generation: Generation) -> Vec<TaskId> {
-        self.release(|drain| drain.since <= generation && drain.nodes.remove(&node))
+        self.release(node, |drain| drain.since <= generation)
     }
 
     /// A node is out of reach: whoever waits for it would wait for long.
     pub(super) fn lost(&mut self, node: NodeId) -> Vec<TaskId> {
-        self.release(|drain| drain.nodes.remove(&node))
+        self.release(node, |_| true)
     }
 
-    fn release(&mut self, strike: impl Fn(&mut Drain) -> bool) -> Vec<TaskId> {
+    fn release(&mut self, node: NodeId, from: impl Fn(&Drain) -> bool) -> Vec<TaskId> {
         let mut over = Vec::new();
-        for (id, drain) in &mut self.tasks {
-            if strike(drain) && drain.nodes.is_empty() {
-                over.push(*id);
+        self.tasks.retain(|id, drain| {
+            if from(drain) {
+                drain.nodes.remove(&node);
             }
-        }
-        self.forget(|drain| drain.nodes.is_empty());
+            let waits = !drain.nodes.is_empty();
+            over.extend((!waits).then_some(*id));
+            waits
+        });
         over
-    }
-
-    fn forget(&mut self, over: impl Fn(&Drain) -> bool) {
-        self.tasks.retain(|_, drain| !over(drain));
     }
 
     /// What has ended is sent nothing, whatever nodes think.
     pub(super) fn keep(&mut self, cluster: &Cluster) {
-        self.tasks.retain(|id, _| cluster.tasks.get(id).is_some_and(|task| !task.has_ended()));
-        self.forget(|drain| drain.nodes.is_empty());
+        let runs = |id: &TaskId| cluster.tasks.get(id).is_some_and(|task| !task.has_ended());
+        self.tasks.retain(|id, drain| !drain.nodes.is_empty() && runs(id));
     }
 
     /// Is this node waited for?

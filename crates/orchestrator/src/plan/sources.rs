@@ -5,7 +5,7 @@ use super::{remove_volume, slots};
 use crate::cluster::{Cluster, Followed, TaskExt};
 use crate::draft::Draft;
 use crate::preview::fields;
-use crate::request::{CHANGES, again, last_applied, record, was_applied};
+use crate::request::{CHANGES, again, is_of_applied, last_applied, record, was_applied};
 use crate::usage;
 use model::{
     ContainerState, ContentSpec, Desired, FieldChange, Service, Source, SourceStatus, SyncOutcome, SyncRecord, Task,
@@ -98,7 +98,7 @@ fn of(all: &BTreeMap<String, Arc<Followed>>, source: &str) -> Vec<(String, Arc<F
 /// way to it, stays.
 fn outcome(source: &mut Source, outcome: SyncOutcome, message: String, now: Time) {
     let status = &mut source.status;
-    if !matches!(status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable) {
+    if is_of_applied(status.outcome) {
         (status.outcome, status.since) = (outcome, now);
         status.message.clone_from(&message);
     }
@@ -317,7 +317,7 @@ fn keep(draft: &mut Draft<'_>, name: &str, mut drift: Vec<String>) {
                 edit(draft, name, |source| {
                     let status = &mut source.status;
                     let commit = status.applied.clone().unwrap_or_default();
-                    if !matches!(status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable) {
+                    if is_of_applied(status.outcome) {
                         (status.outcome, status.since) = (SyncOutcome::Settling, now);
                     }
                     let outcome = SyncOutcome::Settling;

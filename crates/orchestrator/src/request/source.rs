@@ -185,7 +185,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
     warnings.splice(0..0, sync.warnings.iter().cloned());
     let now = draft.now;
     let was_applied = source.status.applied.as_ref().is_some_and(|applied| applied.id == sync.commit.id);
-    let settled = !matches!(source.status.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable);
+    let settled = is_of_applied(source.status.outcome);
     let silent = changed.is_empty() && was_applied && settled;
     edit(draft, &sync.name, |source| {
         let status = &mut source.status;
@@ -223,7 +223,12 @@ pub(crate) fn record(status: &mut SourceStatus, record: SyncRecord) {
 
 /// Is it of a commit that was applied, not of one that only was looked at?
 pub(crate) fn was_applied(record: &SyncRecord) -> bool {
-    !matches!(record.outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable)
+    is_of_applied(record.outcome)
+}
+
+/// Does it say how an applied commit fares, and not why a newer one could not be applied, or not even be looked at?
+pub(crate) fn is_of_applied(outcome: SyncOutcome) -> bool {
+    !matches!(outcome, SyncOutcome::Invalid | SyncOutcome::Unreachable)
 }
 
 /// The last commit that was applied, and how it fared.
@@ -337,7 +342,7 @@ fn take_report(draft: &mut Draft<'_>, report: &SyncReport) -> Result<Done, Refus
             next.diagnostics = errors_first(&report.diagnostics);
         }
         // Reachable again, and nothing is new: how it was before is looked at again.
-        _ if matches!(status.outcome, SyncOutcome::Unreachable | SyncOutcome::Invalid) => {
+        _ if !is_of_applied(status.outcome) => {
             (next.outcome, next.message) = resumed(status, report);
             next.diagnostics = Vec::new();
         }
