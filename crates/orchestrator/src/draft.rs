@@ -11,6 +11,12 @@ use std::sync::Arc;
 pub(crate) struct Draft<'a> {
     base: &'a Cluster,
     work: Option<Box<Cluster>>,
+    /// How often it was about to be changed.
+    edits: u64,
+    /// Keeps no copies to go back to.
+    is_hasty: bool,
+    /// It should have gone back, and could not.
+    is_spoilt: bool,
     pub(crate) now: Time,
     pub(crate) ids: &'a mut Ids,
     /// Why tasks wait.
@@ -20,7 +26,28 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(base: &'a Cluster, now: Time, ids: &'a mut Ids) -> Draft<'a> {
-        Draft { base, work: None, now: now.max(base.at), ids, waits: BTreeMap::new(), wake: None }
+        Draft {
+            base,
+            work: None,
+            edits: 0,
+            is_hasty: false,
+            is_spoilt: false,
+            now: now.max(base.at),
+            ids,
+            waits: BTreeMap::new(),
+            wake: None,
+        }
+    }
+
+    /// The same without copies to go back to, which would cost each of a thousand requests that come together as
+    /// much as the whole state is. Where one was needed the draft [is spoilt](Draft::is_spoilt) and made again.
+    pub(crate) fn hasty(self) -> Draft<'a> {
+        Draft { is_hasty: true, ..self }
+    }
+
+    /// Something is in it that should not be.
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.is_spoilt
     }
 
     /// The state as it will be.
@@ -31,17 +58,25 @@ impl<'a> Draft<'a> {
     /// The same, to be changed.
     pub(crate) fn edit(&mut self) -> &mut Cluster {
         let base = self.base;
+        self.edits += 1;
         self.work.get_or_insert_with(|| Box::new(base.clone()))
     }
 
     /// The state so far, to go [back to](Draft::back_to).
-    pub(crate) fn save(&self) -> Option<Box<Cluster>> {
-        self.work.clone()
+    pub(crate) fn save(&self) -> Saved {
+        let work = if self.is_hasty { None } else { self.work.clone() };
+        Saved { work, edits: self.edits }
     }
 
     /// As if nothing had been changed since.
-    pub(crate) fn back_to(&mut self, saved: Option<Box<Cluster>>) {
-        self.work = saved;
+    pub(crate) fn back_to(&mut self, saved: Saved) {
+        if self.edits == saved.edits {
+            return;
+        }
+        match self.is_hasty && saved.edits > 0 {
+            true => self.is_spoilt = true,
+            false => self.work = saved.work,
+        }
     }
 
     /// Was this task made in this draft?
@@ -76,6 +111,12 @@ impl<'a> Draft<'a> {
         let changes = self.work.as_deref().map_or_else(Vec::new, |work| diff(self.base, work));
         (changes, self.waits, self.wake)
     }
+}
+
+/// What a [`Draft`] was.
+pub(crate) struct Saved {
+    work: Option<Box<Cluster>>,
+    edits: u64,
 }
 
 /// Calls `look` for each key that the two maps do not agree on.

@@ -308,33 +308,27 @@ impl Manager {
         if patience.is_some() {
             std::mem::swap(&mut self.inbox.requests, &mut inbox.requests);
         }
-        let mut draft = Draft::new(&self.cluster, self.now, &mut self.ids);
-        for node in self.sessions.values() {
-            observe::node(&mut draft, node);
-        }
-        for (task, (node, report)) in &inbox.reports {
-            debug_assert_eq!(*task, report.task);
-            observe::task(&mut draft, *node, report);
-        }
-        for (node, volume) in &inbox.volumes_removed {
-            observe::volume_removed(&mut draft, *node, volume);
-        }
-        let mut answers = Vec::new();
-        for (id, asked) in &inbox.requests {
-            match (&**asked, self.cluster.answer(*id)) {
+        let (mut told, mut asked) = (Vec::new(), Vec::new());
+        for (id, request) in &inbox.requests {
+            match (&**request, self.cluster.answer(*id)) {
                 // The driver made sure of our leadership, and all that was acknowledged is applied.
                 (Request::Read, _) => {
                     let state = view::state(&self.cluster, &self.waits, self.now);
-                    self.outbox.push_back(ManagerOutput::Reply(*id, Box::new(Response::State(Box::new(state)))));
+                    told.push((*id, Response::State(Box::new(state))));
                 }
-                (_, Some(answer)) => {
-                    self.outbox.push_back(ManagerOutput::Reply(*id, Box::new((**answer).clone())));
-                }
-                (asked, None) => answers.push((*id, request::take(&mut draft, asked))),
+                (_, Some(answer)) => told.push((*id, (**answer).clone())),
+                (request, None) => asked.push((*id, request)),
             }
         }
+        self.outbox.extend(told.into_iter().map(|(id, answer)| ManagerOutput::Reply(id, Box::new(answer))));
+        let mut draft = Draft::new(&self.cluster, self.now, &mut self.ids).hasty();
+        let mut answers = draw_up(&mut draft, &self.sessions, &inbox, &asked, &self.liveness);
+        if draft.is_spoilt() {
+            draft = Draft::new(&self.cluster, self.now, &mut self.ids);
+            answers = draw_up(&mut draft, &self.sessions, &inbox, &asked, &self.liveness);
+        }
+        drop(asked);
         inbox.requests.retain(|(id, _)| answers.iter().any(|(answered, _)| answered == id));
-        plan::plan(&mut draft, &self.liveness);
         let at = draft.now;
         let (changes, waits, wake) = draft.finish();
         if self.waits != waits {
@@ -359,4 +353,34 @@ impl Manager {
         let news = self.desk.write(&self.cluster, term, self.sessions.keys().copied());
         self.outbox.extend(news.into_iter().map(|assignment| ManagerOutput::Assign(Box::new(assignment))));
     }
+}
+
+/// All that has come up, decided upon a draft; less than that if it is spoilt.
+fn draw_up(
+    draft: &mut Draft<'_>,
+    sessions: &BTreeMap<NodeId, Node>,
+    inbox: &Inbox,
+    asked: &[(RequestId, &Request)],
+    liveness: &Liveness,
+) -> Vec<(RequestId, Response)> {
+    for node in sessions.values() {
+        observe::node(draft, node);
+    }
+    for (task, (node, report)) in &inbox.reports {
+        debug_assert_eq!(*task, report.task);
+        observe::task(draft, *node, report);
+    }
+    for (node, volume) in &inbox.volumes_removed {
+        observe::volume_removed(draft, *node, volume);
+    }
+    let mut answers = Vec::new();
+    for (id, request) in asked {
+        answers.push((*id, request::take(draft, request)));
+        // What comes on top of what should not be there is worth nothing.
+        if draft.is_spoilt() {
+            return answers;
+        }
+    }
+    plan::plan(draft, liveness);
+    answers
 }

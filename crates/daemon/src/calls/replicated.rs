@@ -57,9 +57,14 @@ pub(crate) async fn propose(daemon: &Daemon, id: RequestId, request: Request) ->
         let alone = id.as_deref().filter(|_| changes.len() == 1);
         let told: Vec<(&ObjectChange, &str)> = changes.iter().filter_map(|it| Some((it, action(it)?))).collect();
         if !told.is_empty() {
-            let after = daemon.cluster.state().await?;
+            // The whole state is much to ask for where a thousand small things are made in a second.
+            let needs = |change: &ObjectChange| matches!(change.kind.as_str(), "network" | "service");
+            let after = match told.iter().any(|(change, _)| needs(change)) {
+                true => Some(daemon.cluster.state().await?),
+                false => None,
+            };
             for (change, action) in told {
-                tell(daemon, change, action, alone, before.as_deref(), &after);
+                tell(daemon, change, action, alone, before.as_deref(), after.as_deref());
             }
         }
     }
@@ -85,13 +90,13 @@ fn tell(
     action: &str,
     alone: Option<&str>,
     before: Option<&State>,
-    after: &State,
+    after: Option<&State>,
 ) {
     let name = &change.name;
     // What was removed may be there again under its name.
     let states = match change.action.as_str() {
-        "removed" => [before, Some(after)],
-        _ => [Some(after), before],
+        "removed" => [before, after],
+        _ => [after, before],
     };
     let states = || states.into_iter().flatten();
     let id = match change.kind.as_str() {

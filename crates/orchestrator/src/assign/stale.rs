@@ -26,6 +26,7 @@ impl Stale {
         for change in changes {
             self.change(cluster, change);
         }
+        self.contents(cluster, changes);
         // Whose network is joined may be another's by now.
         let joins = |service: &&std::sync::Arc<Service>| {
             matches!(service.spec.network_mode, NetworkMode::Service(_) | NetworkMode::Container(_))
@@ -48,13 +49,10 @@ impl Stale {
             Change::VolumeLeft(name, nodes) => {
                 self.nodes.extend(nodes.iter().chain(cluster.volumes_left.get(name).into_iter().flatten()));
             }
-            Change::PutVolume(_)
-            | Change::DropVolume(_)
-            | Change::PutConfig(..)
-            | Change::DropConfig(_)
-            | Change::PutSecret(..)
-            | Change::DropSecret(_) => self.all = true,
+            Change::PutVolume(_) | Change::DropVolume(_) => self.all = true,
             Change::Cluster(_) | Change::PutNode(_) | Change::DropNode(_) => self.mesh = true,
+            // [`Stale::contents`] looks for all of them at once.
+            Change::PutConfig(..) | Change::DropConfig(_) | Change::PutSecret(..) | Change::DropSecret(_) => {}
             Change::VolumeHomes(..)
             | Change::Failures(..)
             | Change::NameConfig(..)
@@ -68,6 +66,27 @@ impl Stale {
             | Change::LastPort(_)
             | Change::LastAddress(..) => {}
         }
+    }
+
+    /// Configs and secrets are news to those whose tasks use them; mostly they are new, and nobody does.
+    fn contents(&mut self, cluster: &Cluster, changes: &[Change]) {
+        let (mut configs, mut secrets) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            match change {
+                Change::PutConfig(id, _) | Change::DropConfig(id) => drop(configs.insert(*id)),
+                Change::PutSecret(id, _) | Change::DropSecret(id) => drop(secrets.insert(*id)),
+                _ => {}
+            }
+        }
+        if configs.is_empty() && secrets.is_empty() {
+            return;
+        }
+        let uses = |task: &&std::sync::Arc<Task>| {
+            let container = &task.spec.container;
+            container.configs.iter().filter_map(|file| file.id).any(|id| configs.contains(&id))
+                || container.secrets.iter().filter_map(|file| file.id).any(|id| secrets.contains(&id))
+        };
+        self.nodes.extend(cluster.tasks.values().filter(uses).filter_map(|task| task.node));
     }
 
     fn task(&mut self, cluster: &Cluster, id: model::TaskId) {

@@ -1,11 +1,15 @@
 //! Configs and secrets that belong to no stack.
 
 use crate::world::{World, node};
-use model::{ContentKind, ContentSpec, RefusalKind, Request, Response};
+use model::{ContentKind, ContentSpec, RefusalKind, Request, Response, StackSpec};
 
 fn create(world: &mut World, kind: ContentKind, name: &str, data: &[u8]) -> Response {
+    world.ask(creation(kind, name, data))
+}
+
+fn creation(kind: ContentKind, name: &str, data: &[u8]) -> Request {
     let content = ContentSpec { name: name.to_owned(), data: data.to_vec(), ..ContentSpec::default() };
-    world.ask(Request::CreateContent { kind, content: Box::new(content) })
+    Request::CreateContent { kind, content: Box::new(content) }
 }
 
 fn refusal(response: &Response) -> Option<RefusalKind> {
@@ -54,4 +58,24 @@ fn a_content_is_made_once_used_and_removed() {
         let state = world.state();
         assert!(state.configs.is_empty() && state.secrets.is_empty());
     }
+}
+
+#[test]
+fn a_request_that_is_refused_half_way_leaves_nothing_among_others_that_came_with_it() {
+    let mut world = World::new(1);
+    world.join(node(1));
+    let config = |name: &str| creation(ContentKind::Config, name, b"x");
+    let content = ContentSpec { name: "half".to_owned(), data: b"x".to_vec(), ..ContentSpec::default() };
+    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
+    stack.configs.insert("half".to_owned(), content);
+    stack.external_networks.push("missing".to_owned());
+    let deploy = Request::Deploy { stack: Box::new(stack), remove_orphans: false, force_recreate: false };
+    // The first is under way alone; what comes meanwhile is decided together.
+    let asked = [config("first"), config("a"), deploy, config("b")].map(|request| world.post(request));
+    world.settle();
+    let answers = asked.map(|id| world.reply(id).and_then(refusal));
+    assert_eq!(answers, [None, None, Some(RefusalKind::NotFound), None]);
+    assert!(asked.iter().all(|id| world.reply(*id).is_some()));
+    let names: Vec<_> = world.state().configs.iter().map(|config| config.name.clone()).collect();
+    assert_eq!(names, ["a", "b", "first"]);
 }
