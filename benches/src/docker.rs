@@ -1,7 +1,7 @@
 //! The peer: a Docker Engine with a machine of its own, one-node Swarm.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,9 +14,16 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    /// Starts the engine that is unpacked below `peer`, with the busybox image.
+    /// Starts the engine that is unpacked below `peer`, with the busybox image, on a machine of its own.
     pub(crate) fn start(peer: &Path) -> Docker {
         let host = Host::with(Options { no_daemon: true, ..Options::default() }).unwrap();
+        let docker = Docker::on(host, peer);
+        docker.call(&["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377"]).ok();
+        docker
+    }
+
+    /// The same on this machine, outside of any swarm.
+    pub(crate) fn on(host: Host, peer: &Path) -> Docker {
         let (bin, sbin) = (peer.join("usr/bin"), peer.join("usr/sbin"));
         let path = format!("{}:{}:{}", bin.display(), sbin.display(), std::env::var("PATH").unwrap());
         let log = File::create(host.work().join("dockerd.log")).unwrap();
@@ -30,7 +37,6 @@ impl Docker {
         let docker = Docker { host, daemon };
         eventually("dockerd answers", Duration::from_secs(60), || docker.call(&["version"]).succeeded());
         docker.call(&["import", rootfs_tar().to_str().unwrap(), BUSYBOX]).ok();
-        docker.call(&["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377"]).ok();
         docker
     }
 
@@ -47,8 +53,13 @@ impl Docker {
     }
 }
 
+/// Where the engine of a host listens.
+pub(crate) fn socket_path(host: &Host) -> PathBuf {
+    host.run_root().join("docker.sock")
+}
+
 fn socket(host: &Host) -> String {
-    format!("unix://{}/docker.sock", host.run_root().display())
+    format!("unix://{}", socket_path(host).display())
 }
 
 impl Drop for Docker {

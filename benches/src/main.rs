@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made is not worth going on")]
 
+mod cluster;
 mod containers;
 mod docker;
 mod gitops;
@@ -12,8 +13,10 @@ mod images;
 mod memory;
 mod mesh;
 mod stacks;
+mod swarm;
 mod table;
 mod vips;
+mod writes;
 
 use std::path::PathBuf;
 
@@ -25,7 +28,8 @@ const HELP: &str = "\
 bench [--peer DIR] [JOB]...
 
   --peer DIR   a Docker Engine unpacked below DIR (DIR/usr/sbin/dockerd); without it only rswarm is measured
-  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips; without one all of them
+  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips, cluster, losses, writes;
+               without one all of them
 
 RSWARM_BIN names the binary to measure; use one that was built with --release.
 ";
@@ -47,7 +51,10 @@ fn main() {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--peer" => peer = words.next().map(PathBuf::from),
-            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" => jobs.push(word),
+            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" | "cluster" | "losses"
+            | "writes" => {
+                jobs.push(word);
+            }
             _ => return table::say(HELP),
         }
     }
@@ -63,7 +70,11 @@ fn main() {
     if wanted("vips") {
         vips::measure(&mut table);
     }
-    if !jobs.is_empty() && jobs.iter().all(|job| matches!(job.as_str(), "gitops" | "mesh" | "vips")) {
+    if ["cluster", "losses", "writes"].into_iter().any(wanted) {
+        cluster::measure(peer.as_deref(), &wanted, &mut table);
+    }
+    let on_one = |job: &str| matches!(job, "stacks" | "run" | "oci" | "memory" | "pull");
+    if !jobs.is_empty() && !jobs.iter().any(|job| on_one(job)) {
         return table.print();
     }
     let Some(lab) = Lab::open(peer) else { return };

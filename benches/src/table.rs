@@ -40,6 +40,11 @@ impl Table {
         self.push(job, ours, None, "%", bar);
     }
 
+    /// Bytes per second.
+    pub(crate) fn rates(&mut self, job: &str, ours: f64, bar: Bar) {
+        self.push(job, ours, None, "B/s", bar);
+    }
+
     /// A size in MiB.
     pub(crate) fn sizes(&mut self, job: &str, ours: f64, peer: Option<f64>, bar: Bar) {
         self.push(job, ours, peer, "MiB", bar);

@@ -20,16 +20,26 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// So many machines of their own; `None`, loudly, where we are not root.
+    /// So many machines of their own, each with a daemon and the busybox image; `None`, loudly, where we are not
+    /// root.
     ///
     /// # Panics
     /// They cannot be set up.
     pub fn new(count: usize) -> Option<Lab> {
+        Lab::wired(count, false).map(Lab::started)
+    }
+
+    /// Machines on a wire that run nothing yet. `quiet`: what daemons log is what users' do, not what tests want.
+    ///
+    /// # Panics
+    /// They cannot be set up.
+    pub fn wired(count: usize, quiet: bool) -> Option<Lab> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let bare = |number| Options {
             no_daemon: true,
             one_of_many: true,
             hostname: Some(format!("host{number}")),
+            quiet,
             ..Options::default()
         };
         let hosts: Vec<Host> = (1..=count).map(|number| Host::with(bare(number))).collect::<Option<_>>()?;
@@ -38,13 +48,18 @@ impl Lab {
         ip(&["netns", "add", &hub]);
         ip(&["-n", &hub, "link", "add", "wire", "type", "bridge"]);
         ip(&["-n", &hub, "link", "set", "wire", "up"]);
-        let mut lab = Lab { hosts, hub };
+        let lab = Lab { hosts, hub };
         for index in 0..count {
             lab.plug(index);
         }
+        Some(lab)
+    }
+
+    /// Starts the daemons.
+    fn started(mut self) -> Lab {
         // The same image everywhere, as from a registry: an import is another image each time.
-        let archive = lab.hosts.first()?.work().join("busybox.tar").display().to_string();
-        for (index, host) in lab.hosts.iter_mut().enumerate() {
+        let archive = self.hosts[0].work().join("busybox.tar").display().to_string();
+        for (index, host) in self.hosts.iter_mut().enumerate() {
             host.start_daemon();
             if index == 0 {
                 host.import_busybox();
@@ -54,7 +69,7 @@ impl Lab {
             }
             host.count();
         }
-        Some(lab)
+        self
     }
 
     /// A cluster: the first hosts manage, the others work.
@@ -62,15 +77,22 @@ impl Lab {
     /// # Panics
     /// It cannot be made.
     pub fn cluster(managers: usize, workers: usize) -> Option<Lab> {
-        let lab = Lab::new(managers + workers)?;
-        let first = lab.hosts.first()?;
-        first.rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
-        for index in 1..managers + workers {
+        Lab::wired(managers + workers, false).map(|lab| lab.into_cluster(managers))
+    }
+
+    /// Makes a cluster of machines that run nothing yet: the first ones manage, the others work.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn into_cluster(self, managers: usize) -> Lab {
+        let lab = self.started();
+        lab.hosts[0].rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
+        for index in 1..lab.hosts.len() {
             let role = if index < managers { "manager" } else { "worker" };
             lab.join(index, role).ok();
         }
-        lab.all_ready(managers + workers);
-        Some(lab)
+        lab.all_ready(lab.hosts.len());
+        lab
     }
 
     /// Lets a host join the cluster of the first.
