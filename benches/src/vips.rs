@@ -114,7 +114,7 @@ fn net(tasks: usize, services: usize) -> HostNet {
         address6: None,
         backends: [address(SERVER)].into(),
     });
-    let zone = Zone { names: (0..services).map(|it| (format!("web{it}"), vec![vip(it)])).collect() };
+    let zone = Zone { names: (0..services).map(|it| (format!("web{it}"), vec![vip(it)])).collect(), ..Zone::default() };
     HostNet {
         networks: [(NETWORK, network)].into(),
         endpoints: endpoints.collect(),

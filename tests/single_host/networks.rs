@@ -39,6 +39,40 @@ fn services_find_each_other_by_every_name() {
 }
 
 #[test]
+fn ports_of_services_are_found_by_name_and_by_number() {
+    let Some(host) = Host::new() else { return };
+    let ports = format!(", ports: [{{target: 80, published: {}, name: http}}]", host.free_port());
+    let db = ", expose: [5432], deploy: {replicas: 2, endpoint_mode: dnsrr}";
+    let text = format!("services:\n  web: {}\n  db: {}\n  client: {}\n", server(&ports), sleeper(db), sleeper(""));
+    host.up("shop", &text).ok();
+    // `_http._tcp.web  service = 0 1 80 web`
+    let places = |name: &str| -> Vec<String> {
+        let found = inside(&host, "shop", "client", &format!("nslookup -type=srv {name}"));
+        let line = |line: &str| line.split_once("service = ").map(|(_, place)| place.trim().to_owned());
+        found.stdout.lines().filter_map(line).collect()
+    };
+    for name in ["_http._tcp.web", "_80._tcp.web", "_HTTP._tcp.WEB"] {
+        assert_eq!(places(name).len(), 1, "{name}");
+        assert!(places(name)[0].to_lowercase().ends_with(" 80 web"), "{name}: {:?}", places(name));
+    }
+    for name in ["_81._tcp.web", "_80._udp.web", "_http._tcp.client"] {
+        assert!(places(name).is_empty(), "{name}");
+    }
+    let targets: Vec<String> = places("_5432._tcp.db");
+    assert_eq!(targets.len(), 2, "{targets:?}");
+    for target in &targets {
+        let name = target.rsplit(' ').next().unwrap();
+        inside(&host, "shop", "client", &format!("nslookup {name}")).ok();
+    }
+    // Who has gone is nobody's target.
+    host.sh("service scale shop_db=1").ok();
+    eventually("one is left", Duration::from_secs(5), || places("_5432._tcp.db").len() == 1);
+    host.sh("service scale shop_db=0").ok();
+    eventually("none is left", Duration::from_secs(5), || places("_5432._tcp.db").is_empty());
+    assert_eq!(places("_http._tcp.web").len(), 1);
+}
+
+#[test]
 fn one_name_spreads_over_all_replicas() {
     let Some(host) = Host::new() else { return };
     let text = format!("services:\n  web: {}\n  client: {}\n", server(", deploy: {replicas: 3}"), sleeper(""));

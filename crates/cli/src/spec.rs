@@ -64,6 +64,7 @@ pub(crate) fn service(run: &Run, name: &str, exposed: &[String], around: &Surrou
         networks,
         network_mode,
         ports,
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::default(),
         depends_on: Default::default(),
     })

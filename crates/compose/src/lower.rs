@@ -92,6 +92,7 @@ impl<'a> Lower<'a> {
             networks: self.attachments(node),
             network_mode: self.network_mode(key, node),
             ports: self.ports(key, node),
+            exposed: self.exposed(key, node),
             endpoint_mode: self.endpoint_mode(key, node),
             depends_on: self.depends_on(node),
         };

@@ -210,6 +210,31 @@ fn ports_of_every_kind() {
 }
 
 #[test]
+fn ports_that_others_are_told_of() {
+    let spec = web("
+    ports:
+      - {target: 80, published: '8080', name: HTTP}
+      - {target: 53, protocol: udp, name: dns}
+      - '81'
+    expose: [3000, '4000-4005/udp', '5000/TCP', '6000/sctp']
+");
+    let port = |first, last, protocol, name: Option<&str>| ExposedPort {
+        first,
+        last,
+        protocol,
+        name: name.map(str::to_owned),
+    };
+    let expected = [
+        port(53, 53, Protocol::Udp, Some("dns")),
+        port(80, 80, Protocol::Tcp, Some("http")),
+        port(3000, 3000, Protocol::Tcp, None),
+        port(4000, 4005, Protocol::Udp, None),
+        port(5000, 5000, Protocol::Tcp, None),
+    ];
+    assert_eq!(spec.exposed.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn mounts_of_every_kind() {
     let spec = web(
         "    volumes:

@@ -184,7 +184,8 @@ mod tests {
             admitted: BTreeSet::new(),
         };
         let names = [("web", vec![here, there]), ("db", vec![there])];
-        let zone = Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into() };
+        let zone =
+            Zone { names: names.map(|(name, addresses)| (name.to_owned(), addresses)).into(), ..Zone::default() };
         let net = HostNet {
             endpoints: [(TaskId(1), HostEndpoint { attachments: vec![endpoint], ..HostEndpoint::default() })].into(),
             ports: vec![port(80, &[here, there]), port(81, &[there]), port(82, &[])],

@@ -25,6 +25,7 @@ pub(crate) fn service(name: &str, key: &str, stack: Option<&str>) -> ServiceSpec
         networks: Vec::new(),
         network_mode: model::NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: model::EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     }

@@ -2,7 +2,7 @@
 
 use crate::ids::{NetworkId, TaskId};
 use crate::mesh::{Mesh, RemoteEndpoint, VirtualAddress};
-use crate::spec::Protocol;
+use crate::spec::{ExposedPort, Protocol};
 use crate::stack::NetworkSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,4 +201,16 @@ pub struct Zone {
     /// Lower-case name → addresses, rotated in answers. Names: service key, full name, aliases,
     /// `tasks.NAME`, container and task names, container ids (short and long), host names.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Those of these names that lead to services whose ports are known, for SRV records.
+    pub offers: BTreeMap<String, Vec<Offer>>,
+}
+
+/// Ports of one service, and where they are to be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its ports, in its containers.
+    pub ports: BTreeSet<ExposedPort>,
+    /// Names that lead there: of the service where it has an address of its own, else of each task that can take
+    /// traffic.
+    pub targets: Vec<String>,
 }

@@ -3,7 +3,7 @@
 
 use crate::ids::{ConfigId, SecretId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A service: what to run, how many, and how to change it.
@@ -39,6 +39,10 @@ pub struct ServiceSpec {
     pub network_mode: NetworkMode,
     /// Published ports.
     pub ports: Vec<PortSpec>,
+    /// Ports that others on its networks are told of beside the published ones, and names of ports: `expose`, and
+    /// `name` of `ports`. No running container has to know.
+    #[serde(default)]
+    pub exposed: BTreeSet<ExposedPort>,
     /// `deploy.endpoint_mode`.
     pub endpoint_mode: EndpointMode,
     /// `depends_on`: other services of the stack by `key`.
@@ -537,6 +541,19 @@ pub struct PortSpec {
     pub protocol: Protocol,
     /// `ingress` or `host`.
     pub mode: PortMode,
+}
+
+/// Ports of a container that others are told of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ExposedPort {
+    /// The first of them, in the container.
+    pub first: u16,
+    /// The last of them.
+    pub last: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What it is called, in lower case: `http`.
+    pub name: Option<String>,
 }
 
 /// Transport of a port.

@@ -212,6 +212,7 @@ fn service(key: &str, mode: Mode) -> ServiceSpec {
         networks: Vec::new(),
         network_mode: NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     }

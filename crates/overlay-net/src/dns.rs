@@ -6,3 +6,4 @@ pub mod resolv;
 pub(crate) mod forward;
 mod quick;
 pub(crate) mod serve;
+mod services;

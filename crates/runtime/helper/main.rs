@@ -88,6 +88,7 @@ fn create(layer: &std::path::Path, task: TaskId) -> CreateContainer {
         networks: Vec::new(),
         network_mode: model::NetworkMode::Host,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: model::EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     };

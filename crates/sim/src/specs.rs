@@ -205,6 +205,7 @@ fn plain(name: &str, key: &str) -> ServiceSpec {
         networks: Vec::new(),
         network_mode: NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     }

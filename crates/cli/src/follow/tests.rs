@@ -31,6 +31,7 @@ fn spec(key: &str, replicas: u32, scope: RestartScope) -> ServiceSpec {
         networks: Vec::new(),
         network_mode: NetworkMode::default(),
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::default(),
         depends_on: BTreeMap::new(),
     }

@@ -41,6 +41,7 @@ fn spec(key: &str, mode: Mode) -> ServiceSpec {
             protocol: Protocol::Tcp,
             mode: PortMode::Ingress,
         }],
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::default(),
         depends_on: Default::default(),
     }

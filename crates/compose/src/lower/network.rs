@@ -3,7 +3,8 @@
 use super::{Lower, list};
 use crate::short::port_range;
 use crate::tree::Node;
-use model::spec::{NetworkAttachment, NetworkMode, PortMode, PortSpec, Protocol};
+use model::spec::{ExposedPort, NetworkAttachment, NetworkMode, PortMode, PortSpec, Protocol};
+use std::collections::BTreeSet;
 
 impl Lower<'_> {
     /// Networks, the most important first.
@@ -65,6 +66,38 @@ impl Lower<'_> {
         ports
     }
 
+    /// Ports of `expose`, and those of `ports` that have a name.
+    pub(super) fn exposed(&mut self, key: &str, node: &Node) -> BTreeSet<ExposedPort> {
+        let named = node.items("ports").iter().filter_map(|item| {
+            let name = item.get_text("name").filter(|name| !name.is_empty())?.to_lowercase();
+            let target = item.get_int("target").and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)?;
+            let protocol = protocol(item.get_text("protocol").unwrap_or("tcp"))?;
+            Some(ExposedPort { first: target, last: target, protocol, name: Some(name) })
+        });
+        let mut all: BTreeSet<ExposedPort> = named.collect();
+        for (index, item) in node.items("expose").iter().enumerate() {
+            let text = item.as_text().unwrap_or_default();
+            let (range, word) = text.split_once('/').unwrap_or((text, "tcp"));
+            match port_range(range) {
+                // Of other protocols nobody can be told.
+                Ok((first, last)) if first > 0 => {
+                    all.extend(protocol(&word.to_lowercase()).map(|protocol| ExposedPort {
+                        first,
+                        last,
+                        protocol,
+                        name: None,
+                    }));
+                }
+                _ => {
+                    let message = format!("services.{key}.expose[{index}]: `{text}` is no port");
+                    let hint = "PORT or PORT-PORT, with /tcp or /udp after it if you like".to_owned();
+                    self.context.error_on("RS0604", item, message, Some(hint));
+                }
+            }
+        }
+        all
+    }
+
     fn port(&mut self, path: &str, item: &Node) -> Option<PortSpec> {
         let target = item.get_int("target").and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let Some(target) = target else {
@@ -76,14 +109,11 @@ impl Lower<'_> {
             );
             return None;
         };
-        let protocol = match item.get_text("protocol") {
-            None | Some("tcp") => Protocol::Tcp,
-            Some("udp") => Protocol::Udp,
-            Some(other) => {
-                let message = format!("{path}: the protocol `{other}` is not done yet");
-                self.context.error_on("RS0605", item, message, Some("use tcp or udp".to_owned()));
-                return None;
-            }
+        let word = item.get_text("protocol").unwrap_or("tcp");
+        let Some(protocol) = protocol(word) else {
+            let message = format!("{path}: the protocol `{word}` is not done yet");
+            self.context.error_on("RS0605", item, message, Some("use tcp or udp".to_owned()));
+            return None;
         };
         let mode = match item.get_text("mode") {
             None | Some("ingress") => PortMode::Ingress,
@@ -104,6 +134,14 @@ impl Lower<'_> {
             protocol,
             mode,
         })
+    }
+}
+
+fn protocol(word: &str) -> Option<Protocol> {
+    match word {
+        "tcp" => Some(Protocol::Tcp),
+        "udp" => Some(Protocol::Udp),
+        _ => None,
     }
 }
 

@@ -124,7 +124,7 @@ const NETWORK_USE: &[Field] = &[
 ];
 
 const PORT: &[Field] = &[
-    field("name", Kind::Text).meaningless("only tools read it"),
+    field("name", Kind::Text),
     field("mode", Kind::Text),
     field("host_ip", Kind::Text),
     field("target", Kind::Whole(0, 65535)).keep(),
@@ -209,7 +209,8 @@ pub(crate) const SERVICE: &[Field] = &[
     field("entrypoint", Kind::Command).keep().absent(Absent::Null),
     field("env_file", Kind::List(&Kind::Short(Form::EnvFile, ENV_FILE), Unique::Path)),
     field("environment", Kind::Env),
-    field("expose", Kind::Loose(Unique::Value)).meaningless("containers of a network reach every port of each other"),
+    field("expose", Kind::Loose(Unique::Value))
+        .but("it opens nothing, for containers of a network reach every port of each other: it gives SRV records"),
     field("extends", Kind::Short(Form::Extends, EXTENDS)),
     field("external_links", Kind::Texts(Unique::Once)).not_yet("the names are not added"),
     field("extra_hosts", Kind::Hosts),

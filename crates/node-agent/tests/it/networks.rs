@@ -15,7 +15,7 @@ fn only_networks_and_zones_in_use_are_made() {
     let id = rig.add(1, &service());
     let other = Network { id: NetworkId(8), ..rig.order.networks[&NET].clone() };
     rig.order.networks.insert(NetworkId(8), other);
-    let zone = Zone { names: BTreeMap::from([("web".to_owned(), vec![[10, 0, 1, 1].into()])]) };
+    let zone = Zone { names: BTreeMap::from([("web".to_owned(), vec![[10, 0, 1, 1].into()])]), ..Zone::default() };
     rig.order.zones = BTreeMap::from([(NET, zone.clone().into()), (NetworkId(8), Zone::default().into())]);
     rig.assign();
     let net = rig.asked();
@@ -60,7 +60,7 @@ fn a_task_starts_only_when_it_can_find_what_it_depends_on() {
     rig.assign();
     rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
-    let zone = Zone { names: BTreeMap::from([("db".to_owned(), vec![[10, 0, 1, 9].into()])]) };
+    let zone = Zone { names: BTreeMap::from([("db".to_owned(), vec![[10, 0, 1, 9].into()])]), ..Zone::default() };
     rig.order.zones = BTreeMap::from([(NET, zone.into())]);
     rig.change(id, |task| task.desired = Desired::Running);
     rig.assign();

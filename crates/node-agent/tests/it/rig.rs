@@ -260,6 +260,7 @@ pub(crate) fn service() -> ServiceSpec {
         networks: Vec::new(),
         network_mode: NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     }

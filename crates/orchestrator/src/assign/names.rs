@@ -2,8 +2,9 @@
 //! long as it runs. A name without an address is known and answered with nothing, not asked of the world.
 
 use super::overlay::behind;
+use super::serves;
 use crate::cluster::{Cluster, TaskExt};
-use model::{Network, Service, ServiceId, Task, VirtualAddress, Zone};
+use model::{ExposedPort, Network, Offer, PortSpec, Service, ServiceId, Task, VirtualAddress, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,7 +52,45 @@ pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service], 
         addresses.sort_unstable();
         addresses.dedup();
     }
+    for service in services {
+        offer(cluster, network, service, vips.get(&service.id).copied(), &mut zone);
+    }
     zone
+}
+
+/// Tells the ports of a service under each of its names. `vip`: its own address; `zone`: with all names.
+fn offer(cluster: &Cluster, network: &Network, service: &Service, vip: Option<&VirtualAddress>, zone: &mut Zone) {
+    let of =
+        |port: &PortSpec| ExposedPort { first: port.target, last: port.target, protocol: port.protocol, name: None };
+    let ports: BTreeSet<ExposedPort> =
+        service.spec.ports.iter().map(of).chain(service.spec.exposed.iter().cloned()).collect();
+    if ports.is_empty() {
+        return;
+    }
+    let serving = cluster.tasks_of(service.id).filter(|task| serves(task));
+    let tasks: Vec<String> = serving.filter_map(|task| known_as(task, network)).collect();
+    let full = service.spec.name.to_lowercase();
+    let own: Vec<IpAddr> = vip.into_iter().flat_map(VirtualAddress::addresses).collect();
+    for name in names(service, &network.spec.name) {
+        let targets = match zone.names.get(&name) {
+            _ if vip.is_none() => tasks.clone(),
+            // The plainest name that leads nowhere else.
+            Some(addresses) if addresses.iter().all(|address| own.contains(address)) => vec![name.clone()],
+            _ => vec![full.clone()],
+        };
+        zone.offers.entry(name).or_default().push(Offer { ports: ports.clone(), targets });
+    }
+    for name in BTreeSet::from([&service.spec.key, &service.spec.name]) {
+        let offer = Offer { ports: ports.clone(), targets: tasks.clone() };
+        zone.offers.entry(format!("tasks.{}", name.to_lowercase())).or_default().push(offer);
+    }
+}
+
+/// The name that leads to a task on a network and to nobody else.
+fn known_as(task: &Task, network: &Network) -> Option<String> {
+    let endpoint = task.endpoints.iter().find(|endpoint| endpoint.network == network.id)?;
+    let name = task.name().to_lowercase();
+    Some(if endpoint.aliases.contains(&name) { name } else { task.id.short() })
 }
 
 /// The names of a service on a network.

@@ -11,7 +11,7 @@ pub fn is_dirty(service: &Service, task: &Task) -> bool {
 }
 
 /// Must tasks of `old` be replaced for `new`? How many there are, what the service is labelled, how it is
-/// updated and what it waits for are no matter of a task that runs.
+/// updated, what it waits for and what its ports are called are no matter of a task that runs.
 pub(crate) fn replaces(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     let ServiceSpec {
         name,
@@ -29,6 +29,7 @@ pub(crate) fn replaces(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         networks,
         network_mode,
         ports,
+        exposed: _,
         endpoint_mode,
         depends_on: _,
     } = new;

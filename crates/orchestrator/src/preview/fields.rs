@@ -1,6 +1,6 @@
 //! Which fields of two specs differ, old and new, in the words of the Compose file.
 
-use model::{FieldChange, HealthTest, MountSource, PortSpec, Resources, ServiceSpec};
+use model::{ExposedPort, FieldChange, HealthTest, MountSource, PortSpec, Resources, ServiceSpec};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ fn flat(spec: &ServiceSpec, show_values: bool) -> Fields {
     // What has a form of its own is left out of the general way.
     let mut value = tree(spec);
     let mut inner = take(&mut value, "container");
-    for key in ["name", "key", "standalone", "ports", "networks", "resources"] {
+    for key in ["name", "key", "standalone", "ports", "exposed", "networks", "resources"] {
         take(&mut value, key);
     }
     const SHAPED: [&str; 9] =
@@ -101,6 +101,9 @@ fn flat(spec: &ServiceSpec, show_values: bool) -> Fields {
     }
     if !spec.ports.is_empty() {
         show(&mut fields, "ports", spec.ports.iter().map(port).collect::<Vec<_>>().join(", "));
+    }
+    if !spec.exposed.is_empty() {
+        show(&mut fields, "expose", spec.exposed.iter().map(exposed).collect::<Vec<_>>().join(", "));
     }
     for attachment in &spec.networks {
         show(&mut fields, &format!("networks.{}", attachment.network), "attached".to_owned());
@@ -241,6 +244,12 @@ fn port(port: &PortSpec) -> String {
     let published = port.published.map(|published| format!("{published}:")).or(range).unwrap_or_default();
     let mode = if port.mode == model::PortMode::Host { " (host)" } else { "" };
     format!("{host}{published}{}/{}{mode}", port.target, inline(&tree(&port.protocol)))
+}
+
+fn exposed(ports: &ExposedPort) -> String {
+    let last = if ports.last == ports.first { String::new() } else { format!("-{}", ports.last) };
+    let name = ports.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("{}{last}/{}{name}", ports.first, inline(&tree(&ports.protocol)))
 }
 
 fn resources(resources: &Resources, fields: &mut Fields) {

@@ -26,6 +26,7 @@ pub(super) fn differing(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
         networks,
         network_mode,
         ports,
+        exposed,
         endpoint_mode,
         depends_on,
     } = new;
@@ -40,6 +41,7 @@ pub(super) fn differing(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     check(old.networks == *networks, "networks");
     check(old.network_mode == *network_mode, "network_mode");
     check(old.ports == *ports, "ports");
+    check(old.exposed == *exposed, "expose");
     check(old.endpoint_mode == *endpoint_mode, "endpoint_mode");
     check(old.depends_on == *depends_on, "depends_on");
     of_container(&old.container, container, &mut check);

@@ -452,6 +452,22 @@ impl Script {
                 lines.sort();
                 lines.iter().for_each(|line| self.say(line));
             }
+            ["offers", network] => {
+                let id = state.networks.iter().find(|known| known.spec.name == *network).expect("a network").id;
+                let zone = assignment.zones.get(&id).cloned().unwrap_or_default();
+                for (name, offers) in &zone.offers {
+                    for offer in offers {
+                        let port = |port: &model::ExposedPort| match &port.name {
+                            Some(name) => format!("{name}={}", port.first),
+                            None => port.first.to_string(),
+                        };
+                        let ports: Vec<String> = offer.ports.iter().map(port).collect();
+                        let targets: Vec<String> =
+                            offer.targets.iter().map(|target| self.short_names(target)).collect();
+                        self.say(format!("{name} {} → {}", ports.join(" "), targets.join(" ")).trim_end());
+                    }
+                }
+            }
             ["volumes"] => {
                 state.volumes.iter().for_each(|volume| self.say(&volume.name));
                 assignment.removed_volumes.iter().for_each(|volume| self.say(format!("{volume} is being deleted")));
@@ -484,4 +500,4 @@ macro_rules! scripts {
     )*};
 }
 
-scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm plan sources self_heal unreachable }
+scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports service_update drain labels failing volumes node_rm plan sources self_heal unreachable offers }

@@ -29,6 +29,7 @@ pub(crate) fn service(stack: Option<&str>, key: &str) -> ServiceSpec {
             .collect(),
         network_mode: NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     }
@@ -96,6 +97,13 @@ pub(crate) fn set(spec: &mut ServiceSpec, word: &str) {
                 mode: PortMode::Ingress,
             });
         }
+        "expose" => {
+            let (name, port) = value.split_once(':').map_or((None, value), |(name, port)| (Some(name), port));
+            let port = port.parse().expect("a number");
+            let name = name.map(str::to_owned);
+            spec.exposed.insert(ExposedPort { first: port, last: port, protocol: Protocol::Tcp, name });
+        }
+        "dnsrr" => spec.endpoint_mode = EndpointMode::Dnsrr,
         "hostport" => spec.ports.push(PortSpec {
             target: 80,
             published: value.parse().ok(),

@@ -1,6 +1,6 @@
 //! Zones × question → answer. Pure.
 
-use super::quick;
+use super::{quick, services};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -73,25 +73,36 @@ fn thorough(view: View<'_>, packet: &[u8], rotation: usize, udp: bool) -> Answer
         return Answer::Drop;
     }
     if query.metadata.op_code != OpCode::Query {
-        return reply(&query, ResponseCode::NotImp, Vec::new(), udp);
+        return reply(&query, ResponseCode::NotImp, Vec::new(), Vec::new(), udp);
     }
     let [question] = query.queries.as_slice() else {
-        return reply(&query, ResponseCode::FormErr, Vec::new(), udp);
+        return reply(&query, ResponseCode::FormErr, Vec::new(), Vec::new(), udp);
     };
     let (name, kind) = (question.name(), question.query_type());
     let known = match (plain(name), question.query_class()) {
         (_, class) if class != DNSClass::IN && class != DNSClass::ANY => None,
         (_, _) if kind == RecordType::PTR => pointer(view.zones, name),
-        (Some(text), _) => view.addresses(&text).map(|all| records(name, kind, all, rotation)),
+        (Some(text), _) => match view.addresses(&text) {
+            Some(all) => Some(records(name, kind, all, rotation)),
+            None => match services::find(view, &text, name, kind, rotation) {
+                Some(services::Found { answers, additionals }) => {
+                    return reply(&query, ResponseCode::NoError, answers, additionals, udp);
+                }
+                None if services::is_ours(view, &text) => {
+                    return reply(&query, ResponseCode::NXDomain, Vec::new(), Vec::new(), udp);
+                }
+                None => None,
+            },
+        },
         (None, _) => None,
     };
     match known {
-        Some(records) => reply(&query, ResponseCode::NoError, records, udp),
+        Some(records) => reply(&query, ResponseCode::NoError, records, Vec::new(), udp),
         None => {
             // Nobody but us could know a name without a dot; of others we can only say that we failed to ask.
             let single = name.num_labels() <= 1 && !name.is_root();
             let code = if single { ResponseCode::NXDomain } else { ResponseCode::ServFail };
-            match reply(&query, code, Vec::new(), udp) {
+            match reply(&query, code, Vec::new(), Vec::new(), udp) {
                 Answer::Reply(otherwise) => Answer::Forward { otherwise },
                 other => other,
             }
@@ -123,7 +134,7 @@ fn plain(name: &Name) -> Option<String> {
     Some(text)
 }
 
-fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], rotation: usize) -> Vec<Record> {
+pub(super) fn records(name: &Name, kind: RecordType, addresses: &[IpAddr], rotation: usize) -> Vec<Record> {
     let mut records: Vec<Record> = addresses
         .iter()
         .filter_map(|address| match address {
@@ -158,21 +169,31 @@ fn pointer(zones: &[&Zone], name: &Name) -> Option<Vec<Record>> {
     Some(vec![Record::from_rdata(name.clone(), TTL, RData::PTR(PTR(target)))])
 }
 
-fn reply(query: &Message, code: ResponseCode, answers: Vec<Record>, udp: bool) -> Answer {
+fn reply(query: &Message, code: ResponseCode, answers: Vec<Record>, additionals: Vec<Record>, udp: bool) -> Answer {
     let mut response = Message::response(query.metadata.id, query.metadata.op_code);
     response.metadata.recursion_desired = query.metadata.recursion_desired;
     response.metadata.recursion_available = true;
     response.metadata.response_code = code;
     response.queries.clone_from(&query.queries);
     response.answers = answers;
+    response.additionals = additionals;
     if query.edns.is_some() {
         let mut edns = Edns::new();
         edns.set_max_payload(MAX_UDP);
         response.edns = Some(edns);
     }
-    let Ok(bytes) = response.to_vec() else { return Answer::Drop };
+    let Ok(mut bytes) = response.to_vec() else { return Answer::Drop };
     if !udp || bytes.len() <= usize::from(limit(query)) {
         return Answer::Reply(bytes);
+    }
+    // What nobody asked for is the first to go, and nothing is missing then (RFC 2181, 9).
+    if !response.additionals.is_empty() {
+        response.additionals.clear();
+        let Ok(shorter) = response.to_vec() else { return Answer::Drop };
+        bytes = shorter;
+        if bytes.len() <= usize::from(limit(query)) {
+            return Answer::Reply(bytes);
+        }
     }
     // As many as fit, and told to be cut: who can asks again over TCP, and resolvers that never do (older
     // musl) still have addresses, another part of them each time.
@@ -207,7 +228,7 @@ mod tests {
 
     fn zone(names: &[(&str, &[&str])]) -> Zone {
         let parse = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect();
-        Zone { names: names.iter().map(|(name, ips)| ((*name).to_owned(), parse(ips))).collect() }
+        Zone { names: names.iter().map(|(name, ips)| ((*name).to_owned(), parse(ips))).collect(), ..Zone::default() }
     }
 
     fn reply_of(zones: &[&Zone], packet: &[u8], rotation: usize, udp: bool) -> Answer {

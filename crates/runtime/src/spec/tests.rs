@@ -28,6 +28,7 @@ fn create(container: ContainerSpec, resources: Resources) -> CreateContainer {
         networks: Vec::new(),
         network_mode: model::NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: model::EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     };

@@ -262,6 +262,7 @@ pub(crate) fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> Cr
         networks: Vec::new(),
         network_mode: model::NetworkMode::Host,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: model::EndpointMode::Vip,
         depends_on: BTreeMap::new(),
     };

@@ -24,6 +24,7 @@ fn spec() -> Arc<ServiceSpec> {
         networks: Vec::new(),
         network_mode: model::NetworkMode::Networks,
         ports: Vec::new(),
+        exposed: Default::default(),
         endpoint_mode: Default::default(),
         depends_on: Default::default(),
     })
