@@ -54,6 +54,42 @@ services:
     }
 }
 
+#[test]
+fn a_published_port_is_answered_by_every_machine_over_ipv6() {
+    let Some(lab) = Lab::cluster(1, 2) else { return };
+    let text = format!(
+        r##"
+services:
+  web:
+    image: {BUSYBOX}
+    command: sh -c 'mkdir -p /www/cgi-bin && echo "#!/bin/sh" > /www/cgi-bin/who && echo "echo; echo client \$$REMOTE_ADDR" >> /www/cgi-bin/who && chmod +x /www/cgi-bin/who && exec httpd -f -p 80 -h /www'
+    ports: ["8080:80"]
+    deploy: {{placement: {{constraints: ["node.hostname==host2"]}}}}
+    stop_grace_period: 0s
+networks: {{default: {{enable_ipv6: true}}}}
+"##
+    );
+    let first = &lab.hosts[0];
+    first.up("shop", &text).ok();
+    for (from, host) in lab.hosts.iter().enumerate() {
+        for to in 0..3 {
+            let url = format!("http://[{}]:8080/cgi-bin/who", Lab::address6(to));
+            eventually(&format!("host{} answers host{}", to + 1, from + 1), SOON, || host.get(&url).is_some());
+            let seen = host.get(&url).unwrap_or_default();
+            // The second runs it: what it asks by way of another comes back to it, and is not from itself then.
+            if from != to && from != 1 {
+                let client = Lab::address6(from);
+                assert!(seen.trim().ends_with(&format!("{client}]")), "{client} asked host{}: {seen}", to + 1);
+            }
+        }
+    }
+    // Wherever it runs next.
+    first.sh("service update --constraint-rm node.hostname==host2 --constraint-add node.hostname==host3 shop_web").ok();
+    let url = format!("http://[{}]:8080/cgi-bin/who", Lab::address6(1));
+    eventually("it runs on host3", SOON, || lab.places(0, "shop_web") == ["host3"]);
+    eventually("host2 leads there", SOON, || first.get(&url).is_some_and(|seen| seen.contains("fd77::1]")));
+}
+
 /// A client and a server on different machines: the stack, and how the client asks.
 fn client_and_server(lab: &Lab) -> impl Fn() -> bool + '_ {
     let text = format!(

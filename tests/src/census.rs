@@ -21,7 +21,9 @@ impl Census {
         let cgroups = cgroups(name).into_iter().filter(|path| !path.ends_with(name) && !path.ends_with("shims"));
         found.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         found.extend(lines(name, "ip", &["-o", "link"]).into_iter().map(|line| format!("link {}", link(&line))));
-        found.extend(lines(name, "ip", &["rule"]).into_iter().map(|line| format!("rule {line}")));
+        for family in ["-4", "-6"] {
+            found.extend(lines(name, "ip", &[family, "rule"]).into_iter().map(|line| format!("rule {family} {line}")));
+        }
         found.extend(lines(name, "nft", &["-s", "list", "ruleset"]).into_iter().map(|line| format!("nft {line}")));
         found.extend(files(dir).into_iter().map(|path| format!("file {}", path.display())));
         Census(found)

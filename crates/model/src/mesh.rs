@@ -8,10 +8,12 @@ use crate::ids::{NodeId, ServiceId};
 use crate::network::both;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Addresses inside the mesh: 100.64.0.0/10, a node's number added to it. Nobody outside ever sees one.
 const MESH_BASE: u32 = 0x6440_0000;
+/// The same in IPv6: a /64 out of fd00::/8, where nobody else draws from.
+const MESH_BASE6: u128 = 0xfd72_7377_6d65_7368 << 64;
 /// How many numbers there are; 0 is nobody's.
 pub const MESH_NUMBERS: u32 = 1 << 22;
 /// What WireGuard, UDP and an IPv6 header add to a packet, in bytes.
@@ -24,6 +26,11 @@ pub const MESH_PORT: u16 = 51820;
 /// The address of a node inside the mesh.
 pub fn mesh_address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(MESH_BASE | (number % MESH_NUMBERS))
+}
+
+/// The same in IPv6: what this node's own calls to ports of others come from.
+pub fn mesh_address6(number: u32) -> Ipv6Addr {
+    Ipv6Addr::from(MESH_BASE6 | u128::from(number % MESH_NUMBERS))
 }
 
 /// What a node tells others of its end of the mesh.
@@ -138,5 +145,6 @@ mod tests {
     fn addresses_follow_from_numbers() {
         assert_eq!(mesh_address(1), Ipv4Addr::new(100, 64, 0, 1));
         assert_eq!(mesh_address(MESH_NUMBERS - 1), Ipv4Addr::new(100, 127, 255, 255));
+        assert_eq!(mesh_address6(0x1_0002).to_string(), "fd72:7377:6d65:7368::1:2");
     }
 }

@@ -6,7 +6,7 @@ use crate::names;
 use model::{HostNet, Network, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Removes the table, and is no error without one. Before [`table()`] in one transaction: replaces it.
 pub(crate) fn remove(table: &str) -> String {
@@ -35,14 +35,13 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
             body.push_str(&ingress.forward());
         }
     }
-    body.push_str(&published(ports, net));
+    body.push_str(&published(ports));
     format!("table inet {table} {{\n{body}}}\n")
 }
 
-/// `{ "rsa", "rsb" }`, or nothing: the language knows no empty set.
+/// `{ "rsa", "rsb" }`, or nothing.
 fn set<'a>(networks: impl Iterator<Item = &'a Network>) -> Option<String> {
-    let names: Vec<String> = networks.map(|network| format!("\"{}\"", names::bridge(network.id))).collect();
-    (!names.is_empty()).then(|| format!("{{ {} }}", names.join(", ")))
+    listed(networks.map(|network| format!("\"{}\"", names::bridge(network.id))))
 }
 
 /// Published ports on 127.0.0.1 need `route_localnet` on the bridges, which alone would let containers
@@ -105,13 +104,13 @@ struct Way {
     link: String,
     tag: u32,
     /// Backends elsewhere.
-    remote: Vec<Ipv4Addr>,
+    remote: Vec<IpAddr>,
     /// Addresses of a node, each with a backend on that node.
-    neighbours: Vec<(Ipv4Addr, Ipv4Addr)>,
+    neighbours: Vec<(IpAddr, IpAddr)>,
     /// MAC address of a node on the link, and its number.
     senders: Vec<(crate::kernel::Mac, u32)>,
     /// Protocol, address and port of backends here.
-    local: BTreeSet<(&'static str, Ipv4Addr, u16)>,
+    local: BTreeSet<(&'static str, IpAddr, u16)>,
 }
 
 impl Way {
@@ -144,11 +143,12 @@ impl Way {
             }
             text.push_str("\t}\n");
         };
-        let remote: Vec<String> = self.remote.iter().map(Ipv4Addr::to_string).collect();
-        let there = (!remote.is_empty()).then(|| {
-            let to = remote.join(", ");
-            format!("ct direction original ct status dnat ip daddr {{ {to} }} meta mark set {tag:#x}")
-        });
+        let there = |family: &'static str| {
+            let of = self.remote.iter().filter(|address| is_of(address, family));
+            let to = listed(of.map(IpAddr::to_string))?;
+            Some(format!("ct direction original ct status dnat {family} daddr {to} meta mark set {tag:#x}"))
+        };
+        let there: Vec<String> = FAMILIES.into_iter().filter_map(there).collect();
         let mut before = Vec::new();
         if !self.senders.is_empty() {
             let mac = |mac: &crate::kernel::Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -161,17 +161,18 @@ impl Way {
                 "iifname != \"{link}\" ct direction reply ct mark & {TAG_MASK:#x} == {tag:#x} meta mark set ct mark"
             ));
         }
-        before.extend(there.clone());
+        before.extend(there.iter().cloned());
         rules("ingress", "filter hook prerouting priority dstnat + 50", &before);
-        if let Some(there) = there {
-            rules("ingress_own", "route hook output priority -50", &[there]);
+        if !there.is_empty() {
+            rules("ingress_own", "route hook output priority -50", &there);
             let own = format!("oifname \"{link}\" ct status dnat fib saddr type local masquerade");
             let mut sources = vec![own];
-            if !self.neighbours.is_empty() {
-                let pairs: Vec<String> =
-                    self.neighbours.iter().map(|(node, backend)| format!("{node} . {backend}")).collect();
-                // A node would take a packet that claims to be from itself for forged.
-                sources.push(format!("oifname \"{link}\" ip saddr . ip daddr {{ {} }} masquerade", pairs.join(", ")));
+            for family in FAMILIES {
+                let of = self.neighbours.iter().filter(|(node, _)| is_of(node, family));
+                let pairs = listed(of.map(|(node, backend)| format!("{node} . {backend}")));
+                // A node would take a packet that claims to be from itself for forged, or keep the answer.
+                let masked = |pairs| format!("oifname \"{link}\" {family} saddr . {family} daddr {pairs} masquerade");
+                sources.extend(pairs.map(masked));
             }
             rules("ingress_source", "nat hook postrouting priority srcnat - 1", &sources);
         }
@@ -184,12 +185,11 @@ impl Way {
     fn forwarded(&self) -> Vec<String> {
         let link = &self.link;
         let mut lines = vec![format!("iifname \"{link}\" ct state established,related accept")];
-        for protocol in ["tcp", "udp"] {
-            let of = self.local.iter().filter(|(of, ..)| *of == protocol);
-            let to: Vec<String> = of.map(|(_, address, target)| format!("{address} . {target}")).collect();
-            if !to.is_empty() {
-                lines.push(format!("iifname \"{link}\" ip daddr . {protocol} dport {{ {} }} accept", to.join(", ")));
-            }
+        for (protocol, family) in ["tcp", "udp"].into_iter().flat_map(|it| FAMILIES.map(|family| (it, family))) {
+            let of = self.local.iter().filter(|(of, address, _)| *of == protocol && is_of(address, family));
+            let to = listed(of.map(|(_, address, target)| format!("{address} . {target}")));
+            let line = |to| format!("iifname \"{link}\" {family} daddr . {protocol} dport {to} accept");
+            lines.extend(to.map(line));
         }
         lines.push(format!("iifname \"{link}\" drop"));
         lines
@@ -222,8 +222,8 @@ fn postrouting(net: &HostNet, bridges: &str) -> String {
     text
 }
 
-/// Where published ports lead. Between nodes they are carried over IPv4: an IPv6 backend is used where it is.
-fn published(ports: &[&PublishedPort], net: &HostNet) -> String {
+/// Where published ports lead.
+fn published(ports: &[&PublishedPort]) -> String {
     if ports.iter().all(|port| port.backends.is_empty()) {
         return String::new();
     }
@@ -241,11 +241,7 @@ fn published(ports: &[&PublishedPort], net: &HostNet) -> String {
     for port in fixed.into_iter().chain(any) {
         for v6 in [false, true] {
             let wanted_family = port.host_ip.is_none_or(|ip| ip.is_ipv6() == v6);
-            let backends: Vec<&(IpAddr, u16)> = port
-                .backends
-                .iter()
-                .filter(|(ip, _)| ip.is_ipv6() == v6 && !(v6 && ingress::is_elsewhere(net, *ip)))
-                .collect();
+            let backends: Vec<&(IpAddr, u16)> = port.backends.iter().filter(|(ip, _)| ip.is_ipv6() == v6).collect();
             if !wanted_family || backends.is_empty() {
                 continue;
             }
@@ -284,6 +280,18 @@ fn published(ports: &[&PublishedPort], net: &HostNet) -> String {
 /// The host address of a port, when it is bound to one in particular.
 fn fixed_ip(port: &PublishedPort) -> Option<IpAddr> {
     port.host_ip.filter(|ip| !ip.is_unspecified())
+}
+
+const FAMILIES: [&str; 2] = ["ip", "ip6"];
+
+fn is_of(address: &IpAddr, family: &str) -> bool {
+    self::family(*address) == family
+}
+
+/// `{ a, b }`, or nothing: the language knows no empty set.
+fn listed(elements: impl Iterator<Item = String>) -> Option<String> {
+    let elements: Vec<String> = elements.collect();
+    (!elements.is_empty()).then(|| format!("{{ {} }}", elements.join(", ")))
 }
 
 fn family(address: IpAddr) -> &'static str {

@@ -307,10 +307,24 @@ fn forwarding(bridge: &str, v6: bool) -> io::Result<()> {
     };
     switch("/proc/sys/net/ipv4/ip_forward".to_owned())?;
     switch(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"))?;
-    if v6 {
-        switch("/proc/sys/net/ipv6/conf/all/forwarding".to_owned())?;
+    if v6 { forward6() } else { Ok(()) }
+}
+
+/// Has the host forward IPv6. A host that forwards believes no router that it hears, unless it is told to: one that
+/// learned its own way out like that would lose it.
+fn forward6() -> io::Result<()> {
+    const ALL: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+    if std::fs::read(ALL)?.first() == Some(&b'1') {
+        return Ok(());
     }
-    Ok(())
+    for link in std::fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten() {
+        let switch = link.path().join("accept_ra");
+        if std::fs::read(&switch).is_ok_and(|state| state.first() == Some(&b'1')) {
+            // The link may just be going.
+            let _gone = std::fs::write(&switch, "2");
+        }
+    }
+    std::fs::write(ALL, "1")
 }
 
 /// Removes everything of one daemon from the kernel, and `netd`'s files from its run root. `netd` must

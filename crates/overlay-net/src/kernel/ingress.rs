@@ -8,12 +8,14 @@
 //! Marks and routing tables have the same numbers: a tag of the daemon in the upper 10 bits, below it the number of
 //! a node, or 0 on the way to backends.
 
-use super::Mac;
 use super::tunnel::{Tunnel, USUAL_MTU};
+use super::{Cidr, Mac};
 use crate::names;
-use model::{HostNet, MESH_NUMBERS, Mesh, MeshPeer, PublishedPort, VXLAN_OVERHEAD, mesh_address};
+use model::{
+    Endpoint, HostNet, MESH_NUMBERS, Mesh, MeshPeer, PublishedPort, VXLAN_OVERHEAD, mesh_address, mesh_address6,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Network identifier of the link; those of networks begin above it.
 const VNI: u32 = 4095;
@@ -21,18 +23,39 @@ const VNI: u32 = 4095;
 /// The bits of a mark that say whose it is.
 pub(crate) const TAG_MASK: u32 = !(MESH_NUMBERS - 1);
 
-/// A route of ours: its table and destination (`None`: everything) → the next node's address in the mesh.
-pub type Routes = BTreeMap<(u32, Option<Ipv4Addr>), Ipv4Addr>;
+/// A route of ours: its table and destination → where the next node is on the link.
+pub type Routes = BTreeMap<(u32, Cidr), IpAddr>;
 
 /// What of all this the kernel holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ingress {
-    /// The link's address.
-    pub address: Option<Ipv4Addr>,
+    /// The link's addresses.
+    pub addresses: BTreeSet<IpAddr>,
     /// Routes.
     pub routes: Routes,
-    /// Marks, each of which is looked up in the table of its number.
-    pub rules: BTreeSet<u32>,
+    /// Marks, each of which is looked up in the table of its number; true: for IPv6.
+    pub rules: BTreeSet<(bool, u32)>,
+}
+
+impl Ingress {
+    /// The part of one family.
+    pub(crate) fn family(&self, v6: bool) -> Ingress {
+        let of = |address: &IpAddr| address.is_ipv6() == v6;
+        Ingress {
+            addresses: self.addresses.iter().filter(|address| of(address)).copied().collect(),
+            routes: self.routes.iter().filter(|((_, to), _)| of(&to.0)).map(|(key, next)| (*key, *next)).collect(),
+            rules: self.rules.iter().filter(|(six, _)| *six == v6).copied().collect(),
+        }
+    }
+}
+
+/// Where a node is on the link: addresses that routes alone know, where packets go next.
+fn on_link(number: u32, v6: bool) -> IpAddr {
+    match v6 {
+        false => mesh_address(number).into(),
+        // Link-local, so that no route of the host's can have anything to say about it.
+        true => Ipv6Addr::from(0xfe80_u128 << 112 | 0x7273 << 32 | u128::from(number)).into(),
+    }
 }
 
 /// The mark of packets on their way to a backend, and the upper bits of all marks of this daemon.
@@ -52,33 +75,28 @@ fn nodes(net: &HostNet) -> BTreeMap<u32, &MeshPeer> {
 }
 
 /// Backends on other nodes that are part of the mesh, with their node.
-pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (Ipv4Addr, &MeshPeer)> {
+pub(crate) fn remote(net: &HostNet) -> impl Iterator<Item = (IpAddr, &MeshPeer)> {
     let nodes = nodes(net);
-    net.ingress.iter().filter_map(move |(address, node)| match address {
-        IpAddr::V4(v4) => Some((*v4, *nodes.get(node)?)),
-        IpAddr::V6(_) => None,
-    })
+    net.ingress.iter().filter_map(move |(address, node)| Some((*address, *nodes.get(node)?)))
 }
 
 /// The addresses of nodes, each with the backends on that node.
-pub(crate) fn neighbours(net: &HostNet) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-    let v4 = |address: IpAddr| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
-    let of = |(backend, node): (Ipv4Addr, &MeshPeer)| -> Vec<(Ipv4Addr, Ipv4Addr)> {
-        node.endpoints.iter().filter_map(|at| Some((v4(at.ip())?, backend))).collect()
+pub(crate) fn neighbours(net: &HostNet) -> Vec<(IpAddr, IpAddr)> {
+    let of = |(backend, node): (IpAddr, &MeshPeer)| -> Vec<(IpAddr, IpAddr)> {
+        let own = node.endpoints.iter().map(|at| at.ip()).filter(|own| own.is_ipv6() == backend.is_ipv6());
+        own.map(|own| (own, backend)).collect()
     };
     remote(net).flat_map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Containers here that other nodes may send to, with their ports.
-pub(crate) fn local<'n>(net: &'n HostNet) -> impl Iterator<Item = (&'n PublishedPort, Ipv4Addr, u16)> {
+pub(crate) fn local<'n>(net: &'n HostNet) -> impl Iterator<Item = (&'n PublishedPort, IpAddr, u16)> {
     let attachments = net.endpoints.values().flat_map(|endpoint| &endpoint.attachments);
-    let here: BTreeSet<IpAddr> = attachments.map(|attachment| attachment.address).collect();
+    let here: BTreeSet<IpAddr> = attachments.flat_map(Endpoint::addresses).collect();
     let ports = net.ports.iter().filter(|port| port.everywhere && net.mesh.is_some());
     let reached = |port: &'n PublishedPort| port.backends.union(&port.admitted).map(move |address| (port, *address));
-    ports.flat_map(reached).filter_map(move |(port, (address, target))| match address {
-        IpAddr::V4(v4) if here.contains(&address) => Some((port, v4, target)),
-        _ => None,
-    })
+    let all = ports.flat_map(reached).filter(move |(_, (address, _))| here.contains(address));
+    all.map(|(port, (address, target))| (port, address, target))
 }
 
 /// Is the number of a node that of this one?
@@ -86,53 +104,61 @@ fn is_own(net: &HostNet, node: u32) -> bool {
     net.mesh.as_ref().is_some_and(|mesh| mesh.number == node)
 }
 
-/// Is the address one of a task on another node?
-pub(crate) fn is_elsewhere(net: &HostNet, address: IpAddr) -> bool {
-    net.ingress.get(&address).is_some_and(|node| !is_own(net, *node))
-}
-
-/// Do connections come here from other nodes, or may some that came be open still?
-fn is_called(net: &HostNet) -> bool {
-    net.ingress.values().any(|node| is_own(net, *node)) || local(net).next().is_some()
+/// Families of addresses here that connections come to from other nodes, or that some that came may be open to still;
+/// true: IPv6.
+fn called(net: &HostNet) -> BTreeSet<bool> {
+    let own = net.ingress.iter().filter(|(_, node)| is_own(net, **node)).map(|(address, _)| address.is_ipv6());
+    own.chain(local(net).map(|(_, address, _)| address.is_ipv6())).collect()
 }
 
 /// Nodes from which connections may come, with the MAC address of each: all others, if there is something to come
 /// for.
 pub(crate) fn senders(net: &HostNet) -> Vec<(Mac, u32)> {
-    let needed = is_called(net);
+    let needed = !called(net).is_empty();
     let peers = net.mesh.iter().filter(|_| needed).flat_map(|mesh| mesh.peers.values());
     peers.map(|peer| (names::mac(mesh_address(peer.number).into()), peer.number)).collect()
 }
 
 /// Does anything go to backends elsewhere, or come to those here?
 pub(crate) fn is_needed(net: &HostNet) -> bool {
-    net.mesh.is_some() && (remote(net).next().is_some() || is_called(net))
+    net.mesh.is_some() && (remote(net).next().is_some() || !called(net).is_empty())
 }
 
 impl Ingress {
     /// What should be, and the link for it.
     pub(super) fn wanted(net: &HostNet, owner: u32) -> (Ingress, Option<(String, Tunnel)>) {
         let Some(mesh) = &net.mesh else { return (Ingress::default(), None) };
-        let there = remote(net).map(|(address, node)| ((tag(owner), Some(address)), mesh_address(node.number)));
-        let back = senders(net).into_iter().map(|(_, node)| ((tag(owner) | node, None), mesh_address(node)));
-        let routes: Routes = there.chain(back).collect();
+        let there = remote(net).map(|(address, node)| {
+            let whole = if address.is_ipv4() { 32 } else { 128 };
+            ((tag(owner), (address, whole)), on_link(node.number, address.is_ipv6()))
+        });
+        let mut routes: Routes = there.collect();
+        for v6 in called(net) {
+            let everything = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            let back = senders(net).into_iter().map(|(_, node)| node);
+            routes.extend(back.map(|node| ((tag(owner) | node, (everything, 0)), on_link(node, v6))));
+        }
         if routes.is_empty() {
             return (Ingress::default(), None);
         }
-        let rules = routes.keys().map(|(table, _)| *table).collect();
+        let rules = routes.keys().map(|(table, (to, _))| (to.is_ipv6(), *table)).collect();
+        let families: BTreeSet<bool> = routes.keys().map(|(_, (to, _))| to.is_ipv6()).collect();
         let own = mesh_address(mesh.number);
-        let nodes = mesh.peers.values().map(|peer| mesh_address(peer.number));
-        let nodes: Vec<(IpAddr, Mac)> = nodes.map(|node| (node.into(), names::mac(node.into()))).collect();
+        let own6 = families.contains(&true).then(|| mesh_address6(mesh.number).into());
+        let nodes: Vec<(u32, Mac)> =
+            mesh.peers.values().map(|peer| (peer.number, names::mac(mesh_address(peer.number).into()))).collect();
+        let known = |v6: bool| nodes.iter().map(move |(node, mac)| (on_link(*node, v6), *mac));
         let tunnel = Tunnel {
             vni: VNI,
             bridge: String::new(),
             mac: Some(names::mac(own.into())),
             mtu: u32::from(mesh.mtu.saturating_sub(VXLAN_OVERHEAD)).min(USUAL_MTU),
             plain: false,
-            ways: nodes.iter().map(|(node, mac)| (*mac, *node)).collect(),
-            neighbours: nodes.into_iter().collect(),
+            ways: nodes.iter().map(|(node, mac)| (*mac, mesh_address(*node).into())).collect(),
+            neighbours: families.iter().flat_map(|v6| known(*v6)).collect(),
         };
-        (Ingress { address: Some(own), routes, rules }, Some((names::ingress(owner), tunnel)))
+        let addresses = [Some(own.into()), own6].into_iter().flatten().collect();
+        (Ingress { addresses, routes, rules }, Some((names::ingress(owner), tunnel)))
     }
 }
 

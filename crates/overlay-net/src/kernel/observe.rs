@@ -51,11 +51,9 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
         observed.kernel.tunnels = tunnels(&socket, &links, owner)?;
     }
     let ingress = links.iter().find(|link| link.name == names::ingress(owner) && link.group == owner);
-    let address = addresses.iter().find_map(|(index, address, _)| match address {
-        IpAddr::V4(v4) if ingress.is_some_and(|link| link.index == *index) => Some(*v4),
-        _ => None,
-    });
-    observed.kernel.ingress = route::known(&socket, owner, address)?;
+    let on_link = addresses.iter().filter(|(index, ..)| ingress.is_some_and(|link| link.index == *index));
+    let on_link = on_link.map(|(_, address, _)| *address).collect();
+    observed.kernel.ingress = route::known(&socket, owner, on_link)?;
     let mut used: BTreeSet<String> = observed.kernel.tunnels.keys().cloned().collect();
     for (task, namespace) in namespaces(run_root) {
         let wanted = want.namespaces.get(&task);

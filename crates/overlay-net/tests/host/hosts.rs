@@ -18,7 +18,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    fn new(number: u32) -> Host {
+    pub(crate) fn new(number: u32) -> Host {
         let namespace = std::thread::scope(|scope| {
             let unshared = scope.spawn(|| {
                 // SAFETY: only the network namespace of this thread changes.
@@ -46,6 +46,16 @@ impl Host {
         self.daemon.run_root().join("netns/mesh")
     }
 
+    /// Its network namespace, for other programs.
+    pub(crate) fn link(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd())
+    }
+
+    /// Its address on the wire between the hosts, in IPv6.
+    pub(crate) fn wire6(&self) -> IpAddr {
+        IpAddr::from([0xfd00, 99, 0, 0, 0, 0, 0, u16::try_from(self.number).unwrap()])
+    }
+
     /// Its address on the wire between the hosts.
     pub(crate) fn wire(&self) -> IpAddr {
         IpAddr::from([10, 99, 0, u8::try_from(self.number).unwrap()])
@@ -69,22 +79,40 @@ pub(crate) fn two_hosts(test: impl FnOnce([Host; 2]) + Send) {
         // Both ends get their names where they are to be.
         let [a, b] = &hosts;
         let (a_path, b_path) = (a.path(), b.path());
-        let pid = std::process::id();
-        let far = format!("/proc/{pid}/fd/{}", b.namespace.as_raw_fd());
-        run(&a_path, &format!("ip link add wire0 type veth peer name wire0 netns {far}"));
+        run(&a_path, &format!("ip link add wire0 type veth peer name wire0 netns {}", b.link()));
         for (host, path) in [(a, a_path), (b, b_path)] {
             run(&path, &format!("ip addr add {}/24 dev wire0", host.wire()));
+            run(&path, &format!("ip addr add {}/64 dev wire0 nodad", host.wire6()));
             run(&path, "ip link set wire0 up");
         }
         test(hosts);
     });
 }
 
-/// Makes the two part of one mesh.
-pub(crate) fn mesh(hosts: &mut [Host; 2]) {
+/// Three hosts and somebody outside, all on one wire.
+pub(crate) fn three_hosts(test: impl FnOnce([Host; 3], &Host) + Send) {
+    on_a_host(|| {
+        let (hosts, outside, hub) = ([Host::new(1), Host::new(2), Host::new(3)], Host::new(9), Host::new(0));
+        run(&hub.path(), "ip link add wire type bridge");
+        run(&hub.path(), "ip link set wire up");
+        for host in hosts.iter().chain([&outside]) {
+            let (name, far) = (format!("wire{}", host.number), host.link());
+            run(&hub.path(), &format!("ip link add {name} type veth peer name wire0 netns {far}"));
+            run(&hub.path(), &format!("ip link set {name} master wire up"));
+            run(&host.path(), &format!("ip addr add {}/24 dev wire0", host.wire()));
+            run(&host.path(), &format!("ip addr add {}/64 dev wire0 nodad", host.wire6()));
+            run(&host.path(), "ip link set wire0 up");
+        }
+        test(hosts, &outside);
+    });
+}
+
+/// Makes them part of one mesh.
+pub(crate) fn mesh(hosts: &mut [Host]) {
     let peer = |host: &Host| {
         let public_key = overlay_net::mesh::own_key(host.daemon.run_root()).unwrap();
-        MeshPeer { number: host.number, public_key, endpoints: vec![SocketAddr::new(host.wire(), 51820)] }
+        let endpoints = [host.wire(), host.wire6()].map(|address| SocketAddr::new(address, 51820)).to_vec();
+        MeshPeer { number: host.number, public_key, endpoints }
     };
     let nodes = hosts.iter().map(|host| (NodeId(host.number.into()), peer(host))).collect();
     let map = MeshMap { mtu: 1420, nodes };
@@ -94,7 +122,7 @@ pub(crate) fn mesh(hosts: &mut [Host; 2]) {
 }
 
 /// Tells each host of the containers of the other.
-pub(crate) fn introduce(hosts: &mut [Host; 2]) {
+pub(crate) fn introduce(hosts: &mut [Host]) {
     let mut all: BTreeMap<NetworkId, Vec<RemoteEndpoint>> = BTreeMap::new();
     for host in hosts.iter() {
         for attachment in host.daemon.net.endpoints.values().flat_map(|endpoint| &endpoint.attachments) {
@@ -113,13 +141,13 @@ pub(crate) fn introduce(hosts: &mut [Host; 2]) {
 }
 
 /// The same networks on both, as one cluster has them.
-pub(crate) fn shared_network(hosts: &mut [Host; 2], n: u128, subnet: &str, subnet6: Option<&str>) -> NetworkId {
-    let [a, b] = hosts;
+pub(crate) fn shared_network(hosts: &mut [Host], n: u128, subnet: &str, subnet6: Option<&str>) -> NetworkId {
+    let [a, others @ ..] = hosts else { panic!("no hosts") };
     let id = a.daemon.network6(n, subnet, subnet6, false);
     let network = a.daemon.net.networks.get_mut(&id).unwrap();
     (network.vni, network.spec.name) = (4096 + n as u32, format!("net{n}"));
     let network = network.clone();
-    b.daemon.net.networks.insert(id, network);
+    others.iter_mut().for_each(|host| drop(host.daemon.net.networks.insert(id, network.clone())));
     id
 }
 
@@ -134,9 +162,9 @@ pub(crate) fn meet(hosts: &mut [Host; 2], subnet: &str) -> [TaskId; 2] {
     tasks
 }
 
-/// Ends both, and finds them as they were.
-pub(crate) fn finish(hosts: [Host; 2], before: [BTreeMap<String, String>; 2]) {
-    // The wire goes with the first of the two namespaces.
+/// Ends them, and finds them as they were.
+pub(crate) fn finish<const N: usize>(hosts: [Host; N], before: [BTreeMap<String, String>; N]) {
+    // The wire goes with the first of the namespaces.
     let mut namespaces = Vec::new();
     for (Host { namespace, daemon, .. }, before) in hosts.into_iter().zip(before) {
         let path: PathBuf = format!("/proc/self/fd/{}", namespace.as_raw_fd()).into();
@@ -254,8 +282,7 @@ fn a_published_port_answers_on_every_node_and_the_container_sees_the_client() {
     two_hosts(|mut hosts| {
         // Somebody outside, who reaches the first host only.
         let outside = Host::new(9);
-        let (near, far) =
-            (hosts[0].path(), format!("/proc/{}/fd/{}", std::process::id(), outside.namespace.as_raw_fd()));
+        let (near, far) = (hosts[0].path(), outside.link());
         run(&near, &format!("ip link add door type veth peer name door netns {far}"));
         for (path, address) in [(&near, "10.98.0.1/24"), (&outside.path(), "10.98.0.9/24")] {
             run(path, &format!("ip addr add {address} dev door"));
@@ -457,6 +484,6 @@ fn five_hundred_networks_and_five_thousand_endpoints() {
     });
 }
 
-fn ri(daemon: &Daemon) -> String {
+pub(crate) fn ri(daemon: &Daemon) -> String {
     overlay_net::names::ingress(overlay_net::names::owner(daemon.run_root()))
 }

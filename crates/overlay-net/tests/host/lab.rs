@@ -271,14 +271,19 @@ pub(crate) fn within<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send)
 
 /// A TCP server that greets each client with `greeting` and the client's address, then echoes.
 pub(crate) fn greeter(daemon: &Daemon, task: TaskId, port: u16, greeting: &'static str) {
-    let v6 = daemon.net.endpoints[&task].attachments.iter().any(|attachment| attachment.address6.is_some());
-    let any: IpAddr = if v6 { "::".parse().unwrap() } else { "0.0.0.0".parse().unwrap() };
+    let any = any(daemon, task);
     let listener = daemon.inside(task, || TcpListener::bind((any, port)).unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || greet(stream, greeting));
         }
     });
+}
+
+/// Every address of a container.
+fn any(daemon: &Daemon, task: TaskId) -> IpAddr {
+    let v6 = daemon.net.endpoints[&task].attachments.iter().any(|attachment| attachment.address6.is_some());
+    if v6 { "::".parse().unwrap() } else { "0.0.0.0".parse().unwrap() }
 }
 
 fn greet(mut stream: TcpStream, greeting: &str) -> std::io::Result<()> {
@@ -315,7 +320,8 @@ pub(crate) fn hear(mut stream: &TcpStream) -> Result<String, String> {
 
 /// A UDP server that answers every packet with `reply`.
 pub(crate) fn udp_server(daemon: &Daemon, task: TaskId, port: u16, reply: &'static str) {
-    let socket = daemon.inside(task, || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+    let any = any(daemon, task);
+    let socket = daemon.inside(task, || UdpSocket::bind((any, port)).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((_, client)) = socket.recv_from(&mut buffer) {

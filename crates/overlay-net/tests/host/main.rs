@@ -6,6 +6,7 @@ mod containers;
 mod crashes;
 mod dns;
 mod hosts;
+mod ingress;
 mod lab;
 mod published;
 mod vips;

@@ -1,7 +1,9 @@
 //! The mesh and the VXLANs.
 
 use super::endpoint::{about, check};
+use super::forward6;
 use crate::kernel::diff::{NetOp, apply_op};
+use crate::kernel::ingress::Ingress;
 use crate::kernel::netlink::{Batch, Socket};
 use crate::kernel::tunnel::{MESH_PREFIX, MeshLink, Tunnel};
 use crate::kernel::{Kernel, link, netns, route, tun, vxlan, wireguard};
@@ -9,6 +11,7 @@ use crate::names;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -74,8 +77,26 @@ pub(super) fn run(
 fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &NetOp) -> io::Result<()> {
     let NetOp::SetIngress { seen, wanted } = op else { return Ok(()) };
     let name = names::ingress(owner);
+    set_family(host, &name, index, &seen.family(false), &wanted.family(false))?;
+    let (seen, wanted) = (seen.family(true), wanted.family(true));
+    if seen == wanted {
+        return Ok(());
+    }
+    // A host without IPv6 is called by nobody over IPv6.
+    let off = std::fs::read(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")).map_or(true, |it| it != b"0\n");
+    let none = wanted == Ingress::default();
+    if off && !none { Ok(()) } else { set_family(host, &name, index, &seen, &wanted) }
+}
+
+fn set_family(
+    host: &Socket,
+    name: &str,
+    index: &BTreeMap<String, u32>,
+    seen: &Ingress,
+    wanted: &Ingress,
+) -> io::Result<()> {
     let mut forget = Batch::default();
-    seen.rules.difference(&wanted.rules).for_each(|mark| route::delete_rule(&mut forget, *mark));
+    seen.rules.difference(&wanted.rules).for_each(|rule| route::delete_rule(&mut forget, *rule));
     let gone = seen.routes.keys().filter(|key| !wanted.routes.contains_key(key));
     gone.for_each(|(table, destination)| route::delete(&mut forget, *table, *destination));
     if !forget.is_empty() {
@@ -83,20 +104,21 @@ fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &Ne
         host.transact(forget)?;
     }
     let mut rules = Batch::default();
-    wanted.rules.difference(&seen.rules).for_each(|mark| route::add_rule(&mut rules, *mark));
+    wanted.rules.difference(&seen.rules).for_each(|rule| route::add_rule(&mut rules, *rule));
     if !rules.is_empty() {
         let there = |outcome: &Result<(), Errno>| *outcome != Err(Errno::EXIST);
         check("set rules", host.transact(rules)?.into_iter().filter(there))?;
     }
     let mut batch = Batch::default();
-    if let Some(address) = wanted.address {
-        let index = *index.get(&name).ok_or_else(|| io::Error::other("their link is missing"))?;
-        if seen.address != wanted.address {
-            if let Some(old) = seen.address {
-                link::delete_address(&mut batch, index, old.into(), 32);
-            }
-            link::add_address(&mut batch, index, address.into(), 32);
-            switches(&name)?;
+    let whole = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    if !wanted.addresses.is_empty() {
+        let index = *index.get(name).ok_or_else(|| io::Error::other("their link is missing"))?;
+        for old in seen.addresses.difference(&wanted.addresses) {
+            link::delete_address(&mut batch, index, *old, whole(old));
+        }
+        for new in wanted.addresses.difference(&seen.addresses) {
+            link::add_address(&mut batch, index, *new, whole(new));
+            switches(name, new.is_ipv6())?;
         }
         let news = wanted.routes.iter().filter(|(key, next)| seen.routes.get(key) != Some(next));
         news.for_each(|((table, destination), next)| route::add(&mut batch, *table, *destination, *next, index));
@@ -105,7 +127,10 @@ fn set_ingress(host: &Socket, owner: u32, index: &BTreeMap<String, u32>, op: &Ne
 }
 
 /// Answers come over the link from addresses that are routed elsewhere, and calls from this host's loopback go there.
-fn switches(link: &str) -> io::Result<()> {
+fn switches(link: &str, v6: bool) -> io::Result<()> {
+    if v6 {
+        return forward6();
+    }
     let path = |of: &str, switch: &str| format!("/proc/sys/net/ipv4/conf/{of}/{switch}");
     // The larger of the two counts: what asks for strictness everywhere is made loose here.
     let strict = std::fs::read_to_string(path("all", "rp_filter")).is_ok_and(|value| value.trim() != "0");

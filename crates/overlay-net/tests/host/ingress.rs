@@ -1,0 +1,81 @@
+//! Published ports that every host answers, whichever runs the container: over IPv6.
+
+use crate::hosts::*;
+use crate::lab::*;
+use model::*;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+/// A network on all, and on the second host a container behind ports 8080 (TCP) and 8053 (UDP) of every host.
+fn published(hosts: &mut [Host]) -> TaskId {
+    let net = shared_network(hosts, 1, "10.224.1.0/24", Some("fd00:224::/64"));
+    let there = hosts[1].daemon.container(3, &[net]);
+    mesh(hosts);
+    introduce(hosts);
+    let endpoint = &hosts[1].daemon.net.endpoints[&there].attachments[0];
+    let addresses: Vec<IpAddr> = endpoint.addresses().collect();
+    for host in hosts.iter_mut() {
+        let at = |port: u16| addresses.iter().map(|address| (*address, port)).collect::<Vec<_>>();
+        host.daemon.publish(Protocol::Tcp, 8080, &at(80));
+        host.daemon.publish(Protocol::Udp, 8053, &at(53));
+        host.daemon.net.ports.iter_mut().for_each(|port| port.everywhere = true);
+        host.daemon.net.ingress.extend(addresses.iter().map(|address| (*address, 2)));
+        host.on(Daemon::apply_clean);
+    }
+    greeter(&hosts[1].daemon, there, 80, "there");
+    greeter(&hosts[1].daemon, there, 81, "closed");
+    udp_server(&hosts[1].daemon, there, 53, "answer");
+    there
+}
+
+#[test]
+fn a_published_port_answers_over_ipv6_and_the_container_sees_the_client() {
+    three_hosts(|mut hosts, outside| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let there = published(&mut hosts);
+        let [a, b, c] = &mut hosts;
+        let net = *a.daemon.net.networks.keys().next().unwrap();
+        let other = a.daemon.container(4, &[net]);
+        a.on(Daemon::apply_clean);
+        for host in [&*a, &*b, &*c] {
+            let door = |port: u16| SocketAddr::new(host.wire6(), port);
+            let seen = within(&outside.path(), || call(door(8080)));
+            assert_eq!(seen, Ok(format!("there {}", outside.wire6())), "by way of host {}", host.number);
+            let asking = within(&outside.path(), || UdpSocket::bind("[::]:0").unwrap());
+            assert_eq!(ask_udp(&asking, door(8053)).as_deref(), Some("answer"), "by way of host {}", host.number);
+        }
+        // From a host itself and from its containers: with the host's address in the mesh.
+        let own = "there fd72:7377:6d65:7368::1".to_owned();
+        let door = (a.wire6(), 8080);
+        assert_eq!(a.on(|_| call(door)), Ok(own.clone()));
+        let gateway: IpAddr = "fd00:224::1".parse().unwrap();
+        assert_eq!(a.daemon.inside(other, || call((gateway, 8080))), Ok(own));
+        // The host that runs it, by way of another: the answer must not stay where it is.
+        let door = SocketAddr::new(a.wire6(), 8080);
+        assert!(b.on(|_| call(door)).is_ok(), "by way of another and back");
+        let door_there = (b.wire6(), 8080);
+        assert!(b.on(|_| call(door_there)).is_ok(), "where it runs");
+
+        // Nothing else may come over that link.
+        let address = b.daemon.net.endpoints[&there].attachments[0].address6.unwrap();
+        let next = "fe80::7273:0:2";
+        run(&a.path(), &format!("ip -6 route add {address} via {next} dev {} metric 1", ri(&a.daemon)));
+        assert!(a.on(|_| call((address, 81))).is_err(), "a port that is not published");
+        run(&a.path(), &format!("ip -6 route del {address} via {next} dev {}", ri(&a.daemon)));
+
+        // What others break comes back; what is not wanted any more goes.
+        run(&a.path(), &format!("ip link del {}", ri(&a.daemon)));
+        run(&b.path(), "ip -6 rule del priority 5200");
+        hosts.iter_mut().for_each(|host| host.on(|daemon| assert!(daemon.verify().is_clean())));
+        let seen = within(&outside.path(), || call(door));
+        assert_eq!(seen, Ok(format!("there {}", outside.wire6())));
+        let rules = |host: &Host| run(&host.path(), "ip -6 rule").lines().count();
+        assert!(hosts.each_ref().map(rules).iter().all(|count| *count > 2));
+        for host in &mut hosts {
+            host.daemon.net.ports.clear();
+            host.daemon.net.ingress.clear();
+            host.on(Daemon::apply_clean);
+        }
+        assert_eq!(hosts.each_ref().map(rules), [2, 2, 2]);
+        finish(hosts, before);
+    });
+}
