@@ -99,6 +99,15 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
     text
 }
 
+fn mac(mac: &crate::kernel::Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The zone of connections that come by way of a node: 16 bits, and 0 is that of all others.
+fn zone(node: u32) -> u32 {
+    node % u32::from(u16::MAX) + 1
+}
+
 /// What of the way to backends on other nodes, and from them, concerns packets.
 struct Way {
     link: String,
@@ -151,11 +160,17 @@ impl Way {
         let there: Vec<String> = FAMILIES.into_iter().filter_map(there).collect();
         let mut before = Vec::new();
         if !self.senders.is_empty() {
-            let mac = |mac: &crate::kernel::Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+            // One client port may come by way of several nodes at once, and only the node told what is meant for which:
+            // each has its own zone, so that the second of two alike is tracked on its own, and gets another port. In
+            // the other direction there is one zone, for the answers.
+            let zone = |(of, node): &(crate::kernel::Mac, u32)| format!("{} : {}", mac(of), zone(*node));
+            let zones: Vec<String> = self.senders.iter().map(zone).collect();
+            let line = format!("iifname \"{link}\" ct original zone set ether saddr map {{ {} }}", zones.join(", "));
+            rules("ingress_zone", "filter hook prerouting priority raw", &[line]);
+
             let from: Vec<String> =
                 self.senders.iter().map(|(of, node)| format!("{} : {:#x}", mac(of), tag | node)).collect();
             let from = from.join(", ");
-            // Always the last: a client may come by way of another node from now on.
             before.push(format!("iifname \"{link}\" ct direction original ct mark set ether saddr map {{ {from} }}"));
             before.push(format!(
                 "iifname != \"{link}\" ct direction reply ct mark & {TAG_MASK:#x} == {tag:#x} meta mark set ct mark"

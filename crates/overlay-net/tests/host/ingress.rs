@@ -1,9 +1,12 @@
-//! Published ports that every host answers, whichever runs the container: over IPv6.
+//! Published ports that every host answers, whichever runs the container: over IPv6, and when one client comes by way
+//! of several hosts at once.
 
 use crate::hosts::*;
 use crate::lab::*;
 use model::*;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
 /// A network on all, and on the second host a container behind ports 8080 (TCP) and 8053 (UDP) of every host.
 fn published(hosts: &mut [Host]) -> TaskId {
@@ -25,6 +28,20 @@ fn published(hosts: &mut [Host]) -> TaskId {
     greeter(&hosts[1].daemon, there, 81, "closed");
     udp_server(&hosts[1].daemon, there, 53, "answer");
     there
+}
+
+/// Connects from this port, which other connections may have too.
+fn call_from(port: u16, to: SocketAddr) -> Result<TcpStream, String> {
+    let (family, any): (_, SocketAddr) = match to {
+        SocketAddr::V4(_) => (AddressFamily::INET, ([0, 0, 0, 0], port).into()),
+        SocketAddr::V6(_) => (AddressFamily::INET6, (Ipv6Addr::UNSPECIFIED, port).into()),
+    };
+    let fd = socket(family, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_reuseaddr(&fd, true).unwrap();
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(SOON)).unwrap();
+    bind(&fd, &any).unwrap();
+    connect(&fd, &to).map_err(|error| error.to_string())?;
+    Ok(TcpStream::from(fd))
 }
 
 #[test]
@@ -76,6 +93,43 @@ fn a_published_port_answers_over_ipv6_and_the_container_sees_the_client() {
             host.on(Daemon::apply_clean);
         }
         assert_eq!(hosts.each_ref().map(rules), [2, 2, 2]);
+        finish(hosts, before);
+    });
+}
+
+#[test]
+fn one_client_port_may_come_by_way_of_several_hosts() {
+    three_hosts(|mut hosts, outside| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        published(&mut hosts);
+        for (v6, port) in [(false, 40_000), (true, 41_000)] {
+            let wire = |host: &Host| if v6 { host.wire6() } else { host.wire() };
+            let own = wire(outside);
+            // Each sees its own greeting, and all go on side by side.
+            let mut streams: Vec<TcpStream> = Vec::new();
+            for host in &hosts {
+                let to = SocketAddr::new(wire(host), 8080);
+                let stream = within(&outside.path(), || call_from(port, to));
+                let stream = stream.unwrap_or_else(|error| panic!("by way of host {}: {error}", host.number));
+                assert_eq!(hear(&stream), Ok(format!("there {own}")), "by way of host {}", host.number);
+                streams.push(stream);
+            }
+            for (number, stream) in streams.iter_mut().enumerate() {
+                std::io::Write::write_all(stream, format!("still {number}\n").as_bytes()).unwrap();
+                assert_eq!(hear(stream), Ok(format!("still {number}")));
+            }
+            // Whoever was asked answers.
+            let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+            let asking = within(&outside.path(), || UdpSocket::bind(any).unwrap());
+            asking.set_read_timeout(Some(SOON)).unwrap();
+            for round in 0..3 {
+                let asked: BTreeSet<SocketAddr> = hosts.iter().map(|host| SocketAddr::new(wire(host), 8053)).collect();
+                asked.iter().for_each(|to| assert!(asking.send_to(b"?", to).is_ok()));
+                let answer = || asking.recv_from(&mut [0; 64]).map(|(_, from)| from);
+                let answered: BTreeSet<SocketAddr> = asked.iter().filter_map(|_| answer().ok()).collect();
+                assert_eq!(answered, asked, "round {round}");
+            }
+        }
         finish(hosts, before);
     });
 }
