@@ -90,6 +90,53 @@ networks: {{default: {{enable_ipv6: true}}}}
     eventually("host2 leads there", SOON, || first.get(&url).is_some_and(|seen| seen.contains("fd77::1]")));
 }
 
+#[test]
+fn a_small_link_makes_no_black_hole_and_is_shown() {
+    let Some(lab) = Lab::new(3) else { return };
+    lab.shrink(1, 1400);
+    lab.hosts[0].rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
+    (1..3).for_each(|index| drop(lab.join(index, "worker").ok()));
+    lab.all_ready(3);
+    let text = format!(
+        r#"
+services:
+  web:
+    image: {BUSYBOX}
+    command: sh -c 'mkdir -p /www && dd if=/dev/zero of=/www/large bs=1M count=4 && exec httpd -f -p 80 -h /www'
+    deploy: {{mode: global, endpoint_mode: dnsrr}}
+    stop_grace_period: 0s
+networks: {{default: {{enable_ipv6: true}}}}
+"#
+    );
+    lab.hosts[0].up("far", &text).ok();
+    let seen = || lab.hosts[0].sh("network inspect far_default").ok().json();
+    // The smallest link counts: less than 80 for WireGuard and 50 for VXLAN off would be too little for IPv6.
+    assert_eq!(seen()[0]["MTU"], 1280);
+    let link = |host: &str| {
+        let peers = seen()[0]["Peers"].as_array().cloned().unwrap_or_default();
+        peers
+            .into_iter()
+            .find(|peer| peer["Name"] == host)
+            .map(|peer| (peer["LinkMTU"].clone(), peer["PathMTU"].clone()))
+    };
+    assert_eq!(link("host2"), Some((1400.into(), 1500.into())));
+    assert_eq!(link("host3"), Some((1500.into(), 1500.into())));
+    // Each gets a large file from each, over both families: TCP forbids that its packets are cut.
+    for (index, host) in lab.hosts.iter().enumerate() {
+        let id = host.sh("ps -q").ok().lines().remove(0);
+        let inside = |script: &str| host.rswarm(["exec", &id, "sh", "-c", script]);
+        inside("ip link show eth0").ok().says("mtu 1280");
+        let names = "nslookup tasks.web | sed -n '3,$s/^Address: //p'";
+        let all = || inside(names).stdout.lines().count() >= 6;
+        eventually(&format!("host{} knows all", index + 1), SOON, all);
+        let script = format!(
+            "for at in $({names}); do case $at in *:*) at=[$at];; esac; timeout 10 wget -q -O - http://$at/large | wc -c; done"
+        );
+        let sizes = inside(&script).ok().lines();
+        assert!(sizes.len() >= 6 && sizes.iter().all(|size| size == "4194304"), "host{}: {sizes:?}", index + 1);
+    }
+}
+
 /// A client and a server on different machines: the stack, and how the client asks.
 fn client_and_server(lab: &Lab) -> impl Fn() -> bool + '_ {
     let text = format!(

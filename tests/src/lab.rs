@@ -139,6 +139,16 @@ impl Lab {
         format!("fd77::{:x}", index + 1)
     }
 
+    /// Has a host's link carry packets of at most so many bytes.
+    ///
+    /// # Panics
+    /// There is no such host.
+    pub fn shrink(&self, index: usize, mtu: u16) {
+        let mtu = mtu.to_string();
+        ip(&["-n", &self.hub, "link", "set", &format!("wire{index}"), "mtu", &mtu]);
+        ip(&["-n", self.hosts[index].namespace(), "link", "set", "eth0", "mtu", &mtu]);
+    }
+
     /// Where tasks of a service run: `host2` for each, sorted; those that are to run and do.
     ///
     /// # Panics

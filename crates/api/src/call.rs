@@ -257,6 +257,9 @@ pub struct MeshPeerRow {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    /// The largest IP packet that reaches it in one piece, in bytes; `None`: not known.
+    #[serde(default)]
+    pub path_mtu: Option<u32>,
 }
 
 /// One line of `volume ls`.

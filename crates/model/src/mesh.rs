@@ -20,6 +20,16 @@ pub const MESH_NUMBERS: u32 = 1 << 22;
 pub const MESH_OVERHEAD: u16 = 80;
 /// What VXLAN adds to a packet inside the mesh, in bytes: Ethernet, VXLAN, UDP and IPv4 headers.
 pub const VXLAN_OVERHEAD: u16 = 50;
+/// The least that a mesh carries in a packet, in bytes: a VXLAN in it has room for the least that a link with IPv6 must
+/// carry (RFC 8200).
+const LEAST_MESH_MTU: u16 = 1280 + VXLAN_OVERHEAD;
+
+/// The largest IP packet inside of a mesh over links that carry these, in bytes; the smallest of them counts. On links
+/// that are too small for the least it takes, what is sealed is sent in fragments.
+pub fn mesh_mtu(links: impl Iterator<Item = u16>) -> u16 {
+    links.min().unwrap_or(u16::MAX).saturating_sub(MESH_OVERHEAD).max(LEAST_MESH_MTU)
+}
+
 /// The UDP port of the mesh, if nobody chose another.
 pub const MESH_PORT: u16 = 51820;
 
@@ -140,6 +150,14 @@ impl VirtualAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_link_counts_and_ipv6_fits_in() {
+        assert_eq!(mesh_mtu([1500, 9000].into_iter()), 1420);
+        assert_eq!(mesh_mtu([1500, 1420].into_iter()), 1340);
+        assert_eq!(mesh_mtu([1500, 1400].into_iter()), 1330);
+        assert_eq!(mesh_mtu([1500, 576].into_iter()), 1330);
+    }
 
     #[test]
     fn addresses_follow_from_numbers() {

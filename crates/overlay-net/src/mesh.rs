@@ -24,10 +24,11 @@ use crate::kernel::{link, netns, wireguard};
 use crate::names;
 use device::Device;
 use model::{Mesh, NodeId};
+use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use userspace::Userspace;
 
@@ -78,11 +79,24 @@ impl Engine {
 
     /// How each peer looks from here.
     pub fn status(&self, mesh: &Mesh) -> BTreeMap<NodeId, PeerStatus> {
-        match &self.carrier {
+        let mut all = match &self.carrier {
             Carrier::Kernel(device) => device.status(mesh),
             Carrier::Process(userspace) => userspace.status(mesh),
+        };
+        for peer in all.values_mut() {
+            peer.path_mtu = peer.endpoint.and_then(path_mtu);
         }
+        all
     }
+}
+
+/// The largest IP packet, in bytes, that goes from the calling thread's network namespace to this address in one piece,
+/// as far as the kernel has been told; `None`: no way leads there.
+fn path_mtu(to: SocketAddr) -> Option<u32> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    if to.is_ipv4() { sockopt::ip_mtu(&socket).ok() } else { sockopt::ipv6_mtu(&socket).ok() }
 }
 
 /// How a peer looks from here.
@@ -96,4 +110,7 @@ pub struct PeerStatus {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    /// The largest IP packet that reaches it in one piece, in bytes, as the host knows; `None`: no way leads there.
+    #[serde(default)]
+    pub path_mtu: Option<u32>,
 }

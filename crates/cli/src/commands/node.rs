@@ -124,6 +124,7 @@ async fn peers(context: &Context, state: &State, node: &Node) -> Result<Vec<Valu
             "HandshakeAge": row.handshake_age,
             "Sent": row.sent,
             "Received": row.received,
+            "PathMTU": row.path_mtu,
         })
     };
     Ok(rows.into_iter().map(peer).collect())

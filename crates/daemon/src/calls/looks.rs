@@ -191,6 +191,7 @@ pub(crate) async fn mesh_peers(daemon: &Arc<Daemon>, node: NodeId) -> Result<Vec
         handshake_age: peer.handshake_age,
         sent: peer.sent,
         received: peer.received,
+        path_mtu: peer.path_mtu,
     };
     Ok(peers.into_iter().map(row).collect())
 }

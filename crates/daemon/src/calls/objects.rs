@@ -1,12 +1,14 @@
 //! Networks and volumes, looked at.
 
+use super::looks;
 use crate::shared::Daemon;
 use crate::{failure, views};
 use api::ApiError;
 use model::{Request, VolumeSpec};
 use runtime::volume::VolumeInfo;
+use std::sync::Arc;
 
-pub(crate) async fn inspect_network(daemon: &Daemon, name: &str) -> Result<serde_json::Value, ApiError> {
+pub(crate) async fn inspect_network(daemon: &Arc<Daemon>, name: &str) -> Result<serde_json::Value, ApiError> {
     let state = daemon.cluster.state().await?;
     let predefined = model::Network::predefined();
     let mut nobodys = predefined.iter();
@@ -14,7 +16,15 @@ pub(crate) async fn inspect_network(daemon: &Daemon, name: &str) -> Result<serde
         network.spec.name == name || [network.id.to_string(), network.id.short()].contains(&name.to_owned())
     });
     match views::objects::find_network(&state, name).or(nobodys) {
-        Some(network) => Ok(views::objects::network(network, &state)),
+        Some(network) => {
+            let mut shown = views::objects::network(network, &state);
+            if views::objects::spans(network, &state) {
+                // Without its `netd` nothing is known of the ways.
+                let peers = looks::mesh_peers(daemon, daemon.node).await.unwrap_or_default();
+                shown["Peers"] = views::objects::peers(&peers, &state);
+            }
+            Ok(shown)
+        }
         None => Err(failure::not_found(format!("no such network: {name}"))),
     }
 }

@@ -1,6 +1,7 @@
 //! `inspect` of networks and volumes in Docker's shape.
 
 use crate::clock::rfc3339;
+use api::MeshPeerRow;
 use model::{Network, NetworkMode, State};
 use runtime::volume::VolumeInfo;
 use serde_json::{Map, Value, json};
@@ -66,7 +67,42 @@ pub(crate) fn network(network: &Network, state: &State) -> Value {
         "Containers": containers,
         "Options": network.spec.driver_opts,
         "Labels": network.spec.labels,
+        "MTU": mtu(network, state),
     })
+}
+
+/// The links of the nodes that share networks, in bytes of their largest packet.
+fn links(state: &State) -> impl Iterator<Item = u16> {
+    state.nodes.iter().filter(|node| !node.left).filter_map(|node| Some(node.mesh.as_ref()?.mtu))
+}
+
+/// Does the network span machines?
+pub(crate) fn spans(network: &Network, state: &State) -> bool {
+    links(state).nth(1).is_some() && !network.is_default() && !network.is_predefined()
+}
+
+/// The largest packet of its containers, in bytes; `None`: it is not ours to say.
+fn mtu(network: &Network, state: &State) -> Option<u16> {
+    match spans(network, state) {
+        _ if network.is_predefined() => None,
+        true => Some(model::mesh_mtu(links(state)) - model::VXLAN_OVERHEAD),
+        false => Some(1500),
+    }
+}
+
+/// The other machines, as in NetworkInspect of an overlay, with what goes there in one piece: what their links carry,
+/// and what is known of the way.
+pub(crate) fn peers(rows: &[MeshPeerRow], state: &State) -> Value {
+    let peer = |row: &MeshPeerRow| {
+        let node = state.nodes.iter().find(|node| node.id == row.node)?;
+        Some(json!({
+            "Name": node.hostname,
+            "IP": row.endpoint.map(|endpoint| endpoint.ip()),
+            "LinkMTU": node.mesh.as_ref().map(|offer| offer.mtu),
+            "PathMTU": row.path_mtu,
+        }))
+    };
+    rows.iter().filter_map(peer).collect()
 }
 
 /// Engine API, VolumeInspect. `info`: what is on the disk; a volume that nothing mounted yet is not

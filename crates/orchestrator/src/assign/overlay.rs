@@ -5,26 +5,20 @@ use super::serves;
 use crate::address::derived6;
 use crate::cluster::{Cluster, TaskExt};
 use model::{
-    Endpoint, MESH_OVERHEAD, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service,
-    VirtualAddress,
+    Endpoint, MeshMap, MeshPeer, Network, Node, NodeId, PublishedPort, RemoteEndpoint, Service, VirtualAddress,
+    mesh_mtu,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// The least that a link must carry (RFC 8200), so that IPv6 works inside.
-const LEAST_MTU: u16 = 1280;
-
 /// The mesh; `None` while there are no two nodes for it.
 pub(super) fn mesh(cluster: &Cluster) -> Option<MeshMap> {
     cluster.info.as_ref()?;
-    let parts = cluster.nodes.values().filter_map(|node| Some((node, peer(node)?)));
-    let mut map = MeshMap { mtu: u16::MAX, nodes: BTreeMap::new() };
-    for (node, peer) in parts {
-        let mtu = node.mesh.as_ref().map_or(LEAST_MTU, |offer| offer.mtu);
-        map.mtu = map.mtu.min(mtu.saturating_sub(MESH_OVERHEAD).max(LEAST_MTU));
-        map.nodes.insert(node.id, peer);
-    }
-    (map.nodes.len() > 1).then_some(map)
+    let nodes: BTreeMap<NodeId, MeshPeer> =
+        cluster.nodes.values().filter_map(|node| Some((node.id, peer(node)?))).collect();
+    let links = cluster.nodes.values().filter(|node| nodes.contains_key(&node.id));
+    let mtu = mesh_mtu(links.filter_map(|node| node.mesh.as_ref()).map(|offer| offer.mtu));
+    (nodes.len() > 1).then_some(MeshMap { mtu, nodes })
 }
 
 fn peer(node: &Node) -> Option<MeshPeer> {

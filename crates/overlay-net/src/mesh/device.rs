@@ -93,6 +93,7 @@ fn status(peer: &Seen) -> PeerStatus {
             .map(|age| age.as_secs()),
         sent: peer.sent,
         received: peer.received,
+        path_mtu: None,
     }
 }
 

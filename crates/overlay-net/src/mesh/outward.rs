@@ -99,8 +99,9 @@ impl Batch {
             && let Err(error) = shared.socket.send(to, bytes, self.size)
         {
             match error.raw_os_error() {
-                // A link that can't cut them.
-                Some(libc::EIO | libc::EINVAL) if self.count > 1 => {
+                // A link that can't cut them, or a way that is too small for them (EMSGSIZE since Linux 6.14), where the
+                // kernel sends each in fragments.
+                Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if self.count > 1 => {
                     for datagram in bytes.chunks(self.size) {
                         let _lost = shared.socket.send(to, datagram, datagram.len());
                     }

@@ -72,6 +72,7 @@ impl Peer {
             handshake_age: handshake.map(|age| age.as_secs()),
             sent: sent as u64,
             received: received as u64,
+            path_mtu: None,
         }
     }
 }

@@ -175,6 +175,14 @@ pub(crate) fn finish<const N: usize>(hosts: [Host; N], before: [BTreeMap<String,
     }
 }
 
+/// Ends them.
+pub(crate) fn finish_all<const N: usize>(hosts: [Host; N]) {
+    for Host { namespace, daemon, .. } in hosts {
+        let path: PathBuf = format!("/proc/self/fd/{}", namespace.as_raw_fd()).into();
+        within(&path, || daemon.finish());
+    }
+}
+
 /// A cable in place of WireGuard.
 fn cable(hosts: &[Host; 2]) {
     let [a, b] = hosts.each_ref().map(|host| host.mesh_namespace());

@@ -8,6 +8,7 @@ mod dns;
 mod hosts;
 mod ingress;
 mod lab;
+mod mtu;
 mod published;
 mod vips;
 mod wire;
