@@ -79,7 +79,7 @@ impl Coalescer {
         self.take(packet, |bytes| write(device, bytes));
     }
 
-    fn take(&mut self, packet: &[u8], mut write: impl FnMut(&[u8])) {
+    pub(super) fn take(&mut self, packet: &[u8], mut write: impl FnMut(&[u8])) {
         let Some(flow) = Flow::of(packet, self.takes) else {
             // Nobody knows whose it is, so it overtakes nothing.
             self.finish(&mut write);
@@ -111,7 +111,7 @@ impl Coalescer {
         self.finish(&mut |bytes| write(device, bytes));
     }
 
-    fn finish(&mut self, write: &mut impl FnMut(&[u8])) {
+    pub(super) fn finish(&mut self, write: &mut impl FnMut(&[u8])) {
         while !self.growing.is_empty() {
             self.finish_one(0, write);
         }
@@ -185,7 +185,9 @@ impl Flow {
             PROTO_TCP => Flow::tcp(packet, ip, start, v6),
             PROTO_UDP => {
                 let payload = start + 8;
-                let size = packet.len().checked_sub(payload).filter(|size| *size > 0)?;
+                // What is behind the end that UDP itself tells is nobody's payload.
+                let whole = usize::from(get16(packet, start + 4)) + start == packet.len();
+                let size = packet.len().checked_sub(payload).filter(|size| *size > 0 && whole)?;
                 Some(Flow { tcp: false, v6, ip, start, payload, size, parts: 1, next: 0, open: true })
             }
             _ => None,
@@ -215,10 +217,10 @@ impl Flow {
     /// May a packet of the same conversation be joined?
     fn continues(&self, other: &Flow, held: &[u8], packet: &[u8]) -> bool {
         let same = |from: usize, to: usize| held.get(from..to) == packet.get(from..to);
-        // Version and service class; lifetime and protocol; then all of TCP but the checksum.
+        // Version and service class; whether it may be cut; lifetime and protocol; then all of TCP but the checksum.
         let network = |ip: usize, v6: bool| match v6 {
             true => same(ip, ip + 4) && same(ip + 6, ip + 8),
-            false => same(ip, ip + 2) && same(ip + 8, ip + 10),
+            false => same(ip, ip + 2) && same(ip + 6, ip + 10),
         };
         let start = self.start;
         let transport = || {
@@ -347,6 +349,24 @@ mod tests {
         assert_eq!(payloads(&again), payloads(&sent));
         // A kernel that knows nothing of it gets each as it came.
         assert_eq!(through(Takes::default(), &sent).1, sent);
+    }
+
+    #[test]
+    fn what_would_not_come_apart_again_is_not_joined() {
+        // One may be cut on its way, the other not.
+        let mut cuttable = tcp(false, 1, 9, TCP_ACK, &[2; 9]);
+        cuttable[6] = 0;
+        network(&mut cuttable, false, 0);
+        let sent = [tcp(false, 1, 0, TCP_ACK, &[1; 9]), cuttable];
+        assert_eq!(through(ALL, &sent).1, sent);
+        // More bytes than UDP says.
+        let padded = |byte: u8| {
+            let mut packet = udp(&[byte; 10], 1);
+            put16(&mut packet, 24, 12);
+            packet
+        };
+        let sent = [padded(1), padded(2)];
+        assert_eq!(through(ALL, &sent).1, sent);
     }
 
     #[test]
