@@ -10,6 +10,7 @@ mod device;
 mod gro;
 mod inward;
 mod key;
+pub mod offload;
 mod outward;
 mod peers;
 mod stop;
