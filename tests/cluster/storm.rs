@@ -79,13 +79,89 @@ fn kill(lab: &Lab, numbers: &mut Numbers) {
     }
 }
 
-/// A container of a service on some host, and the host.
-fn container(lab: &Lab, service: u64) -> Option<(&Host, String)> {
-    let filter = format!("name=svc{service}.");
-    lab.hosts.iter().find_map(|host| {
-        let found = host.rswarm(["ps", "-q", "--filter", &filter]).lines();
-        found.into_iter().next().map(|id| (host, id))
-    })
+/// A replica.
+struct Replica {
+    id: String,
+    service: u64,
+}
+
+/// All of them, wherever they run.
+fn replicas(lab: &Lab) -> Vec<Replica> {
+    let rows = lab.hosts[0].rswarm(["ps", "--format", "{{.ID}} {{.Names}}"]).ok().lines();
+    let replica = |row: String| {
+        let (id, name) = row.split_once(' ')?;
+        let service = name.strip_prefix("svc")?.split('.').next()?.parse().ok()?;
+        Some(Replica { id: id.to_owned(), service })
+    };
+    rows.into_iter().filter_map(replica).collect()
+}
+
+/// Every address of a replica, with its service and its network.
+fn addresses(lab: &Lab, asked: &Asked) -> Vec<(String, u64, u64)> {
+    let mut all = Vec::new();
+    for net in &asked.networks {
+        let seen = lab.hosts[0].rswarm(["network", "inspect", &format!("net{net}")]).ok().json();
+        for container in seen[0]["Containers"].as_object().into_iter().flat_map(|all| all.values()) {
+            let text = |key: &str| container[key].as_str().unwrap_or_default().to_owned();
+            let service = text("Name").strip_prefix("svc").and_then(|name| name.split('.').next()?.parse().ok());
+            let address = text("IPv4Address").split('/').next().unwrap_or_default().to_owned();
+            all.extend(service.map(|service| (address, service, *net)));
+        }
+    }
+    all
+}
+
+/// What a replica gets from each of these, asked all at once.
+fn answers(lab: &Lab, from: &Replica, targets: &BTreeMap<String, Option<String>>) -> BTreeMap<String, Option<String>> {
+    let all: Vec<&str> = targets.keys().map(String::as_str).collect();
+    let script = format!(
+        "for to in {}; do (echo $to $(timeout 3 wget -q -O - http://$to/ 2>/dev/null)) & done; wait",
+        all.join(" ")
+    );
+    let heard = lab.hosts[0].rswarm(["exec", &from.id, "sh", "-c", &script]).lines();
+    let answer = |line: &String| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.to_owned(), words.next().map(str::to_owned)))
+    };
+    heard.iter().filter_map(answer).collect()
+}
+
+/// Every replica asks every service by its name and every replica by each of its addresses: who shares a network with
+/// it answers, wherever it runs, and nobody else does.
+/// Gives how many replicas there are, how often one reached another, and how often not.
+fn everybody_reaches_whom_they_should(lab: &Lab, asked: &Asked) -> (usize, usize, usize) {
+    let addresses = addresses(lab, asked);
+    let from = replicas(lab);
+    let wanted = |networks: &BTreeSet<u64>| -> BTreeMap<String, Option<String>> {
+        let name = |(service, (others, _)): (&u64, &(BTreeSet<u64>, u64))| {
+            (format!("svc{service}"), (!networks.is_disjoint(others)).then(|| format!("svc{service}")))
+        };
+        let address = |(address, service, net): &(String, u64, u64)| {
+            (address.clone(), networks.contains(net).then(|| format!("svc{service}")))
+        };
+        asked.services.iter().map(name).chain(addresses.iter().map(address)).collect()
+    };
+    let ask = |from: &Replica| {
+        let expected = wanted(&asked.services[&from.service].0);
+        eventually(&format!("a replica of svc{} reaches all of {expected:?}", from.service), SOON, || {
+            let heard = answers(lab, from, &expected);
+            for (to, answer) in heard.iter().filter(|(_, answer)| answer.is_some()) {
+                assert_eq!(Some(answer), expected.get(to), "svc{} asks {to}", from.service);
+            }
+            expected.iter().all(|(to, answer)| heard.get(to) == Some(answer))
+        });
+        let together = expected.values().flatten().count();
+        (together, expected.len() - together)
+    };
+    let counts = std::thread::scope(|scope| {
+        // A few at a time: all together would wait for each other.
+        let some = from.chunks(from.len().div_ceil(4).max(1));
+        let asked = some.map(|some| scope.spawn(|| some.iter().map(ask).collect::<Vec<(usize, usize)>>()));
+        let asked: Vec<_> = asked.collect();
+        asked.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (together, apart) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    (from.len(), together, apart)
 }
 
 #[test]
@@ -104,24 +180,10 @@ fn two_hundred_changes_and_fifty_deaths() {
         let rows = lab.hosts[0].rswarm(["service", "ls", "--format", "{{.Name}} {{.Replicas}}"]);
         rows.succeeded() && rows.lines().into_iter().collect::<BTreeSet<_>>() == wanted
     });
-    // Who shares a network is reached by name, wherever it runs; others have no name, let alone a way.
-    let (mut together, mut apart) = (0, 0);
-    for (from, (networks, _)) in &asked.services {
-        let (host, id) = eventually_some("a container", SOON, || container(&lab, *from));
-        for (to, (others, _)) in &asked.services {
-            let url = format!("http://svc{to}/");
-            let call = || host.rswarm(["exec", &id, "timeout", "2", "wget", "-q", "-O", "-", &url]);
-            if networks.is_disjoint(others) {
-                apart += 1;
-                assert!(!call().succeeded(), "svc{from} reaches svc{to}");
-            } else {
-                together += 1;
-                eventually(&format!("svc{from} reaches svc{to}"), SOON, || call().text() == format!("svc{to}"));
-            }
-        }
-    }
-    println!("{together} pairs reach each other, {apart} do not");
-    assert!(together > 4 && apart > 4, "the numbers are poor: {together} {apart}");
+    let (replicas, together, apart) = everybody_reaches_whom_they_should(&lab, &asked);
+    println!("{replicas} replicas: {together} times one reaches another, {apart} times it does not");
+    assert_eq!(replicas as u64, asked.services.values().map(|(_, count)| count).sum::<u64>());
+    assert!(together > 20 && apart > 20, "the numbers are poor: {together} {apart}");
     // As the lab ends it takes all away, and counts what is left.
     for network in asked.services.keys().map(|service| format!("svc{service}")) {
         ask(&lab, &["service", "rm", &network], "no such service");
