@@ -12,6 +12,7 @@ mod gitops;
 mod images;
 mod memory;
 mod mesh;
+mod overlay;
 mod stacks;
 mod swarm;
 mod table;
@@ -28,7 +29,7 @@ const HELP: &str = "\
 bench [--peer DIR] [JOB]...
 
   --peer DIR   a Docker Engine unpacked below DIR (DIR/usr/sbin/dockerd); without it only rswarm is measured
-  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips, cluster, losses, writes;
+  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips, overlay, cluster, losses, writes;
                without one all of them
 
 RSWARM_BIN names the binary to measure; use one that was built with --release.
@@ -51,8 +52,8 @@ fn main() {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--peer" => peer = words.next().map(PathBuf::from),
-            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" | "cluster" | "losses"
-            | "writes" => {
+            "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" | "overlay" | "cluster"
+            | "losses" | "writes" => {
                 jobs.push(word);
             }
             _ => return table::say(HELP),
@@ -69,6 +70,9 @@ fn main() {
     }
     if wanted("vips") {
         vips::measure(&mut table);
+    }
+    if wanted("overlay") {
+        overlay::measure(&mut table);
     }
     if ["cluster", "losses", "writes"].into_iter().any(wanted) {
         cluster::measure(peer.as_deref(), &wanted, &mut table);
