@@ -6,10 +6,13 @@
 mod calls;
 mod clients;
 mod gitops;
+mod leader;
 mod locks;
 mod losses;
 mod members;
 mod overlay;
+mod partitions;
 mod rolling;
+mod rotation;
 mod storm;
 mod upkeep;

@@ -14,7 +14,7 @@ impl Census {
     /// Counts what belongs to the host of this name (network namespace and cgroup parent) and folder.
     pub(crate) fn take(name: &str, dir: &Path) -> Census {
         let mut found = BTreeSet::new();
-        let others = processes(name, dir).into_iter().filter(|(_, words)| !lasting(words));
+        let others = processes(name, Some(dir)).into_iter().filter(|(_, words)| !lasting(words));
         found.extend(others.map(|(_, words)| format!("process {words}")));
         found.extend(mounts(dir).into_iter().map(|path| format!("mount {}", path.display())));
         // the parent itself and that of the shims are the daemon's and stay
@@ -42,10 +42,21 @@ impl Census {
         self.0.iter().filter(|line| line.split(' ').next() == Some(kind)).count()
     }
 
-    /// Ends the host's processes, unmounts and removes its cgroups. The network goes with its namespace.
-    pub(crate) fn sweep(name: &str, dir: &Path) {
+    /// The processes of a host: those that name its folder, and those in its cgroups.
+    pub(crate) fn processes(name: &str, dir: &Path) -> Vec<(Pid, String)> {
+        processes(name, Some(dir))
+    }
+
+    /// Those in its cgroups alone: containers, and what is executed in them.
+    pub(crate) fn inside(name: &str) -> Vec<(Pid, String)> {
+        processes(name, None)
+    }
+
+    /// Ends the host's processes, unmounts what `mount` says yes to, and removes its cgroups. The network goes with
+    /// its namespace.
+    pub(crate) fn sweep(name: &str, dir: &Path, mount: impl Fn(&PathBuf) -> bool) {
         for _ in 0..50 {
-            let left = processes(name, dir);
+            let left = processes(name, Some(dir));
             if left.is_empty() {
                 break;
             }
@@ -55,7 +66,7 @@ impl Census {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         // the newest mount lies on top
-        for path in mounts(dir).into_iter().rev() {
+        for path in mounts(dir).into_iter().rev().filter(mount) {
             drop(Command::new("umount").arg("-l").arg(path).output());
         }
         // deepest first
@@ -71,8 +82,8 @@ fn lasting(words: &str) -> bool {
 }
 
 /// Processes that name the host's folder, and those in its cgroups.
-fn processes(name: &str, dir: &Path) -> Vec<(Pid, String)> {
-    let (dir, ours) = (dir.to_str().unwrap(), std::process::id().to_string());
+fn processes(name: &str, dir: Option<&Path>) -> Vec<(Pid, String)> {
+    let (dir, ours) = (dir.map(|dir| dir.to_str().unwrap()), std::process::id().to_string());
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse().ok()).and_then(Pid::from_raw) else {
@@ -82,7 +93,8 @@ fn processes(name: &str, dir: &Path) -> Vec<(Pid, String)> {
         let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let cgroup = String::from_utf8_lossy(&read("cgroup")).into_owned();
         let inside = cgroup.lines().any(|line| line.split('/').any(|part| part == name));
-        let named = words.split([' ', '=']).any(|word| word == dir || word.starts_with(&format!("{dir}/")));
+        let names = |dir: &str| words.split([' ', '=']).any(|word| word == dir || word.starts_with(&format!("{dir}/")));
+        let named = dir.is_some_and(names);
         if (inside || named) && entry.file_name().to_str() != Some(&ours) && !is_zombie(&read("stat")) {
             found.push((pid, words.trim_end().to_owned()));
         }

@@ -42,6 +42,8 @@ pub struct Host {
     /// Everything of this host; tests may put files here.
     pub dir: PathBuf,
     options: Options,
+    /// What the daemon is started from; `None`: the binary under test.
+    program: Mutex<Option<PathBuf>>,
     daemon: Mutex<Option<Child>>,
     before: Census,
 }
@@ -91,7 +93,8 @@ impl Host {
         if let Some(bytes) = options.disk {
             mount_tmpfs(&dir.join("data"), bytes);
         }
-        let mut host = Host { name, dir, options, daemon: Mutex::new(None), before: Census::default() };
+        let mut host =
+            Host { name, dir, options, program: Mutex::new(None), daemon: Mutex::new(None), before: Census::default() };
         if !host.options.no_daemon {
             host.start_daemon();
         }
@@ -170,11 +173,12 @@ impl Host {
 
     /// The same by this host's roots: how the daemon is started, and a client that starts one if none runs.
     pub fn rooted_command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
+        let program = self.program.lock().unwrap().clone().unwrap_or_else(binary);
         let mut command = match &self.options.hostname {
-            None => self.command(binary()),
+            None => self.command(program),
             Some(name) => {
                 let mut command = self.command("unshare");
-                command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", name]).arg(binary());
+                command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", name]).arg(program);
                 command
             }
         };
@@ -255,6 +259,14 @@ impl Host {
         output.succeeded().then_some(output.stdout)
     }
 
+    /// From its next start on the daemon is this program.
+    ///
+    /// # Panics
+    /// A test has panicked.
+    pub fn upgrade(&self, program: PathBuf) {
+        *self.program.lock().unwrap() = Some(program);
+    }
+
     /// Starts the daemon and waits until it listens.
     ///
     /// # Panics
@@ -289,6 +301,14 @@ impl Host {
     /// None runs.
     pub fn stop_daemon(&self) {
         self.end_daemon(Signal::TERM);
+    }
+
+    /// Kills the daemon, if one runs.
+    pub(crate) fn forget_daemon(&self) {
+        if let Some(mut child) = self.daemon.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 
     fn end_daemon(&self, signal: Signal) {
@@ -392,11 +412,8 @@ impl Host {
 
     /// Ends and removes by force whatever there is, so that a failed test leaves the machine clean.
     fn sweep(&self) {
-        if let Some(mut child) = self.daemon.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-            drop(child.kill());
-            drop(child.wait());
-        }
-        Census::sweep(&self.name, &self.dir);
+        self.forget_daemon();
+        Census::sweep(&self.name, &self.dir, |_| true);
         drop(Command::new("ip").args(["netns", "del", &self.name]).output());
         if std::env::var_os("RSWARM_TEST_KEEP").is_none() {
             drop(std::fs::remove_dir_all(&self.dir));
@@ -443,14 +460,14 @@ fn sweep_stale() {
         }
         for host in std::fs::read_dir(entry.path()).unwrap().flatten() {
             let name = format!("rse{pid}-{}", host.file_name().to_string_lossy());
-            Census::sweep(&name, &host.path());
+            Census::sweep(&name, &host.path(), |_| true);
             drop(Command::new("ip").args(["netns", "del", &name]).output());
         }
         drop(std::fs::remove_dir_all(entry.path()));
     }
 }
 
-fn add_netns(name: &str) {
+pub(crate) fn add_netns(name: &str) {
     // the first one makes /run/netns, which is not safe to do twice at once
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -11,6 +11,9 @@ use crate::{Host, Options, eventually, eventually_some};
 /// The port of a cluster.
 const PORT: u16 = 2377;
 
+/// How long the tasks of [`Lab::create_web`] sleep, which tells them from all else.
+pub const WEB: &str = "10000";
+
 /// Hosts that reach each other. Dropping it removes all, and counts what is left on each.
 #[derive(Debug)]
 pub struct Lab {
@@ -26,7 +29,15 @@ impl Lab {
     /// # Panics
     /// They cannot be set up.
     pub fn new(count: usize) -> Option<Lab> {
-        Lab::wired(count, false).map(Lab::started)
+        Lab::with(count, |_, options| options)
+    }
+
+    /// The same with other options for some, by their index.
+    ///
+    /// # Panics
+    /// They cannot be set up.
+    pub fn with(count: usize, change: impl Fn(usize, Options) -> Options) -> Option<Lab> {
+        Lab::wire(count, change).map(Lab::started)
     }
 
     /// Machines on a wire that run nothing yet. `quiet`: what daemons log is what users' do, not what tests want.
@@ -34,15 +45,19 @@ impl Lab {
     /// # Panics
     /// They cannot be set up.
     pub fn wired(count: usize, quiet: bool) -> Option<Lab> {
+        Lab::wire(count, |_, options| Options { quiet, ..options })
+    }
+
+    fn wire(count: usize, change: impl Fn(usize, Options) -> Options) -> Option<Lab> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let bare = |number| Options {
             no_daemon: true,
             one_of_many: true,
             hostname: Some(format!("host{number}")),
-            quiet,
             ..Options::default()
         };
-        let hosts: Vec<Host> = (1..=count).map(|number| Host::with(bare(number))).collect::<Option<_>>()?;
+        let host = |index| Host::with(change(index, bare(index + 1)));
+        let hosts: Vec<Host> = (0..count).map(host).collect::<Option<_>>()?;
         // Told from the hosts' own namespaces by its last letter; swept with them.
         let hub = format!("rse{}-{}h", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &hub]);
@@ -58,16 +73,15 @@ impl Lab {
     /// Starts the daemons.
     fn started(mut self) -> Lab {
         // The same image everywhere, as from a registry: an import is another image each time.
-        let archive = self.hosts[0].work().join("busybox.tar").display().to_string();
-        for (index, host) in self.hosts.iter_mut().enumerate() {
-            host.start_daemon();
+        for index in 0..self.hosts.len() {
+            self.hosts[index].start_daemon();
             if index == 0 {
-                host.import_busybox();
-                host.rswarm(["save", "-o", &archive, crate::BUSYBOX]).ok();
+                self.hosts[0].import_busybox();
+                self.hosts[0].rswarm(["save", "-o", &self.archive(), crate::BUSYBOX]).ok();
             } else {
-                host.rswarm(["load", "-q", "-i", &archive]).ok();
+                self.load_image(index);
             }
-            host.count();
+            self.hosts[index].count();
         }
         self
     }
@@ -86,13 +100,21 @@ impl Lab {
     /// It cannot be made.
     pub fn into_cluster(self, managers: usize) -> Lab {
         let lab = self.started();
-        lab.hosts[0].rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
-        for index in 1..lab.hosts.len() {
-            let role = if index < managers { "manager" } else { "worker" };
-            lab.join(index, role).ok();
-        }
-        lab.all_ready(lab.hosts.len());
+        lab.form(managers, lab.hosts.len() - managers);
         lab
+    }
+
+    /// Makes a cluster of the first hosts, whose daemons run; those behind them stay machines of their own.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn form(&self, managers: usize, workers: usize) {
+        self.hosts[0].rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
+        for index in 1..managers + workers {
+            let role = if index < managers { "manager" } else { "worker" };
+            self.join(index, role).ok();
+        }
+        self.all_ready(managers + workers);
     }
 
     /// Lets a host join the cluster of the first.
@@ -100,12 +122,20 @@ impl Lab {
     /// # Panics
     /// The command does not end.
     pub fn join(&self, index: usize, role: &str) -> Output {
+        self.join_by(0, index, role)
+    }
+
+    /// The same by way of another manager.
+    ///
+    /// # Panics
+    /// The command does not end.
+    pub fn join_by(&self, by: usize, index: usize, role: &str) -> Output {
         // What was agreed upon is there: a leader may be on its way, though.
         let token = eventually_some("a join token", Duration::from_secs(20), || {
-            let token = self.hosts[0].rswarm(["join-token", "-q", role]);
+            let token = self.hosts[by].rswarm(["join-token", "-q", role]);
             token.succeeded().then(|| token.text())
         });
-        let manager = format!("{}:{PORT}", Lab::address(0));
+        let manager = format!("{}:{PORT}", Lab::address(by));
         self.hosts[index].rswarm(["join", "--token", &token, "--advertise-addr", &Lab::address(index), &manager])
     }
 
@@ -114,8 +144,16 @@ impl Lab {
     /// # Panics
     /// They never are.
     pub fn all_ready(&self, count: usize) {
+        self.ready_by(0, count);
+    }
+
+    /// The same as another manager sees it.
+    ///
+    /// # Panics
+    /// They never are.
+    pub fn ready_by(&self, by: usize, count: usize) {
         eventually(&format!("{count} nodes are ready"), Duration::from_secs(30), || {
-            let nodes = self.hosts[0].rswarm(["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]);
+            let nodes = self.hosts[by].rswarm(["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]);
             nodes.lines().iter().filter(|line| line.ends_with("Ready")).count() == count
         });
     }
@@ -126,27 +164,12 @@ impl Lab {
     /// It refuses.
     pub fn create_web(&self, by: usize, flags: &[&str]) {
         let begin = ["service", "create", "-d", "--name", "web", "--stop-grace-period", "0s"];
-        self.hosts[by].rswarm(begin.iter().chain(flags).chain(&[crate::BUSYBOX, "sleep", "10000"])).ok();
+        self.hosts[by].rswarm(begin.iter().chain(flags).chain(&[crate::BUSYBOX, "sleep", WEB])).ok();
     }
 
     /// The address of a host on the wire.
     pub fn address(index: usize) -> String {
         format!("10.77.0.{}", index + 1)
-    }
-
-    /// The same in IPv6.
-    pub fn address6(index: usize) -> String {
-        format!("fd77::{:x}", index + 1)
-    }
-
-    /// Has a host's link carry packets of at most so many bytes.
-    ///
-    /// # Panics
-    /// There is no such host.
-    pub fn shrink(&self, index: usize, mtu: u16) {
-        let mtu = mtu.to_string();
-        ip(&["-n", &self.hub, "link", "set", &format!("wire{index}"), "mtu", &mtu]);
-        ip(&["-n", self.hosts[index].namespace(), "link", "set", "eth0", "mtu", &mtu]);
     }
 
     /// Where tasks of a service run: `host2` for each, sorted; those that are to run and do.
@@ -172,14 +195,32 @@ impl Lab {
         ip(&["-n", &self.hub, "link", "set", &wire, if cut { "down" } else { "up" }]);
     }
 
-    fn plug(&self, index: usize) {
+    fn archive(&self) -> String {
+        self.hosts[0].work().join("busybox.tar").display().to_string()
+    }
+
+    /// Puts the image into the store of a host.
+    pub(crate) fn load_image(&self, index: usize) {
+        self.hosts[index].rswarm(["load", "-q", "-i", &self.archive()]).ok();
+    }
+
+    /// The namespace that the wires are in.
+    pub(crate) fn hub(&self) -> &str {
+        &self.hub
+    }
+
+    /// Does a host have a wire?
+    pub(crate) fn is_plugged(&self, index: usize) -> bool {
+        run(Command::new("ip").args(["-n", &self.hub, "link", "show", &format!("wire{index}")])).succeeded()
+    }
+
+    pub(crate) fn plug(&self, index: usize) {
         let (host, wire) = (self.hosts[index].namespace(), format!("wire{index}"));
         let peer = ["peer", "name", "eth0", "netns", host];
         let add = ["-n", &self.hub, "link", "add", &wire, "type", "veth"];
         ip(&[add.as_slice(), peer.as_slice()].concat());
         ip(&["-n", &self.hub, "link", "set", &wire, "master", "wire", "up"]);
         ip(&["-n", host, "address", "add", &format!("{}/24", Lab::address(index)), "dev", "eth0"]);
-        ip(&["-n", host, "address", "add", &format!("{}/64", Lab::address6(index)), "dev", "eth0", "nodad"]);
         ip(&["-n", host, "link", "set", "eth0", "up"]);
     }
 
@@ -218,6 +259,6 @@ impl Drop for Lab {
     }
 }
 
-fn ip(words: &[&str]) {
+pub(crate) fn ip(words: &[&str]) {
     run(Command::new("ip").args(words)).ok();
 }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, here as in the tests themselves")]
 
 mod census;
+mod faults;
 mod host;
 mod image;
 mod lab;
@@ -18,16 +19,19 @@ mod pty;
 mod registry;
 mod run;
 mod wait;
+mod writer;
 
+pub use faults::Keepers;
 pub use host::{Host, Options};
 pub use image::{BUSYBOX, rootfs_tar};
-pub use lab::Lab;
+pub use lab::{Lab, WEB};
 pub use load::{Client, SERVER, Tally, served, under_load};
 pub use numbers::Numbers;
 pub use pty::Pty;
 pub use registry::{Registry, make_layout};
 pub use run::{Output, compile, run, run_with_input};
 pub use wait::{eventually, eventually_some};
+pub use writer::Writer;
 
 use std::path::PathBuf;
 
