@@ -50,7 +50,7 @@ impl Agent {
             (_, Err(error)) => local.failed(kind, error, now),
             (Kind::Prepare, Ok(Outcome::Prepared { healthcheck })) => {
                 local.prepared = Some(healthcheck);
-                local.worked();
+                local.worked(Kind::Prepare);
                 self.watch(now, task);
             }
             (Kind::Launch { attempt, restarts }, Ok(Outcome::Started { pid, started_at })) => {
@@ -60,11 +60,11 @@ impl Agent {
             }
             (Kind::Stop, Ok(Outcome::Stopped(exit))) => {
                 local.stopped(exit);
-                local.worked();
+                local.worked(Kind::Stop);
             }
             (Kind::Remove, Ok(Outcome::Removed)) => {
                 local.host = Host::Absent;
-                local.worked();
+                local.worked(Kind::Remove);
             }
             (kind, Ok(_)) => {
                 let error = EffectError::transient("an answer that makes no sense");
@@ -143,13 +143,18 @@ impl Agent {
 }
 
 impl Local {
-    fn worked(&mut self) {
-        self.retry = None;
-        self.waiting = None;
+    /// What failed before is over, unless it was a start: what has to be done before each says nothing of whether it
+    /// will work, and it would be tried without any pause.
+    fn worked(&mut self, kind: Kind) {
+        let start = matches!(self.retry, Some((Kind::Launch { .. }, _)));
+        if !start || matches!(kind, Kind::Launch { .. }) {
+            self.retry = None;
+            self.waiting = None;
+        }
     }
 
     fn started(&mut self, attempt: u32, restarts: u32, pid: u32, started_at: Time, now: Time) {
-        self.worked();
+        self.worked(Kind::Launch { attempt, restarts });
         self.host = Host::Running { pid, started_at, paused: false };
         self.attempt = attempt;
         self.restarts = restarts;

@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{EffectError, NetFault, Outcome};
+use node_agent::{AgentInput, Effect, EffectError, NetFault, Outcome};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -205,6 +205,34 @@ fn what_may_pass_is_tried_again_and_what_will_not_rejects() {
     rig.answer("prepare", Err(EffectError::fatal("no such image")));
     rig.pass(SECOND);
     assert_eq!((rig.state(id), rig.message(id)), (TaskState::Rejected, "no such image"));
+}
+
+#[test]
+fn a_start_that_fails_is_not_tried_again_at_once_because_its_image_is_there() {
+    let mut rig = Rig::new();
+    let id = rig.add(1, &service());
+    rig.assign();
+    let end = rig.now.after(10 * SECOND);
+    let mut starts = 0;
+    while rig.now < end {
+        while !rig.open.is_empty() {
+            let (id, effect) = rig.open.remove(0);
+            let result = match &effect {
+                Effect::CreateAndStart(_) => {
+                    starts += 1;
+                    assert!(starts < 100, "at {:?}", rig.now);
+                    Err(EffectError::transient("no room"))
+                }
+                effect => rig.succeed(effect),
+            };
+            rig.input(AgentInput::Done(id, result));
+        }
+        rig.pass(Duration::from_millis(50));
+    }
+    // After 0, 0.25, 0.75, 1.75, 3.75 and 7.75 s.
+    assert_eq!((starts, rig.message(id)), (6, "no room (trying again in 8 s)"));
+    rig.live(8 * SECOND);
+    assert_eq!((rig.state(id), rig.message(id)), (TaskState::Running, ""));
 }
 
 #[test]
