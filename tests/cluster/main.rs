@@ -9,6 +9,7 @@ mod gitops;
 mod leader;
 mod locks;
 mod losses;
+mod machines;
 mod members;
 mod overlay;
 mod partitions;

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How long an agent that has just begun waits for a manager's word before it acts upon what it
-/// remembers: what ended may have been stopped on purpose.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// remembers: what ended may have been stopped on purpose. After the end of a session it waits as long before it does
+/// what managers would do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can happen to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +87,8 @@ pub struct Agent {
     pub(crate) found: Option<Time>,
     /// A manager has spoken since.
     pub(crate) confirmed: bool,
+    /// Since when nobody takes reports; `None`: somebody does.
+    pub(crate) deserted: Option<Time>,
     pub(crate) assignment: Option<Box<Assignment>>,
     pub(crate) tasks: BTreeMap<TaskId, Local>,
     pub(crate) flights: BTreeMap<EffectId, Target>,
@@ -109,6 +112,7 @@ impl Agent {
             random: model::Ids::new(seed),
             found: None,
             confirmed: false,
+            deserted: None,
             assignment: None,
             tasks: BTreeMap::new(),
             flights: BTreeMap::new(),
@@ -155,7 +159,10 @@ impl Agent {
             AgentInput::Paused { task, paused } => self.paused(task, paused),
             AgentInput::Remembered(number) => self.memory.remembered(number),
             AgentInput::SessionUp => self.session_up(),
-            AgentInput::SessionLost => self.reporter.session_lost(),
+            AgentInput::SessionLost => {
+                self.reporter.session_lost();
+                self.deserted = self.deserted.or(Some(now));
+            }
             AgentInput::Tick => {}
         }
         if self.found.is_some() {
@@ -176,6 +183,7 @@ impl Agent {
     /// Somebody listens and knows nothing: all is told once.
     fn session_up(&mut self) {
         self.reporter.session_up();
+        self.deserted = None;
         self.touched.extend(self.tasks.keys().copied());
         for name in self.volumes.done() {
             self.reporter.volume_removed(name);

@@ -12,6 +12,7 @@ impl Agent {
     pub(crate) fn recover(&mut self, now: Time, observed: &[Observed], ledger: Option<Box<Ledger>>) {
         debug_assert!(self.found.is_none(), "the host is looked at once");
         self.found = Some(now);
+        self.deserted = (!self.reporter.is_up()).then_some(now);
         for container in observed {
             self.tasks.insert(container.task, Local::found(container, now));
             self.touched.insert(container.task);

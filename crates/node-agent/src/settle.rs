@@ -1,6 +1,6 @@
 //! After each input: the next step of everything.
 
-use crate::agent::{Agent, AgentOutput, Target};
+use crate::agent::{Agent, AgentOutput, PATIENCE, Target};
 use crate::drain::Drain;
 use crate::effect::{Effect, Net};
 
@@ -58,6 +58,7 @@ impl Agent {
                 }
                 Step::Become(state, message) => self.becomes(now, id, state, message),
                 Step::Schedule => self.schedule(now, id),
+                Step::Revive => self.revive(id),
                 Step::Removed => self.gone(now, id),
                 Step::Prepare => return self.begin(now, id, Kind::Prepare, TaskState::Preparing),
                 Step::Create => return self.begin_launch(now, id, 0, true),
@@ -84,7 +85,8 @@ impl Agent {
         let sent_to = || self.assignment.as_ref().is_some_and(|assignment| assignment.sent_to.contains(&local.id));
         let leaves = local.is_leaving(self.confirmed, alone);
         let drain = if leaves { self.nets.drain(local, sent_to()) } else { Drain::Done };
-        Around { now, confirmed: self.confirmed, alone, net, moved, drain, blocked }
+        let deserted = self.deserted.map(|since| since.after(PATIENCE));
+        Around { now, confirmed: self.confirmed, alone, deserted, net, moved, drain, blocked }
     }
 
     fn blocked(&self, local: &Local) -> Option<String> {
@@ -137,7 +139,7 @@ impl Agent {
     fn schedule(&mut self, now: Time, id: TaskId) {
         let Some(local) = self.tasks.get_mut(&id) else { return };
         let Some(exit) = local.last else { return };
-        let delay = local.backoff.next(exit.finished_at.since(exit.started_at));
+        let delay = local.backoff.next(exit.finished_at.since(exit.started_at)).max(local.delay());
         // A little apart, so that many that failed together do not come back at the same instant.
         let jitter = self.random.next_u64() % (1 + u64::try_from(delay.as_millis() / 10).unwrap_or(0));
         local.restart_at = Some(now.after(delay + std::time::Duration::from_millis(jitter)));
@@ -146,6 +148,13 @@ impl Agent {
         }
         local.message = format!("restarts after exit code {}", exit.code);
         self.touched.insert(id);
+    }
+
+    /// It failed, and nobody is there to replace it.
+    fn revive(&mut self, id: TaskId) {
+        if let Some(local) = self.tasks.get_mut(&id) {
+            (local.doomed, local.health) = (None, None);
+        }
     }
 
     /// Nothing of it is left.

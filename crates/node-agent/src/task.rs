@@ -5,13 +5,15 @@ use crate::drain::Drain;
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
-    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, Observed, ObservedState,
+    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, Mode, Observed, ObservedState,
     RestartCondition, RestartPolicy, RestartScope, TaskId, TaskState, TaskStatus, Time,
 };
 use std::time::Duration;
 
 /// Before SIGKILL, where nobody says otherwise (Compose specification).
 const GRACE: Duration = Duration::from_secs(10);
+/// An exit code that stands for a failure of whatever kind.
+const FAILURE: i32 = 1;
 
 /// The container of a task as last seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,6 +122,8 @@ pub(crate) struct Around {
     pub(crate) confirmed: bool,
     /// The remembered assignment may be acted upon, since no manager speaks.
     pub(crate) alone: bool,
+    /// Nobody takes reports: from then on what managers would replace is started again here.
+    pub(crate) deserted: Option<Time>,
     /// Its place in the network of the host.
     pub(crate) net: Place,
     /// The namespace that it should run in is another than the one that it runs in.
@@ -151,6 +155,8 @@ pub(crate) enum Step {
     Become(TaskState, String),
     /// Decide when to restart in place.
     Schedule,
+    /// It was stopped because it failed, and is to be started again all the same.
+    Revive,
     /// Everything is gone.
     Removed,
     Prepare,
@@ -342,7 +348,11 @@ impl Local {
             Host::Unclear(_) => self.unless_late(Step::Stop, Kind::Stop, around.now),
             _ if self.ended() => Step::Rest,
             _ => match &self.doomed {
-                Some(why) => Step::Become(TaskState::Failed, why.clone()),
+                Some(why) => match around.deserted.filter(|_| !self.told_to_stop() && self.is_replaced(FAILURE)) {
+                    None => Step::Become(TaskState::Failed, why.clone()),
+                    Some(at) if at > around.now => Step::Until(at),
+                    Some(_) => Step::Revive,
+                },
                 None => Step::Become(TaskState::Shutdown, String::new()),
             },
         }
@@ -376,8 +386,14 @@ impl Local {
     /// It ended by itself.
     fn after_exit(&self, exit: Exit, around: &Around) -> Step {
         if !self.comes_back(exit) {
-            let (state, message) = ending(exit);
-            return Step::Become(state, message);
+            match around.deserted.filter(|_| self.is_replaced(exit.code)) {
+                None => {
+                    let (state, message) = ending(exit);
+                    return Step::Become(state, message);
+                }
+                Some(at) if at > around.now => return Step::Until(at),
+                Some(_) => {}
+            }
         }
         match self.restart_at {
             None => Step::Schedule,
@@ -386,9 +402,28 @@ impl Local {
         }
     }
 
+    /// The shortest pause before it is started again.
+    pub(crate) fn delay(&self) -> Duration {
+        let policy = self.assigned.as_ref().map(|assigned| assigned.task.spec.restart);
+        policy.filter(|policy| policy.scope == RestartScope::Replace).map_or(Duration::ZERO, |policy| policy.delay)
+    }
+
     /// Does the restart policy have the agent start it again?
     pub(crate) fn comes_back(&self, exit: Exit) -> bool {
-        self.assigned.as_ref().is_some_and(|it| restarts_in_place(&it.task.spec.restart, exit, self.restarts))
+        self.assigned.as_ref().is_some_and(|it| {
+            let policy = &it.task.spec.restart;
+            policy.scope == RestartScope::InPlace && restarts_after(policy, exit.code, self.restarts)
+        })
+    }
+
+    /// Would managers, if there were any, have another task take its place after such an ending?
+    fn is_replaced(&self, code: i32) -> bool {
+        let Some(assigned) = &self.assigned else { return false };
+        let spec = &assigned.task.spec;
+        let is_job = matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
+        spec.restart.scope == RestartScope::Replace
+            && !(is_job && code == 0)
+            && restarts_after(&spec.restart, code, self.restarts)
     }
 
     fn toward_start(&self, start: Step, around: &Around) -> Step {
@@ -518,14 +553,14 @@ impl Local {
     }
 }
 
-/// Does an ending lead to a restart in place? `restarts`: how many there were in this attempt.
-fn restarts_in_place(policy: &RestartPolicy, exit: Exit, restarts: u32) -> bool {
+/// Does an ending lead to a restart, wherever? `restarts`: how many there were in this attempt.
+fn restarts_after(policy: &RestartPolicy, code: i32, restarts: u32) -> bool {
     let condition = match policy.condition {
         RestartCondition::None => false,
-        RestartCondition::OnFailure => exit.code != 0,
+        RestartCondition::OnFailure => code != 0,
         RestartCondition::Any | RestartCondition::UnlessStopped => true,
     };
-    policy.scope == RestartScope::InPlace && condition && policy.max_attempts.is_none_or(|most| restarts < most)
+    condition && policy.max_attempts.is_none_or(|most| restarts < most)
 }
 
 /// What an ending means when nothing starts it again.

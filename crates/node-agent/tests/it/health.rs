@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{EffectError, Outcome};
+use node_agent::{AgentInput, EffectError, Outcome};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,6 +57,23 @@ fn an_unhealthy_task_of_a_service_is_stopped_and_failed() {
     rig.live(SECOND);
     assert_eq!((rig.state(id), rig.message(id)), (TaskState::Failed, "unhealthy: connection refused (exit code 1)"));
     assert_eq!(verdict(&rig, id), Verdict::Unhealthy);
+}
+
+#[test]
+fn an_unhealthy_task_is_started_again_where_nobody_would_replace_it() {
+    let (mut rig, id) = Rig::running(&checked());
+    rig.input(AgentInput::SessionLost);
+    for _ in 0..2 {
+        rig.pass(2 * SECOND);
+        let failing = failing(&rig);
+        rig.answer("probe", failing);
+    }
+    rig.words();
+    rig.live(20 * SECOND);
+    assert!(rig.words().contains(&"start 1 restarts=1".to_owned()));
+    rig.input(AgentInput::SessionUp);
+    rig.live(SECOND);
+    assert_eq!((rig.state(id), verdict(&rig, id)), (TaskState::Running, Verdict::Healthy));
 }
 
 #[test]

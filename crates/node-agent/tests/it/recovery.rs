@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::Ledger;
+use node_agent::{AgentInput, Ledger};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -66,6 +66,40 @@ fn without_managers_what_ended_is_started_again_after_a_while() {
     let words = rig.words();
     assert!(words.contains(&"start 1 restarts=1".to_owned()), "{words:?}");
     assert!(!words.iter().any(|word| word.starts_with("create")), "nothing that may have been removed comes back");
+}
+
+#[test]
+fn without_managers_what_they_would_replace_is_started_again_here() {
+    let mut never = service();
+    never.restart.condition = RestartCondition::None;
+    let mut job = service();
+    job.mode = Mode::ReplicatedJob { total: 1, concurrent: 1 };
+    let tasks = [task(1, &service()), task(2, &never), task(3, &job), task(4, &job)];
+    let mut rig = Rig::silent(vec![ended(1, 255), ended(2, 255), ended(3, 0), ended(4, 1)], ledger(&tasks));
+    rig.live(4 * SECOND);
+    assert!(rig.words().iter().all(|word| word.starts_with("net")), "a manager may have another one elsewhere");
+    rig.live(8 * SECOND);
+    let words: Vec<String> = rig.words().into_iter().filter(|word| word.starts_with("start")).collect();
+    assert_eq!(words, ["start 1 restarts=1", "start 4 restarts=1"]);
+
+    // With a manager it is replaced, which is not for the agent to do.
+    order(&mut rig, &tasks);
+    rig.input(AgentInput::SessionUp);
+    rig.live(SECOND);
+    assert_eq!(rig.state(TaskId(1)), TaskState::Running);
+    rig.dies(TaskId(1), 3);
+    rig.live(20 * SECOND);
+    assert_eq!((rig.state(TaskId(1)), rig.message(TaskId(1))), (TaskState::Failed, "exit code 3"));
+
+    // One that ends when the managers are just gone waits whether they come back.
+    rig.input(AgentInput::SessionLost);
+    rig.dies(TaskId(4), 3);
+    rig.live(4 * SECOND);
+    rig.words();
+    rig.input(AgentInput::SessionUp);
+    rig.live(20 * SECOND);
+    assert_eq!((rig.state(TaskId(4)), rig.message(TaskId(4))), (TaskState::Failed, "exit code 3"));
+    assert!(rig.words().iter().all(|word| !word.starts_with("start")));
 }
 
 #[test]
