@@ -213,6 +213,9 @@ impl Nets {
     pub(crate) fn place(&self, locals: &BTreeMap<TaskId, Local>, local: &Local) -> Place {
         let owner = match space(locals, local.id) {
             Space::Host => return Place::There,
+            Space::Lost(task) if task == local.id => {
+                return Place::Awaited("waits for the container whose network it joins, which is gone".to_owned());
+            }
             Space::Lost(task) => {
                 return Place::Awaited(format!("waits for container {}, whose network it joins", task.short()));
             }

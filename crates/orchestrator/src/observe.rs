@@ -2,7 +2,8 @@
 
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use model::{Desired, MESH_NUMBERS, Node, NodeId, RestartCondition, RestartScope, TaskReport};
+use crate::plan;
+use model::{Desired, MESH_NUMBERS, Node, NodeId, RestartCondition, RestartScope, Task, TaskReport};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -103,9 +104,18 @@ fn start_again(draft: &mut Draft<'_>, node: NodeId) {
         .filter(|task| task.stopped_by_user && task.is_live())
         .filter(|task| task.spec.restart.scope == RestartScope::InPlace)
         .filter(|task| task.spec.restart.condition == RestartCondition::Any)
-        .map(|task| task.id)
+        .map(|task| (task.id, task.service))
         .collect();
-    for id in stopped {
+    for (id, service) in stopped {
+        let (cluster, task) = (draft.cluster(), draft.cluster().tasks.get(&id));
+        let room = |task: &Arc<Task>| {
+            // One that has not ended yet holds what it reserves.
+            let service = cluster.services.get(&service).filter(|_| task.has_ended());
+            service.is_none_or(|service| plan::has_room(cluster, service, task))
+        };
+        if !task.is_some_and(room) {
+            continue;
+        }
         draft.edit().edit_task(id, |task| {
             task.attempt += 1;
             task.stopped_by_user = false;

@@ -18,7 +18,7 @@ mod update;
 
 pub(crate) use gates::join_target;
 pub(crate) use reap::remove_volume;
-pub(crate) use schedule::problem as constraint_problem;
+pub(crate) use schedule::{has_room, problem as constraint_problem};
 
 use crate::draft::Draft;
 

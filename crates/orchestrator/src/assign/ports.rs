@@ -4,7 +4,7 @@ use super::desk::Shared;
 use super::serves;
 use crate::cluster::{Cluster, TaskExt};
 use crate::usage;
-use model::{Endpoint, NodeId, PortMode, PublishedPort, Service, ServiceId, Task};
+use model::{Endpoint, NodeId, PortMode, PortSpec, Protocol, PublishedPort, Service, ServiceId, Task};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,16 +36,28 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
     }
     let published = usage::published(service).filter(|(_, (mode, _))| *mode == wanted);
     let port = |(index, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
-        let target = service.spec.ports.get(index).map_or(0, |port| port.target);
         let behind = tasks.iter().filter(|task| serves(task));
-        let entrances = behind.filter_map(|task| entrance(cluster, &task.endpoints)).flat_map(Endpoint::addresses);
-        let backends = entrances.map(|address| (address, target)).collect();
+        let backends = behind.filter_map(|task| {
+            let target = target(task, index, protocol, host_port)?;
+            let addresses = entrance(cluster, &task.endpoints)?.addresses();
+            Some(addresses.map(move |address| (address, target)))
+        });
+        let backends = backends.flatten().collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
         let everywhere = wanted == PortMode::Ingress;
         let (service, admitted) = (service.spec.name.clone(), BTreeSet::new());
         PublishedPort { protocol, host_ip, host_port, backends, service, everywhere, admitted }
     };
     published.map(port).collect()
+}
+
+/// Which of its own ports a task has behind a published one. While an update goes on there are tasks of an earlier
+/// spec: they listen where that said, and those that it had publish nothing are sent nothing.
+fn target(task: &Task, index: usize, protocol: Protocol, host_port: u16) -> Option<u16> {
+    let own = |(at, port): &(usize, &PortSpec)| {
+        port.protocol == protocol && port.published.map_or(*at == index, |published| published == host_port)
+    };
+    task.spec.ports.iter().enumerate().find(own).map(|(_, port)| port.target)
 }
 
 /// Where traffic from outside enters a task: its first network that is not internal.

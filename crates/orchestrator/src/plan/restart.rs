@@ -39,15 +39,19 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
 }
 
-/// Who shares the network of a task that was replaced is replaced too: the old network is gone.
+/// Who shares the network of a task that was replaced is replaced too: the old network is gone, and the new one may
+/// be on another node, also for a task that was placed beside the old one and has not run yet.
 fn rejoin(draft: &mut Draft<'_>, service: &Service) {
     let stale = |draft: &Draft<'_>, task: &Task| {
         let target = super::join_target(draft.cluster(), task).and_then(|target| draft.cluster().tasks.get(&target));
-        target.is_some_and(|target| target.is_running() && target.created > task.created)
+        target.is_some_and(|target| {
+            let elsewhere = task.status.state > TaskState::Pending && target.node != task.node;
+            target.is_running() && (elsewhere || task.is_running() && target.created > task.created)
+        })
     };
-    let running = draft.cluster().tasks_of(service.id).filter(|task| task.is_live() && task.is_running());
-    let running: Vec<Arc<Task>> = running.filter(|task| stale(draft, task)).cloned().collect();
-    for task in running {
+    let joined = draft.cluster().tasks_of(service.id).filter(|task| task.is_live() && !task.has_ended());
+    let joined: Vec<Arc<Task>> = joined.filter(|task| stale(draft, task)).cloned().collect();
+    for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);
         let node = task.node.filter(|_| task.slot == 0);
         let restarts = task.restarts.clone();

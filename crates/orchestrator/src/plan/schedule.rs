@@ -8,6 +8,7 @@ mod usage;
 
 pub(crate) use constraint::{fits, problem};
 
+use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::explain::{Unplaced, Wait};
 use filter::{Asking, Limits};
@@ -36,6 +37,14 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         };
         place(draft, &mut usage, &service, batch);
     }
+}
+
+/// Has its node still room for a task that has ended, and takes nothing now?
+pub(crate) fn has_room(cluster: &Cluster, service: &Service, task: &Task) -> bool {
+    let mut usage = Usage::of(cluster);
+    let asking = Asking::new(&mut usage, service, &task.spec);
+    let place = task.node.and_then(|node| usage.place_of(node));
+    place.is_none_or(|place| asking.has_room(&usage, place, &mut Unplaced::default()))
 }
 
 fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[Arc<Task>]) {

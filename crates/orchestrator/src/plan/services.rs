@@ -16,6 +16,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         match service.spec.mode {
             Mode::Replicated { replicas } => {
                 leave(draft, &service, &unfit);
+                one_each(draft, &service, &unfit);
                 replicated(draft, &service, replicas);
             }
             Mode::Global => global(draft, &service),
@@ -31,6 +32,22 @@ fn replicated(draft: &mut Draft<'_>, service: &Service, replicas: u32) {
         slots::create(draft, service, Begin { slot, ..Begin::default() });
     }
     beyond(draft, service, replicas);
+}
+
+/// A slot has one task that may stay. Two are left of a drain that was taken back before the task that was started
+/// first could take over.
+fn one_each(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>) {
+    for tasks in slots::live(draft.cluster(), service.id).into_values() {
+        let stays = |task: &&Arc<Task>| {
+            !super::dirty::is_dirty(service, task) && task.node.is_none_or(|node| !unfit.contains(&node))
+        };
+        let staying: Vec<&Arc<Task>> = tasks.iter().filter(stays).collect();
+        // The oldest of those that are furthest.
+        let best = staying.iter().min_by_key(|task| (!task.is_serving(), !task.is_running(), task.has_ended()));
+        for task in staying.iter().filter(|task| best.is_some_and(|best| best.id != task.id)) {
+            slots::lower(draft, task.id, Desired::Shutdown);
+        }
+    }
 }
 
 /// Slots that are too many go, the highest first, with their history.

@@ -13,10 +13,11 @@ use std::sync::Arc;
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     for service in slots::standing(draft.cluster(), restless) {
         let Some(status) = service.update_status.clone().filter(|status| status.state.is_active()) else { continue };
-        if matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
-            continue;
-        }
-        Update::new(draft, service, status).step(draft);
+        let job = matches!(service.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
+        let update = Update::new(draft, service, status);
+        // Each change of its spec begins a job anew, all at once: there is nothing to see through, be it that a
+        // rollback has made a job of it.
+        if job { update.over(draft) } else { update.step(draft) }
     }
 }
 
@@ -225,6 +226,10 @@ impl Update {
         if let Some(watched) = watched.filter(|watched| *watched > draft.now) {
             return draft.wake_at(watched);
         }
+        self.over(draft);
+    }
+
+    fn over(&self, draft: &mut Draft<'_>) {
         let (state, text) = match self.status.state {
             UpdateState::RollbackStarted => (UpdateState::RollbackCompleted, "rollback completed"),
             _ => (UpdateState::Completed, "update completed"),

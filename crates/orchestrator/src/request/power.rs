@@ -4,6 +4,7 @@ use super::{Done, Refusal, changed, network, ports};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::plan::allocate::{self, Held};
+use crate::plan::has_room;
 use model::{ObjectChange, PowerAction, Service, Task, TaskId};
 use std::sync::Arc;
 
@@ -64,6 +65,10 @@ pub(super) fn start(
             }
         }
         Refusal::all(ports::check(draft, service, &[]))?;
+        if !has_room(draft.cluster(), service, task) {
+            let text = format!("container {}: what it reserves of its node is others' by now", task.name());
+            return Err(Refusal::conflict(text).hint("stop one of those first, or reserve less"));
+        }
         readdress(draft, task)?;
     }
     draft.edit().edit_task(task.id, |task| {

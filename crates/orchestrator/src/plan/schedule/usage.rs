@@ -64,7 +64,7 @@ impl Usage {
         let ended = task.has_ended() || (task.desired >= Desired::Shutdown && task.status.state.is_terminal());
         // A task whose slot is its node has one from the start, and is counted when it is placed.
         let placed = task.status.state > TaskState::Pending;
-        task.node.filter(|_| !ended && placed).and_then(|node| self.places.get(&node).copied())
+        task.node.filter(|_| !ended && placed).and_then(|node| self.place_of(node))
     }
 
     /// Tasks of this service are placed from now on.
@@ -114,6 +114,11 @@ impl Usage {
         let failing = Arc::new(self.nodes.iter().map(first).collect::<Vec<_>>());
         self.failing.insert(constraints.to_vec(), failing.clone());
         failing
+    }
+
+    /// Where a node is.
+    pub(super) fn place_of(&self, node: NodeId) -> Option<usize> {
+        self.places.get(&node).copied()
     }
 
     pub(super) fn len(&self) -> usize {
