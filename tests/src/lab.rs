@@ -172,6 +172,21 @@ impl Lab {
         format!("10.77.0.{}", index + 1)
     }
 
+    /// The same in IPv6.
+    pub fn address6(index: usize) -> String {
+        format!("fd77::{:x}", index + 1)
+    }
+
+    /// Has a host's link carry packets of at most so many bytes.
+    ///
+    /// # Panics
+    /// There is no such host.
+    pub fn shrink(&self, index: usize, mtu: u16) {
+        let mtu = mtu.to_string();
+        ip(&["-n", &self.hub, "link", "set", &format!("wire{index}"), "mtu", &mtu]);
+        ip(&["-n", self.hosts[index].namespace(), "link", "set", "eth0", "mtu", &mtu]);
+    }
+
     /// Where tasks of a service run: `host2` for each, sorted; those that are to run and do.
     ///
     /// # Panics
@@ -221,6 +236,7 @@ impl Lab {
         ip(&[add.as_slice(), peer.as_slice()].concat());
         ip(&["-n", &self.hub, "link", "set", &wire, "master", "wire", "up"]);
         ip(&["-n", host, "address", "add", &format!("{}/24", Lab::address(index)), "dev", "eth0"]);
+        ip(&["-n", host, "address", "add", &format!("{}/64", Lab::address6(index)), "dev", "eth0", "nodad"]);
         ip(&["-n", host, "link", "set", "eth0", "up"]);
     }
 
