@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{BUSYBOX, Host, eventually};
+use e2e::{BUSYBOX, Host, Options, eventually};
 
 /// A file of the container's cgroup, whichever version this machine has.
 fn cgroup_file(host: &Host, id: &str, controller: &str, v1: &str, v2: &str) -> String {
@@ -62,4 +62,35 @@ fn stats_count_what_is_used() {
         let rows = host.sh("stats --no-stream --format {{.CPUPerc}} busy").ok().text();
         rows.trim_end_matches('%').parse::<f64>().unwrap() > 20.0
     });
+}
+
+#[test]
+fn services_go_where_the_labels_are_and_enough_is_left() {
+    let daemon = ["--label", "rack=a1", "--label", "fast", "--node-generic-resource", "GPU=2"];
+    let options = Options { daemon: daemon.map(str::to_owned).to_vec(), ..Options::default() };
+    let Some(host) = Host::with(options) else { return };
+    let seen = "{{index .Description.Engine.Labels \"rack\"}} {{json .Description.Resources.GenericResources}}";
+    let seen = host.rswarm(["node", "inspect", "self", "--format", seen]).ok().text();
+    assert_eq!(seen, r#"a1 [{"DiscreteResourceSpec":{"Kind":"GPU","Value":2}}]"#);
+
+    let create = |name: &str, flags: &[&str]| {
+        let words = ["service", "create", "-d", "--name", name, "--stop-grace-period", "0s"];
+        host.rswarm(words.iter().chain(flags).chain(&[BUSYBOX, "sleep", "10000"])).ok();
+    };
+    let running = |name: &str| {
+        let rows = host.rswarm(["service", "ps", "--format", "{{.CurrentState}}", name]).ok();
+        rows.lines().iter().filter(|state| state.starts_with("Running")).count()
+    };
+    create("here", &["--constraint", "engine.labels.rack == a1"]);
+    create("nowhere", &["--constraint", "engine.labels.rack == b2"]);
+    create("gpus", &["--generic-resource", "GPU=1", "--replicas", "3"]);
+    eventually("what fits runs", Duration::from_secs(20), || running("here") == 1 && running("gpus") == 2);
+    assert_eq!(running("nowhere"), 0);
+    host.sh("explain gpus").ok().says("lacks GPU");
+    host.rswarm(["service", "rm", "here", "nowhere", "gpus"]).ok();
+
+    for (flag, word) in [("--node-generic-resource", "GPU=uuid1"), ("--label", "=x")] {
+        let refused = e2e::run(&mut host.rooted_command(["daemon", flag, word]));
+        refused.fails().complains(flag);
+    }
 }

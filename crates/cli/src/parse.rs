@@ -124,6 +124,18 @@ pub(crate) fn strict_pairs(texts: &[String]) -> Result<BTreeMap<String, String>>
     texts.iter().map(one).collect()
 }
 
+/// The same where the value is a number: how many there are of each kind.
+///
+/// # Errors
+/// One has no key, or its value is no number.
+pub(crate) fn counts(texts: &[String]) -> Result<BTreeMap<String, u64>> {
+    let number = |(kind, count): (String, String)| match count.parse() {
+        Ok(number) => Ok((kind, number)),
+        Err(_) => Err(anyhow!("`{count}` is not how many {kind} there are: names of single things are not known here")),
+    };
+    strict_pairs(texts)?.into_iter().map(number).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -190,5 +202,7 @@ mod tests {
         assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
         assert_eq!(pair("a").unwrap(), ("a".to_owned(), String::new()));
         assert!(pair("=x").is_err() && strict_pairs(&["a".to_owned()]).is_err());
+        assert_eq!(counts(&["GPU=2".to_owned()]).unwrap(), [("GPU".to_owned(), 2)].into());
+        assert!(counts(&["GPU=uuid1".to_owned()]).is_err() && counts(&["GPU".to_owned()]).is_err());
     }
 }

@@ -132,6 +132,8 @@ mod tests {
             cgroup_parent: "x".to_owned(),
             oci_runtime: None,
             insecure_registries: Vec::new(),
+            labels: Default::default(),
+            generic: Default::default(),
             webhook: None,
             metrics: None,
             log_level: "info".to_owned(),

@@ -289,7 +289,7 @@ fn read(ledger: &store::Ledger) -> anyhow::Result<Option<Ledger>> {
 
 /// This machine, with where it is reached and what it is.
 fn describe(daemon: &Daemon) -> Node {
-    let mut node = node::describe(daemon.node, &daemon.run_root);
+    let mut node = node::describe(daemon.node, &daemon.run_root, &daemon.offers);
     if let Some(membership) = &daemon.membership {
         let identity = membership.identity();
         node.address = Some(identity.advertise.clone());

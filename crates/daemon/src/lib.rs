@@ -48,6 +48,7 @@ mod worker;
 
 pub use logging::LogFormat;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,6 +65,10 @@ pub struct DaemonArgs {
     pub oci_runtime: Option<PathBuf>,
     /// Registries that may be spoken to without TLS.
     pub insecure_registries: Vec<String>,
+    /// Labels of this machine, for constraints that begin with `engine.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// How much this machine has of what services may reserve (`generic_resources`), by its kind.
+    pub generic: BTreeMap<String, u64>,
     /// Where servers of git repositories tell of news; `None`: nowhere.
     pub webhook: Option<std::net::SocketAddr>,
     /// Where numbers for Prometheus are served; `None`: nowhere.

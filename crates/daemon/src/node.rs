@@ -5,21 +5,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// What whoever runs the daemon says of the machine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offers {
+    /// For `engine.labels.KEY` in placement constraints.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// How much there is of what services may reserve.
+    pub(crate) generic: BTreeMap<String, u64>,
+}
+
 /// Describes this machine.
-pub(crate) fn describe(id: NodeId, run_root: &std::path::Path) -> Node {
+pub(crate) fn describe(id: NodeId, run_root: &std::path::Path, offers: &Offers) -> Node {
     let name = rustix::system::uname();
     Node {
         id,
         hostname: name.nodename().to_string_lossy().into_owned(),
         platform: format!("linux/{}", image::architecture()),
         labels: BTreeMap::new(),
-        engine_labels: BTreeMap::new(),
+        engine_labels: offers.labels.clone(),
         manager: true,
         availability: Availability::Active,
         ready: true,
         nano_cpus: cpus().saturating_mul(1_000_000_000),
         memory: memory(),
-        generic: BTreeMap::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generic: offers.generic.clone(),
         host_routes: overlay_net::host_routes(run_root).unwrap_or_else(|error| {
             tracing::warn!("read the routes of the host, to keep address pools off them: {error}");
             Vec::new()

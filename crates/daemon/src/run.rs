@@ -93,6 +93,7 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<Ended> {
         node: node_id,
         info,
         run_root: roots.run.clone(),
+        offers: node::Offers { labels: args.labels.clone(), generic: args.generic.clone() },
         cluster,
         engine,
         images: Images::open(&roots.data, &args.insecure_registries).await?,

@@ -21,6 +21,8 @@ pub(crate) struct Daemon {
     pub(crate) node: NodeId,
     pub(crate) info: api::DaemonInfo,
     pub(crate) run_root: std::path::PathBuf,
+    /// What it was told to say of its machine.
+    pub(crate) offers: crate::node::Offers,
     pub(crate) cluster: Cluster,
     pub(crate) engine: Engine,
     pub(crate) network: Network,

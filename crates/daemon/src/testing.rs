@@ -110,6 +110,7 @@ pub(crate) async fn daemon_of(
         node,
         info,
         run_root: root.join("run"),
+        offers: crate::node::Offers::default(),
         cluster,
         engine,
         images: crate::images::Images::open(&root.join("data"), &[]).await.unwrap(),

@@ -29,6 +29,9 @@ pub struct Node {
     pub nano_cpus: u64,
     /// Bytes.
     pub memory: u64,
+    /// Of the daemon's program.
+    #[serde(default)]
+    pub version: String,
     /// Generic resources.
     pub generic: BTreeMap<String, u64>,
     /// CIDRs that the host routes itself; address pools keep away from them.
@@ -73,6 +76,7 @@ impl Node {
             ready: false,
             nano_cpus: 0,
             memory: 0,
+            version: String::new(),
             generic: BTreeMap::new(),
             host_routes: Vec::new(),
             incarnation: 0,

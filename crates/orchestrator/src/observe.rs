@@ -70,6 +70,7 @@ fn is_told(known: &Node, told: &Node) -> bool {
         ready: _,
         nano_cpus,
         memory,
+        version,
         generic,
         host_routes,
         incarnation,
@@ -87,6 +88,7 @@ fn is_told(known: &Node, told: &Node) -> bool {
         && known.engine_labels == *engine_labels
         && known.nano_cpus == *nano_cpus
         && known.memory == *memory
+        && known.version == *version
         && known.generic == *generic
         && known.host_routes == *host_routes
         && known.mesh == *mesh

@@ -153,6 +153,9 @@ pub(crate) struct Policies {
     /// Reserved memory; 0 for none
     #[arg(long, value_name = "BYTES")]
     pub(crate) reserve_memory: Option<String>,
+    /// Reserved things of a kind that nodes have so many of (`daemon --node-generic-resource`); 0 for none
+    #[arg(long, alias = "generic-resource-add", value_name = "KIND=NUMBER")]
+    pub(crate) generic_resource: Vec<String>,
     /// When a task that ended is replaced
     #[arg(long, value_name = "WHEN", value_parser = ["none", "on-failure", "any"])]
     pub(crate) restart_condition: Option<String>,

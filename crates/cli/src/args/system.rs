@@ -12,6 +12,12 @@ pub(crate) struct Daemon {
     /// Registry (HOST[:PORT]) that may be spoken to without TLS
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) insecure_registries: Vec<String>,
+    /// Label of this machine, for placement constraints: `engine.labels.KEY == VALUE`
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// How many of a kind of thing this machine has, for services that reserve some (`generic_resources`)
+    #[arg(long = "node-generic-resource", value_name = "KIND=NUMBER")]
+    pub(crate) generic: Vec<String>,
     /// Listen for webhooks of git servers at this address (POST /hook/SOURCE)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) webhook: Option<std::net::SocketAddr>,

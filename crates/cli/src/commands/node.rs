@@ -39,7 +39,6 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     Ok(0)
 }
 
-/// The daemon that is spoken to knows its own version only.
 fn row(node: &Node, leader: Option<NodeId>, own: &DaemonInfo, args: &Ls) -> Row {
     let is_own = node.id.to_string() == own.node;
     let id = if args.listing.no_trunc { node.id.to_string() } else { node.id.short() };
@@ -50,7 +49,7 @@ fn row(node: &Node, leader: Option<NodeId>, own: &DaemonInfo, args: &Ls) -> Row 
         .with("Status", if node.ready { "Ready" } else { "Down" })
         .with("Availability", availability(node.availability))
         .with("ManagerStatus", manager_status(node, leader))
-        .with("EngineVersion", if is_own { own.version.as_str() } else { "" })
+        .with("EngineVersion", node.version.as_str())
         .with("Self", is_own.to_string())
 }
 
@@ -180,11 +179,7 @@ pub(super) fn find<'a>(state: &'a State, own: &DaemonInfo, wanted: &str) -> Resu
 /// Engine API, NodeInspect.
 fn view(node: &Node) -> Value {
     let (os, architecture) = node.platform.split_once('/').unwrap_or((node.platform.as_str(), ""));
-    let generic: Vec<Value> = node
-        .generic
-        .iter()
-        .map(|(kind, count)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } }))
-        .collect();
+    let generic = generic(&node.generic);
     json!({
         "ID": node.id.to_string(),
         "Spec": {
@@ -196,11 +191,17 @@ fn view(node: &Node) -> Value {
             "Hostname": node.hostname,
             "Platform": { "Architecture": architecture, "OS": os },
             "Resources": { "NanoCPUs": node.nano_cpus, "MemoryBytes": node.memory, "GenericResources": generic },
-            "Engine": { "Labels": node.engine_labels },
+            "Engine": { "EngineVersion": node.version, "Labels": node.engine_labels },
         },
         "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address },
         "Mesh": node.mesh.as_ref().map(|offer| mesh(offer, node.mesh_number)),
     })
+}
+
+/// Engine API, GenericResources.
+pub(in crate::commands) fn generic(counts: &BTreeMap<String, u64>) -> Vec<Value> {
+    let one = |(kind, count)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } });
+    counts.iter().map(one).collect()
 }
 
 /// Its end of the mesh.

@@ -23,7 +23,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 fn machine(id: u128) -> Box<Node> {
-    let mut node = crate::node::describe(NodeId(id), Path::new("/nonexistent"));
+    let mut node = crate::node::describe(NodeId(id), Path::new("/nonexistent"), &Default::default());
     node.hostname = format!("host{id}");
     Box::new(node)
 }

@@ -180,7 +180,7 @@ pub(crate) async fn join(daemon: &Arc<Daemon>, asked: JoinCluster) -> Result<Joi
     let towards = tokio::task::spawn_blocking(move || address::resolve(&first)).await.map_err(failure::joined)?;
     let (listen, advertise) = places(asked.advertise.as_deref(), asked.listen.as_deref(), towards, &links)?;
     let data_path = DataPath::choose(&asked.data_path, &links)?;
-    let described = node::describe(daemon.node, &daemon.run_root);
+    let described = node::describe(daemon.node, &daemon.run_root, &daemon.offers);
     let told = Node {
         address: Some(advertise.clone()),
         availability: asked.availability.unwrap_or(described.availability),

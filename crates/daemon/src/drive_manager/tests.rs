@@ -11,7 +11,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn node() -> Node {
-    crate::node::describe(NodeId(1), Path::new("/nonexistent"))
+    crate::node::describe(NodeId(1), Path::new("/nonexistent"), &Default::default())
 }
 
 fn begin(root: &Path) -> (Running, Cluster) {

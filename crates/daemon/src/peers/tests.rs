@@ -47,7 +47,7 @@ async fn world() -> World {
     let (prepared, handle) = crate::drive_manager::open(&root.path().join("manager"), &key, None).unwrap();
     prepared.start().unwrap();
     soon(handle.group().wait_for(|group| group.leader == Leader::Me)).await.unwrap();
-    let described = crate::node::describe(node, Path::new("/nonexistent"));
+    let described = crate::node::describe(node, Path::new("/nonexistent"), &Default::default());
     handle.tell(Message::SessionUp { node: Box::new(described), session: 1, assign: watch::channel(None).0 });
     soon(handle.until(|state| state.nodes.iter().find(|known| known.id == node).map(|_| ()))).await.unwrap();
 

@@ -226,7 +226,10 @@ fn resources(spec: &mut ServiceSpec, args: &Policies) -> Result<()> {
     cpus(&args.limit_cpu, "--limit-cpu", &mut it.limit_nano_cpus)?;
     cpus(&args.reserve_cpu, "--reserve-cpu", &mut it.reserve_nano_cpus)?;
     bytes(&args.limit_memory, "--limit-memory", &mut it.limit_memory)?;
-    bytes(&args.reserve_memory, "--reserve-memory", &mut it.reserve_memory)
+    bytes(&args.reserve_memory, "--reserve-memory", &mut it.reserve_memory)?;
+    it.reserve_generic.extend(parse::counts(&args.generic_resource).context("--generic-resource")?);
+    it.reserve_generic.retain(|_, count| *count > 0);
+    Ok(())
 }
 
 /// What the flags say of resources, restarts and updates.

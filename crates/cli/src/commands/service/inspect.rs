@@ -2,6 +2,7 @@
 
 use super::{find, ls};
 use crate::args::swarm::InspectService;
+use crate::commands::node::generic;
 use crate::context::Context;
 use crate::render::human::created_at;
 use anyhow::Result;
@@ -240,7 +241,7 @@ fn resources(spec: &ServiceSpec, parts: Parts) -> Value {
         "Reservations": parts.of([
             ("NanoCPUs", amount(json!(it.reserve_nano_cpus))),
             ("MemoryBytes", amount(json!(it.reserve_memory))),
-            ("GenericResources", json!(it.reserve_generic)),
+            ("GenericResources", json!(generic(&it.reserve_generic))),
         ]),
     })
 }
