@@ -12,6 +12,7 @@ impl World {
     pub(crate) fn agent(&mut self, node: usize, input: AgentInput) {
         let now = self.now;
         let Some(sim) = self.nodes.get_mut(node) else { return };
+        let now = sim.clock(now);
         let Some(agent) = sim.agent.as_mut() else { return };
         agent.handle(now, input);
         let mut outputs = Vec::new();
@@ -54,6 +55,10 @@ impl World {
                 if self.sabotaged(Sabotage::ReportsLost) {
                     return;
                 }
+                if self.joint.is_some() {
+                    self.report_up(node, Box::new(report));
+                    return;
+                }
                 let Some(sim) = self.nodes.get_mut(node) else { return };
                 let Some(session) = sim.session else { return };
                 let arrives = Time(self.now.0 + delay).max(sim.to_manager);
@@ -93,7 +98,7 @@ impl World {
         }
         let (now, chance) = (self.now, self.chance.any());
         let Some(sim) = self.nodes.get_mut(node) else { return Err(EffectError::fatal("no such node")) };
-        let Done { result, started, ended } = sim.host.perform(effect, now, chance);
+        let Done { result, started, ended } = sim.host.perform(effect, sim.clock(now), chance);
         let life = sim.life;
         if let Some(task) = started {
             self.begins(node, task);
@@ -115,7 +120,7 @@ impl World {
         else {
             return;
         };
-        let began = self.now;
+        let began = self.nodes.get(node).map_or(self.now, |sim| sim.clock(self.now));
         let end = match image.as_str() {
             "job" => Some((self.chance.delay(3_000), 0)),
             "crash" if !self.calm => Some((self.chance.delay(15_000), 1)),
@@ -133,7 +138,7 @@ impl World {
     pub(crate) fn ends(&mut self, node: usize, task: TaskId, began: Time, code: i32) {
         let now = self.now;
         let Some(sim) = self.nodes.get_mut(node) else { return };
-        let Some((attempt, exit)) = sim.host.end(task, began, code, now) else { return };
+        let Some((attempt, exit)) = sim.host.end(task, began, code, sim.clock(now)) else { return };
         let life = sim.life;
         self.busy = now;
         self.trace.say(now, format_args!("n{} {} ends with {code}", node + 1, task.short()));
@@ -171,7 +176,9 @@ impl World {
             return;
         };
         sim.life += 1;
-        sim.order = None;
+        let remembered = sim.ledger.as_ref().and_then(|ledger| ledger.assignment.as_ref());
+        let newest = remembered.map(|order| order.generation).unwrap_or_default();
+        (sim.order, sim.newest, sim.redirect) = (None, newest, None);
         sim.agent = Some(node_agent::Agent::new(sim.id, seed));
         let (mut observed, ledger) = (sim.host.observed(), sim.ledger.clone());
         if self.sabotage == Some(Sabotage::HostUnseen) {
@@ -190,7 +197,10 @@ impl World {
             return;
         }
         self.trace.say(self.now, format_args!("n{} dies, reboot={reboot}", node + 1));
-        self.cut(node);
+        match self.joint {
+            Some(_) => self.hang_up(node, !reboot),
+            None => self.cut(node),
+        }
         let Some(sim) = self.nodes.get_mut(node) else { return };
         sim.agent = None;
         // What was under way may still be done.
@@ -201,7 +211,8 @@ impl World {
         }
         let now = self.now;
         if reboot && let Some(sim) = self.nodes.get_mut(node) {
-            sim.host.reboot(now);
+            let clock = sim.clock(now);
+            sim.host.reboot(clock);
         }
         let delay = self.chance.delay(if reboot { 60_000 } else { 10_000 });
         self.after(delay, Event::AgentBegins(node));
@@ -213,6 +224,10 @@ impl World {
 
     /// A node dials the manager until there is one.
     pub(crate) fn dial(&mut self, node: usize) {
+        if self.joint.is_some() {
+            self.dial_managers(node);
+            return;
+        }
         let Some(sim) = self.nodes.get(node).filter(|sim| sim.agent.is_some() && sim.session.is_none()) else { return };
         if self.member.manager.is_none() {
             return;
@@ -230,6 +245,10 @@ impl World {
     /// A session breaks; the node dials again.
     pub(crate) fn cut(&mut self, node: usize) {
         if self.calm {
+            return;
+        }
+        if self.joint.is_some() {
+            self.hang_up(node, true);
             return;
         }
         let Some(sim) = self.nodes.get_mut(node) else { return };

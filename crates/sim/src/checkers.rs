@@ -2,6 +2,7 @@
 
 mod acts;
 mod network;
+mod placement;
 mod rest;
 mod state;
 
@@ -21,6 +22,11 @@ pub(crate) struct Checkers {
 }
 
 impl Checkers {
+    /// The newest revision that was looked at.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// A new life of an agent: it may tell again what it told before.
     pub(crate) fn agent_begins(&mut self, node: usize) {
         self.told.retain(|(of, _), _| *of != node);

@@ -120,6 +120,13 @@ impl Faults {
         }
     }
 
+    /// Draws those of a whole cluster: what becomes of its managers and sessions is drawn elsewhere.
+    pub(crate) fn draw_joint(chance: &mut Chance) -> Faults {
+        let nodes = usize::try_from(chance.between(2, 6)).unwrap_or(2);
+        let faults = Faults::draw(chance);
+        Faults { nodes, manager_crash: 0, session_cut: 0, proposal_lost: 0, ..faults }
+    }
+
     /// Nothing goes wrong any more; how fast things are stays.
     pub(crate) fn heal(&mut self) {
         let Faults { nodes, pull, effect, commit, message, disk, node_lost, .. } = *self;

@@ -10,12 +10,16 @@ mod clients;
 mod drive;
 mod flaw;
 mod linear;
+mod outside;
 mod peer;
 mod storm;
 mod verify;
 mod world;
 
+pub(crate) use drive::is_register;
 pub use flaw::Flaw;
+pub(crate) use outside::Word;
+pub(crate) use world::World as Group;
 
 use crate::world::Failure;
 use world::World;

@@ -23,9 +23,11 @@ impl World {
                 self.agent_dies(node, true);
                 if let Some(sim) = self.nodes.get_mut(node) {
                     sim.lost = true;
+                    self.operator.lost.insert(sim.id);
                 }
             }
             Event::Dial(node) => self.dial(node),
+            Event::Between(event) => self.happen_between(event),
             Event::Cut(node) => {
                 self.cut(node);
                 if let Some(delay) = self.span(self.faults.session_cut) {
@@ -99,8 +101,12 @@ impl World {
             && let Some((id, request)) = self.operator.ask(&state)
         {
             self.trace.say(self.now, format_args!("operator {}: {}", id.0, said(&request)));
-            let (life, late) = (self.member.life, self.chance.delay(self.faults.message));
-            self.after(late, Event::Ask { life, id, request: Box::new(request) });
+            if self.joint.is_some() {
+                self.ask_managers(id, request);
+            } else {
+                let (life, late) = (self.member.life, self.chance.delay(self.faults.message));
+                self.after(late, Event::Ask { life, id, request: Box::new(request) });
+            }
             // Whoever gets no answer asks again.
             delay = delay.max(1_000);
         }
@@ -123,6 +129,7 @@ impl World {
         self.calm = true;
         self.busy = self.now;
         self.faults.heal();
+        self.heal_between();
         for node in &mut self.nodes {
             node.host.foreign = false;
             node.host.sick = 0;

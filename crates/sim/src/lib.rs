@@ -16,6 +16,7 @@ mod faults;
 mod group;
 mod happen;
 mod host;
+mod joint;
 mod managing;
 mod member;
 mod node;
@@ -26,6 +27,7 @@ mod world;
 
 pub use faults::Sabotage;
 pub use group::{Flaw, GroupSummary, run_group};
+pub use joint::Slip;
 pub use world::{Failure, Summary};
 
 use world::World;
@@ -43,7 +45,19 @@ pub fn run(seed: u64, whole: bool) -> Result<Summary, Box<Failure>> {
 /// # Errors
 /// The bug was caught.
 pub fn run_with(seed: u64, whole: bool, sabotage: Option<Sabotage>) -> Result<Summary, Box<Failure>> {
-    let mut world = World::new(seed, whole, sabotage);
+    finish(seed, whole, World::new(seed, whole, sabotage))
+}
+
+/// Runs the whole cluster of a seed: several managers, their nodes, an operator; with a bug planted if `slip` names
+/// one.
+///
+/// # Errors
+/// Something that must hold did not.
+pub fn run_joint(seed: u64, whole: bool, slip: Option<Slip>) -> Result<Summary, Box<Failure>> {
+    finish(seed, whole, World::joint(seed, whole, slip))
+}
+
+fn finish(seed: u64, whole: bool, mut world: World) -> Result<Summary, Box<Failure>> {
     let result = world.run();
     let trace: Vec<String> = world.trace.lines().map(str::to_owned).collect();
     match result {

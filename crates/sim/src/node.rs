@@ -1,9 +1,10 @@
 //! One node: an agent that can crash, on a host that outlives it.
 
 use crate::host::Host;
-use model::{Assignment, Availability, Node, NodeId, Time};
+use model::{Assignment, Availability, Generation, MeshOffer, Node, NodeId, Time};
 use node_agent::{Agent, Effect, EffectId, Ledger};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// A node of the simulated cluster.
 #[derive(Debug)]
@@ -22,6 +23,16 @@ pub(crate) struct SimNode {
     pub(crate) ledger: Option<Box<Ledger>>,
     /// Effects under way.
     pub(crate) open: BTreeMap<EffectId, Effect>,
+    /// By so much its clock is ahead, in milliseconds.
+    pub(crate) ahead: i64,
+    /// It is part of the mesh.
+    pub(crate) meshed: bool,
+    /// It has dialled, and waits for an answer.
+    pub(crate) dials: bool,
+    /// The manager to dial next.
+    pub(crate) redirect: Option<u64>,
+    /// The newest generation that this life of the agent was handed.
+    pub(crate) newest: Generation,
     /// The number of the session that is open.
     pub(crate) session: Option<u64>,
     /// The newest order that this life of the agent has seen.
@@ -43,11 +54,32 @@ impl SimNode {
             host: Host::default(),
             ledger: None,
             open: BTreeMap::new(),
+            ahead: 0,
+            meshed: false,
+            dials: false,
+            redirect: None,
+            newest: Generation::default(),
             session: None,
             order: None,
             to_agent: Time(0),
             to_manager: Time(0),
         }
+    }
+
+    /// What its clock says at that time.
+    pub(crate) fn clock(&self, now: Time) -> Time {
+        Time(now.0.saturating_add_signed(self.ahead))
+    }
+
+    /// When it is that time by its clock.
+    pub(crate) fn when(&self, clock: Time) -> Time {
+        Time(clock.0.saturating_add_signed(-self.ahead))
+    }
+
+    fn offer(&self) -> MeshOffer {
+        let number = u8::try_from(self.id.0).unwrap_or(0);
+        let addresses = vec![Ipv4Addr::new(192, 0, 2, number).into()];
+        MeshOffer { public_key: format!("key{number}"), port: model::MESH_PORT, addresses, mtu: 1500 }
     }
 
     /// As it tells of itself.
@@ -66,6 +98,7 @@ impl SimNode {
             generic: BTreeMap::new(),
             host_routes: Vec::new(),
             incarnation: self.life,
+            mesh: self.meshed.then(|| self.offer()),
             ..Node::new(self.id, "")
         }
     }

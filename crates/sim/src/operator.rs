@@ -2,9 +2,10 @@
 //! may rely on afterwards.
 
 use crate::chance::Chance;
+use crate::group::is_register;
 use crate::specs;
-use model::{Mode, PowerAction, Request, RequestId, Response, ServiceSpec, State, VolumeSpec};
-use std::collections::BTreeMap;
+use model::{Availability, Mode, NodeId, PowerAction, Request, RequestId, Response, ServiceSpec, State, VolumeSpec};
+use std::collections::{BTreeMap, BTreeSet};
 
 const STACKS: [&str; 2] = ["a", "b"];
 const CONTAINERS: [&str; 3] = ["c1", "c2", "c3"];
@@ -35,12 +36,28 @@ pub(crate) struct Operator {
     answers: BTreeMap<RequestId, Response>,
     /// Services that were acknowledged and not removed since, by full name.
     pub(crate) services: BTreeMap<String, Expected>,
+    /// It sees to nodes as well.
+    pub(crate) manages: bool,
+    /// Machines that it knows to be gone for good.
+    pub(crate) lost: BTreeSet<NodeId>,
+    /// What was acknowledged of nodes; `None`: it was removed.
+    pub(crate) nodes: BTreeMap<NodeId, Option<Availability>>,
 }
 
 impl Operator {
     /// One that has asked for nothing yet.
     pub(crate) fn new(chance: Chance) -> Operator {
-        Operator { chance, requests: 0, open: None, target: None, answers: BTreeMap::new(), services: BTreeMap::new() }
+        Operator {
+            chance,
+            requests: 0,
+            open: None,
+            target: None,
+            answers: BTreeMap::new(),
+            services: BTreeMap::new(),
+            manages: false,
+            lost: BTreeSet::new(),
+            nodes: BTreeMap::new(),
+        }
     }
 
     /// The next request; the open one again if there is one.
@@ -54,11 +71,17 @@ impl Operator {
     }
 
     fn think(&mut self, state: &State) -> Option<Request> {
+        if self.manages && self.chance.below(4) == 0 {
+            return self.manage(state);
+        }
         let chance = &mut self.chance;
         let stack = (*chance.pick(&STACKS)?).to_owned();
         Some(match chance.below(20) {
             0..6 => Request::Deploy {
-                stack: Box::new(specs::stack(&stack, chance)),
+                stack: Box::new(match self.manages {
+                    true => specs::demanding(&stack, chance),
+                    false => specs::stack(&stack, chance),
+                }),
                 remove_orphans: chance.coin(),
                 force_recreate: chance.below(5) == 0,
             },
@@ -68,12 +91,12 @@ impl Operator {
                 Request::PutService { spec: Box::new(specs::standalone(name, chance)), create: true }
             }
             10 | 11 => {
-                let service = chance.pick(&state.services)?;
+                let service = chance.pick(&state.services).filter(|it| !is_register(&it.spec.name))?;
                 self.target = Some(service.spec.name.clone());
                 Request::RemoveService { id: service.id, force: chance.coin(), volumes: chance.coin() }
             }
             12..15 => {
-                let service = chance.pick(&state.services)?;
+                let service = chance.pick(&state.services).filter(|it| !is_register(&it.spec.name))?;
                 self.target = Some(service.spec.name.clone());
                 Request::Scale { id: service.id, replicas: specs::replicas(chance) }
             }
@@ -93,6 +116,28 @@ impl Operator {
                     false => Request::RemoveVolume(name),
                 }
             }
+        })
+    }
+
+    /// Something about a node: a drain, a label, or one that is down is forgotten.
+    fn manage(&mut self, state: &State) -> Option<Request> {
+        let chance = &mut self.chance;
+        let node = chance.pick(&state.nodes)?;
+        let (id, labels) = (node.id, BTreeMap::new());
+        let update = |availability| Request::UpdateNode { id, availability: Some(availability), labels };
+        // The first node always takes tasks: where none does, those of a node that is lost stay where they are.
+        let first = id == NodeId(1);
+        Some(match chance.below(8) {
+            0 | 1 if !first => update(Availability::Drain),
+            0..5 => update(Availability::Active),
+            5 if !first => update(Availability::Pause),
+            6 => {
+                let zone = ["a", "b"].get(usize::from(chance.coin())).map(|zone| (*zone).to_owned());
+                let labels = BTreeMap::from([("zone".to_owned(), zone)]);
+                Request::UpdateNode { id, availability: None, labels }
+            }
+            _ if !node.ready && self.lost.contains(&id) => Request::RemoveNode { id, force: false },
+            _ => return None,
         })
     }
 
@@ -141,6 +186,12 @@ impl Operator {
                 if let Some(it) = self.target.as_ref().and_then(|name| self.services.get_mut(name)) {
                     it.mode = Mode::Replicated { replicas };
                 }
+            }
+            Request::UpdateNode { id, availability: Some(availability), .. } => {
+                self.nodes.insert(id, Some(availability));
+            }
+            Request::RemoveNode { id, .. } => {
+                self.nodes.insert(id, None);
             }
             _ => {}
         }

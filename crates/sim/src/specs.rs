@@ -53,6 +53,32 @@ pub(crate) fn stack(name: &str, chance: &mut Chance) -> StackSpec {
     stack
 }
 
+/// The same, of services that ask something of nodes.
+pub(crate) fn demanding(name: &str, chance: &mut Chance) -> StackSpec {
+    let mut stack = stack(name, chance);
+    for spec in stack.services.values_mut() {
+        if chance.below(3) == 0 {
+            spec.resources.reserve_memory = Some(chance.between(1, 5) << 30);
+        }
+        match chance.below(10) {
+            0 => spec.placement.constraints.push("node.labels.zone == a".to_owned()),
+            1 => spec.placement.constraints.push("node.labels.zone != b".to_owned()),
+            2 => spec.placement.max_replicas_per_node = 1,
+            3 => spec.placement.spread.push("node.labels.zone".to_owned()),
+            _ => {}
+        }
+        if spec.key == "job" {
+            let total = u32::try_from(chance.below(5)).unwrap_or(0);
+            match chance.below(4) {
+                0 => spec.mode = Mode::ReplicatedJob { total, concurrent: total.div_ceil(2) },
+                1 => spec.mode = Mode::GlobalJob,
+                _ => {}
+            }
+        }
+    }
+    stack
+}
+
 fn dependency(stack: &StackSpec, name: &str, on: &str, chance: &mut Chance) -> Dependency {
     let other = stack.services.get(&format!("{name}_{on}"));
     let checked = other.is_some_and(|other| other.container.healthcheck.is_some());

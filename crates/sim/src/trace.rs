@@ -25,7 +25,10 @@ impl Trace {
 
     /// Notes what happened.
     pub(crate) fn say(&mut self, now: Time, what: impl Display) {
-        let line = format!("{:>9} {what}", now.0);
+        self.keep(format!("{:>9} {what}", now.0));
+    }
+
+    fn keep(&mut self, line: String) {
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -33,6 +36,13 @@ impl Trace {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
+    }
+
+    /// Takes over what another has noted.
+    pub(crate) fn take(&mut self, other: &mut Trace) {
+        for line in other.lines.drain(..) {
+            self.keep(line);
+        }
     }
 
     /// The number of this history.

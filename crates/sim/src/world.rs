@@ -3,6 +3,7 @@
 use crate::chance::Chance;
 use crate::checkers::Checkers;
 use crate::faults::{Faults, Sabotage};
+use crate::joint::{Between, Joint, Slip};
 use crate::member::Member;
 use crate::node::SimNode;
 use crate::operator::Operator;
@@ -21,6 +22,8 @@ const STORM: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_secs(400);
 /// How long it has to stay at rest.
 const QUIET: Duration = Duration::from_secs(600);
+/// The same for a group of managers, which is never quite at rest: ticks are events.
+const JOINT_QUIET: Duration = Duration::from_secs(60);
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub(crate) enum Event {
     Ask { life: u64, id: RequestId, request: Box<Request> },
     /// An answer arrives at the operator.
     Reply { id: RequestId, response: Box<Response> },
+    /// Something between managers and nodes.
+    Between(Between),
     /// Somebody is woken who did not ask for it.
     Spurious,
     /// Nothing goes wrong from now on.
@@ -105,7 +110,10 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) chance: Chance,
     pub(crate) faults: Faults,
+    /// The one manager; switched off where there is a group of them.
     pub(crate) member: Member,
+    /// The group of managers, in a whole cluster.
+    pub(crate) joint: Option<Box<Joint>>,
     pub(crate) nodes: Vec<SimNode>,
     pub(crate) operator: Operator,
     pub(crate) checkers: Checkers,
@@ -128,14 +136,37 @@ impl World {
     pub(crate) fn new(seed: u64, whole: bool, sabotage: Option<Sabotage>) -> World {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
+        let mut world = World::of(chance, faults, whole, sabotage);
+        world.begin();
+        world
+    }
+
+    /// The whole cluster of a seed: a group of managers, at its beginning.
+    pub(crate) fn joint(seed: u64, whole: bool, slip: Option<Slip>) -> World {
+        let mut chance = Chance::new(seed);
+        let faults = Faults::draw_joint(&mut chance);
+        let mut world = World::of(chance, faults, whole, None);
+        let meshed = world.chance.coin();
+        world.nodes.iter_mut().for_each(|node| node.meshed = meshed);
+        world.operator.manages = true;
+        match Joint::new(&mut world.chance, &world.nodes, BEGIN, slip) {
+            Ok(joint) => world.joint = Some(Box::new(joint)),
+            Err(what) => world.fail(what),
+        }
+        world.begin();
+        world
+    }
+
+    fn of(mut chance: Chance, faults: Faults, whole: bool, sabotage: Option<Sabotage>) -> World {
         let mut nodes: Vec<SimNode> = (1..=faults.nodes).map(|id| SimNode::new(NodeId(id as u128))).collect();
         for node in &mut nodes {
             node.host.foreign = faults.foreign_port;
             node.host.sick = faults.sick;
         }
         let operator = Operator::new(chance.fork());
-        let mut world = World {
+        World {
             now: BEGIN,
+            joint: None,
             member: Member::new(chance.any()),
             nodes,
             operator,
@@ -152,14 +183,15 @@ impl World {
             sequence: 0,
             chance,
             faults,
-        };
-        world.begin();
-        world
+        }
     }
 
     fn begin(&mut self) {
         self.trace.say(self.now, format_args!("{:?}", self.faults));
-        self.after(1, Event::ManagerBegins);
+        match self.joint {
+            Some(_) => self.after(1_000, Event::Between(Between::Weather)),
+            None => self.after(1, Event::ManagerBegins),
+        };
         for node in 0..self.nodes.len() {
             let delay = self.chance.between(1, 500);
             self.after(delay, Event::AgentBegins(node));
@@ -177,7 +209,9 @@ impl World {
             self.after(delay, Event::ManagerDies);
         }
         if self.faults.node_lost && self.nodes.len() > 1 {
-            let delay = self.chance.between(1, 55_000);
+            // In a whole cluster late, so that the leader that has to notice it is the last one now and then.
+            let first = if self.joint.is_some() { 35_000 } else { 1 };
+            let delay = self.chance.between(first, 55_000);
             self.after(delay, Event::NodeLost(self.nodes.len() - 1));
         }
         for node in 0..self.nodes.len() {
@@ -218,7 +252,10 @@ impl World {
 
     /// What clients see now; `None` while there is no manager.
     pub(crate) fn state(&self) -> Option<State> {
-        self.member.manager.as_ref().map(|manager| manager.state(self.now))
+        match &self.joint {
+            Some(joint) => joint.state(),
+            None => self.member.manager.as_ref().map(|manager| manager.state(self.now)),
+        }
     }
 
     /// Runs the storm, and then until everything has been at rest for long enough.
@@ -229,7 +266,7 @@ impl World {
         }
         let deadline = self.now.after(CALM);
         loop {
-            let rest = self.busy.after(QUIET);
+            let rest = self.busy.after(if self.joint.is_some() { JOINT_QUIET } else { QUIET });
             if self.now >= rest {
                 return self.check_rest();
             }
@@ -245,7 +282,7 @@ impl World {
     fn wakes(&self) -> (Option<Time>, Option<(Time, usize)>) {
         let manager = self.member.manager.as_ref().and_then(|manager| manager.next_wake());
         let wakes = self.nodes.iter().enumerate();
-        let wakes = wakes.filter_map(|(at, node)| Some((node.agent.as_ref()?.next_wake()?, at)));
+        let wakes = wakes.filter_map(|(at, node)| Some((node.when(node.agent.as_ref()?.next_wake()?), at)));
         match self.sabotage {
             Some(Sabotage::AgentAsleep) => (manager, None),
             Some(Sabotage::ManagerAsleep) => (None, wakes.min()),
@@ -257,7 +294,8 @@ impl World {
     fn step(&mut self, end: Time) -> Result<(), String> {
         let queued = self.queue.peek().map(|Reverse((at, _))| *at);
         let (manager, agent) = self.wakes();
-        let first = [queued, manager, agent.map(|(at, _)| at)].into_iter().flatten().min();
+        let group = self.joint.as_ref().and_then(|joint| joint.group.next());
+        let first = [queued, manager, group, agent.map(|(at, _)| at)].into_iter().flatten().min();
         let Some(first) = first.filter(|first| *first <= end) else {
             self.now = end;
             return Ok(());
@@ -271,6 +309,8 @@ impl World {
             {
                 self.happen(event);
             }
+        } else if group.is_some_and(|at| at <= first) {
+            self.step_group();
         } else if manager.is_some_and(|at| at <= first) {
             self.wake_manager();
         } else if let Some((_, node)) = agent {

@@ -66,6 +66,7 @@ impl World {
         self.checkers.looks += 1;
         let Some(agent) = self.nodes.get(node).and_then(|sim| sim.agent.as_ref()) else { return };
         let wake = agent.next_wake();
+        let now = self.nodes.get(node).map_or(now, |sim| sim.clock(now));
         if wake.is_some_and(|wake| wake <= now) {
             self.fail(format!("n{} wants to wake at {}, which is not ahead", node + 1, wake.unwrap_or_default().0));
             return;
@@ -84,6 +85,12 @@ impl World {
     /// Wakes the manager although it did not ask for it: a plan that was empty stays empty.
     pub(crate) fn check_spurious(&mut self) {
         let now = self.now;
+        if let Some(joint) = &mut self.joint {
+            if let Some(what) = joint.group.wake_early(now) {
+                self.fail(what);
+            }
+            return;
+        }
         let Some(manager) = self.member.manager.as_mut() else { return };
         if !self.member.open.is_empty() || manager.next_wake().is_some_and(|wake| wake <= now) {
             return;

@@ -42,7 +42,8 @@ impl World {
             };
             // Ports change with the tasks: one of an earlier spec keeps its own until it is replaced.
             let own = |task: &Task| {
-                task.spec.ports.get(index).is_some_and(|it| (it.target, it.published) == (port.target, port.published))
+                let mut ports = task.spec.ports.iter().enumerate().filter(|(_, it)| it.protocol == port.protocol);
+                ports.any(|(at, it)| it.published.map_or(at == index, |published| published == host_port))
             };
             let here = |task: &&Task| own(task) && (port.mode == PortMode::Ingress || task.node == Some(sim.id));
             let tasks: Vec<&Task> = self.serving(service, state).filter(here).collect();
@@ -54,7 +55,11 @@ impl World {
             let led: BTreeSet<IpAddr> = led.flat_map(|it| &it.backends).map(|(address, _)| *address).collect();
             let what = format!("{node}: port {host_port} of {} ({:?})", service.spec.name, port.mode);
             let told = sim.order.as_ref().map(|order| &order.ports);
-            same(&what, &wanted, &led).map_err(|why| format!("{why}; told {told:?}, has {:?}", sim.host.net.ports))?;
+            let tasks = || state.tasks.iter().filter(|task| task.service == service.id).map(|task| shown(task));
+            same(&what, &wanted, &led).map_err(|why| {
+                let has = &sim.host.net.ports;
+                format!("{why}; told {told:?}, has {has:?}; there are {:?}", tasks().collect::<Vec<_>>())
+            })?;
         }
         Ok(())
     }
@@ -73,6 +78,12 @@ impl World {
         let tasks = state.tasks.iter().map(|task| &**task).filter(move |task| task.service == id);
         tasks.filter(|task| task.desired == Desired::Running && serves(task)).filter(move |task| !lost(task))
     }
+}
+
+fn shown(task: &Task) -> String {
+    let addresses: Vec<IpAddr> = task.endpoints.iter().map(|endpoint| endpoint.address).collect();
+    let (id, node, status) = (task.id.short(), task.node, &task.status);
+    format!("{id} {:?} on {node:?} {addresses:?} {:?} {:?}", task.desired, task.spec.ports, status.state)
 }
 
 fn serves(task: &Task) -> bool {

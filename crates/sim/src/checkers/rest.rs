@@ -1,5 +1,6 @@
 //! What holds when nothing is left to do.
 
+use crate::group::is_register;
 use crate::host::Container;
 use crate::world::World;
 use model::{Desired, Mode, ObservedState, State, Task, TaskId, UpdateState};
@@ -12,7 +13,9 @@ impl World {
         if let Some((id, _)) = &self.operator.open {
             return Err(format!("request {} was never answered", id.0));
         }
+        self.check_managers()?;
         self.acknowledged(&state)?;
+        self.check_placement(&state)?;
         replicas(&state)?;
         updates(&state)?;
         let tasks: BTreeMap<TaskId, &Task> = state.tasks.iter().map(|task| (task.id, &**task)).collect();
@@ -85,7 +88,8 @@ impl World {
             if service.removing {
                 return Err(format!("service {} is still being removed", service.spec.name));
             }
-            if !self.operator.services.contains_key(&service.spec.name) {
+            let own = self.joint.is_some() && is_register(&service.spec.name);
+            if !own && !self.operator.services.contains_key(&service.spec.name) {
                 return Err(format!("service {} is there, and should have been removed", service.spec.name));
             }
         }
@@ -124,11 +128,23 @@ fn given_up(task: &Task) -> Result<(), String> {
     }
 }
 
+/// Is it told what a task waits for, and is that so? An agent tells of a container whose network a task joins: it
+/// may have been stopped by hand, and then whoever joins it waits. Where it runs there is nothing to wait for.
+fn waits(task: &Task, state: &State) -> bool {
+    let awaited = task.status.message.strip_prefix("waits for container ");
+    let awaited = awaited.map(|rest| rest.split([',', ' ']).next().unwrap_or_default());
+    let runs = |short: &str| {
+        let owner = state.tasks.iter().find(|other| other.id.short() == short);
+        owner.is_some_and(|it| it.status.state == model::TaskState::Running && it.desired <= Desired::Running)
+    };
+    let gone = task.status.message.starts_with("waits for the container whose network it joins");
+    state.waiting.contains_key(&task.id) || gone || awaited.is_some_and(|owner| !runs(owner))
+}
+
 fn settled(task: &Task, runs: bool, state: &State) -> Result<(), String> {
     let name = task.id.short();
     let ended = task.status.state.is_terminal() && task.status.attempt >= task.attempt;
-    // The planner says why, or the agent (for a container whose network it joins, which was stopped).
-    let waits = state.waiting.contains_key(&task.id) || task.status.message.starts_with("waits for container");
+    let waits = waits(task, state);
     match task.desired {
         Desired::Remove => Err(format!("{name} is to be removed, and is not: {:?}", task.status)),
         Desired::Shutdown if !ended => {
@@ -164,10 +180,8 @@ fn updates(state: &State) -> Result<(), String> {
         let Some(status) = service.update_status.as_ref().filter(|status| status.state.is_active()) else { continue };
         let tasks: Vec<&Task> =
             state.tasks.iter().filter(|task| task.service == service.id).map(|task| &**task).collect();
-        let waits = |task: &&Task| {
-            state.waiting.contains_key(&task.id) || task.status.message.starts_with("waits for container")
-        };
-        if tasks.iter().any(waits) {
+        // What it depends on comes first, and may wait itself.
+        if tasks.iter().any(|task| waits(task, state)) || status.message.starts_with("waits for the update of ") {
             continue;
         }
         let shown = tasks.iter().map(|task| {

@@ -7,12 +7,18 @@ use std::collections::BTreeMap;
 impl World {
     /// Looks at the state after an entry.
     pub(crate) fn check_state(&mut self) {
-        let Some(state) = self.state() else { return };
+        if let Some(state) = self.state() {
+            self.check_this_state(&state);
+        }
+    }
+
+    pub(crate) fn check_this_state(&mut self, state: &State) {
         if state.revision < self.checkers.revision {
             self.fail(format!("the state went back from revision {} to {}", self.checkers.revision, state.revision));
         }
         self.checkers.revision = state.revision;
-        let problem = self.transitions(&state).or_else(|| addresses(&state));
+        let problem =
+            self.transitions(state).or_else(|| addresses(state)).or_else(|| super::placement::capacity(state));
         if let Some(what) = problem {
             self.fail(what);
         }

@@ -162,7 +162,7 @@ impl World {
     }
 
     /// What clients saw of each register is what one that never fails would show.
-    pub(super) fn check_clients(&self) -> Result<(), String> {
+    pub(crate) fn check_clients(&self) -> Result<(), String> {
         for key in 0..KEYS {
             let all = self.clients.iter().flat_map(|client| &client.operations).filter(|it| it.key == key);
             let history: Vec<Span> = all.filter_map(Operation::span).collect();

@@ -1,6 +1,7 @@
 //! How a member is driven: what it is told, and what it asks for.
 
 use super::flaw::Flaw;
+use super::outside::Word;
 use super::peer::{Ask, Peer};
 use bytes::Bytes;
 use consensus::{Input, Member, Output, Persist, Role, Snapshot, Step, next_step};
@@ -36,6 +37,8 @@ pub(super) enum Deed {
     },
     Restored,
     Reshaped,
+    /// Something for those who are no members.
+    Say(Word),
     /// It fails in a way that must not be.
     Wrong(String),
 }
@@ -55,6 +58,11 @@ pub(super) enum Reply {
 /// The service whose label is the register of this number.
 pub(super) fn register(key: usize) -> String {
     format!("register{key}")
+}
+
+/// Is this service there for a register?
+pub(crate) fn is_register(name: &str) -> bool {
+    name.starts_with("register")
 }
 
 /// The label.
@@ -77,7 +85,7 @@ impl Peer {
         self.raft.as_ref().is_some_and(|raft| matches!(raft.role(), Role::Leader { .. }))
     }
 
-    fn leader(&self) -> Option<Member> {
+    pub(super) fn leader(&self) -> Option<Member> {
         match self.raft.as_ref()?.role() {
             Role::Leader { .. } => Some(self.id),
             Role::Follower { leader, .. } => leader,
@@ -161,6 +169,7 @@ impl Peer {
     fn managed(&mut self, now: Time, output: ManagerOutput, deeds: &mut Vec<Deed>) {
         match output {
             ManagerOutput::Propose { ticket, entry } => {
+                deeds.push(Deed::Say(Word::Proposed));
                 if self.flaw == Some(Flaw::AcknowledgedTooEarly) {
                     entry.answers.iter().for_each(|(id, response)| self.answer(*id, response, deeds));
                 }
@@ -173,11 +182,15 @@ impl Peer {
                 }
             }
             ManagerOutput::Reply(id, response) => self.answer(id, &response, deeds),
-            ManagerOutput::Assign(_) | ManagerOutput::Changed { .. } => {}
+            ManagerOutput::Assign(order) => deeds.push(Deed::Say(Word::Order(order))),
+            ManagerOutput::Changed { revision } => deeds.push(Deed::Say(Word::Changed(revision))),
         }
     }
 
     fn answer(&mut self, id: RequestId, response: &Response, deeds: &mut Vec<Deed>) {
+        if self.guests.remove(&id) {
+            deeds.push(Deed::Say(Word::Answer(id, Box::new(response.clone()))));
+        }
         for ask in self.asked.remove(&id).unwrap_or_default() {
             let reply = match response {
                 Response::Done { .. } => Reply::Done,
@@ -199,7 +212,9 @@ impl Peer {
             }
             Output::Role(Role::Follower { .. }) => {
                 self.asked.clear();
+                self.guests.clear();
                 self.tell(now, ManagerInput::Following);
+                deeds.push(Deed::Say(Word::Follows));
             }
             Output::Members(_) => deeds.push(Deed::Reshaped),
             Output::Accepted { ticket, index, term } => {

@@ -5,7 +5,7 @@ use crate::chance::Chance;
 use consensus::{Config, Member, Persist, Proposals, Raft, Stable};
 use model::{RequestId, Time};
 use orchestrator::Manager;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A disk: what would survive a crash, and what is being written.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) disk: Disk,
     pub(super) proposals: Proposals,
     pub(super) asked: BTreeMap<RequestId, Vec<Ask>>,
+    /// Requests of others than the group's own clients.
+    pub(super) guests: BTreeSet<RequestId>,
     pub(super) reads: BTreeMap<u64, Ask>,
     pub(super) ticket: u64,
     /// It never comes back.
@@ -100,6 +102,7 @@ impl Peer {
             disk: Disk::new(stable),
             proposals: Proposals::default(),
             asked: BTreeMap::new(),
+            guests: BTreeSet::new(),
             reads: BTreeMap::new(),
             ticket: 0,
             lost: false,
@@ -136,6 +139,7 @@ impl Peer {
         self.life += 1;
         self.raft = None;
         self.asked.clear();
+        self.guests.clear();
         self.reads.clear();
         self.clock = Time(0);
         self.snapshot_wanted = false;

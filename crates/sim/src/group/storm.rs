@@ -1,6 +1,7 @@
 //! What goes wrong between members and with them, and how it ends.
 
 use super::flaw::Flaw;
+use super::outside::Word;
 use super::peer::Peer;
 use super::world::{Event, World};
 use crate::chance::Chance;
@@ -117,6 +118,7 @@ impl World {
         let down = self.chance.delay(longest);
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.raft.is_some()) else { return };
         peer.crash(&mut self.chance);
+        self.say(id, Word::Crashed);
         self.summary.crashes += 1;
         self.trace.say(self.now, format_args!("{id} crashes for {down} ms"));
         self.after(down, Event::Starts(id));
@@ -195,7 +197,7 @@ impl World {
     }
 
     /// Everything that can be mended is.
-    pub(super) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.trace.say(self.now, "healed");
         self.calm = true;
         self.weather.clear();

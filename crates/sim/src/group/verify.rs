@@ -47,7 +47,7 @@ impl World {
     }
 
     /// What is missing; empty: nothing.
-    pub(super) fn unrest(&self) -> String {
+    pub(crate) fn unrest(&self) -> String {
         if let Some(at) = self.clients.iter().position(|client| client.content < KEYS) {
             let last = self.clients.get(at).and_then(|client| client.operations.last());
             let led = self.peers.values().filter(|peer| peer.leads());

@@ -4,6 +4,7 @@ use super::GroupSummary;
 use super::clients::Client;
 use super::drive::{Deed, Reply};
 use super::flaw::Flaw;
+use super::outside::Word;
 use super::peer::{Ask, Peer};
 use super::storm::Weather;
 use super::verify::Seen;
@@ -72,7 +73,7 @@ pub(super) enum Event {
 }
 
 /// A group, its clients, and what lies between them.
-pub(super) struct World {
+pub(crate) struct World {
     pub(super) now: Time,
     pub(super) chance: Chance,
     pub(super) weather: Weather,
@@ -81,22 +82,33 @@ pub(super) struct World {
     pub(super) wanted: BTreeSet<Member>,
     pub(super) clients: Vec<Client>,
     pub(super) seen: Seen,
-    pub(super) trace: Trace,
-    pub(super) summary: GroupSummary,
+    pub(crate) trace: Trace,
+    pub(crate) summary: GroupSummary,
     pub(super) flaw: Option<Flaw>,
     pub(super) calm: bool,
     pub(super) problem: Option<String>,
+    /// What members say to nodes and operators, and who says it; `None`: there are none.
+    pub(super) words: Option<Vec<(u64, Word)>>,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     events: BTreeMap<u64, Event>,
     sequence: u64,
 }
 
 impl World {
+    /// The group of a seed, which heals by itself.
     pub(super) fn new(seed: u64, whole: bool, flaw: Option<Flaw>) -> World {
         let mut chance = Chance::new(seed);
         let voters = [1, 3, 3, 3, 5].get(usize::try_from(chance.below(5)).unwrap_or(0)).copied().unwrap_or(3);
+        let mut world = World::of(chance, voters, &Bytes::new(), whole, flaw);
+        world.after(u64::try_from(STORM.as_millis()).unwrap_or(u64::MAX), Event::Heal);
+        world
+    }
+
+    /// A group of so many that begins with a state.
+    pub(super) fn of(mut chance: Chance, voters: u64, state: &Bytes, whole: bool, flaw: Option<Flaw>) -> World {
         let wanted: BTreeSet<Member> = (1..=voters).map(Member).collect();
-        let first = Stable::bootstrap(Members::of(wanted.iter().copied()));
+        let mut first = Stable::bootstrap(Members::of(wanted.iter().copied()));
+        first.snapshot.data = state.clone();
         let peers = wanted.iter().map(|id| (id.0, Peer::new(*id, first.clone(), flaw))).collect();
         let mut world = World {
             now: BEGIN,
@@ -110,6 +122,7 @@ impl World {
             flaw,
             calm: false,
             problem: None,
+            words: None,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             sequence: 0,
@@ -119,7 +132,6 @@ impl World {
         (1..=voters).for_each(|id| world.after(id, Event::Starts(id)));
         (0..world.clients.len()).for_each(|client| world.after(1_000, Event::Acts(client)));
         world.after(2_000, Event::Weather);
-        world.after(u64::try_from(STORM.as_millis()).unwrap_or(u64::MAX), Event::Heal);
         world
     }
 
@@ -137,24 +149,31 @@ impl World {
     /// Runs the storm, and then until the group agrees, or has had its time.
     pub(super) fn run(&mut self) -> Result<(), String> {
         let end = BEGIN.after(STORM).after(CALM);
-        while let Some(Reverse((at, sequence))) = self.queue.pop() {
-            if at > end {
-                break;
-            }
-            self.now = at;
-            self.summary.events += 1;
-            if let Some(event) = self.events.remove(&sequence) {
-                self.happen(event);
-            }
-            if let Some(problem) = self.problem.take() {
-                return Err(problem);
-            }
+        while self.next().is_some_and(|at| at <= end) {
+            self.step()?;
             if self.calm && self.is_done() {
                 return self.check_clients();
             }
         }
         self.check_clients()?;
         Err(format!("{} s after everything was healed: {}", CALM.as_secs(), self.unrest()))
+    }
+
+    /// When something happens next.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.queue.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Lets it happen.
+    pub(crate) fn step(&mut self) -> Result<(), String> {
+        if let Some(Reverse((at, sequence))) = self.queue.pop() {
+            self.now = at;
+            self.summary.events += 1;
+            if let Some(event) = self.events.remove(&sequence) {
+                self.happen(event);
+            }
+        }
+        self.problem.take().map_or(Ok(()), Err)
     }
 
     /// Whom an event concerns that waits while that member is frozen.
@@ -274,6 +293,10 @@ impl World {
             Deed::Leads(term) => {
                 self.trace.say(self.now, format_args!("{id} leads in term {term}"));
                 self.led(id, term);
+                if self.words.is_some() {
+                    self.say(id, Word::Leads);
+                    return false;
+                }
                 let node = SimNode::new(NodeId(1)).describe();
                 let now = self.now;
                 if let Some(peer) = self.peers.get_mut(&id) {
@@ -288,6 +311,7 @@ impl World {
                 self.summary.restored += 1;
             }
             Deed::Reshaped => self.summary.reshaped += 1,
+            Deed::Say(word) => self.say(id, word),
             Deed::Wrong(what) => self.fail(format!("member {id}: {what}")),
         }
         false
