@@ -86,6 +86,8 @@ pub(super) fn node(state: &State, task: &Task, id_only: bool) -> String {
 fn problem(state: &State, task: &Task) -> String {
     match task.status.state {
         TaskState::Failed | TaskState::Rejected | TaskState::Orphaned => task.status.message.clone(),
+        // What is in the way of its start, and when that is tried again.
+        TaskState::Preparing | TaskState::Ready | TaskState::Starting => task.status.message.clone(),
         TaskState::New | TaskState::Pending => state.waiting.get(&task.id).cloned().unwrap_or_default(),
         _ => String::new(),
     }
