@@ -188,7 +188,7 @@ impl Cluster {
             let error = failure::failed(format!("no manager has answered within {} s", PATIENCE.as_secs()));
             Err(failure::hint(
                 error,
-                "a majority of the managers must be up and reach each other: `rswarm node ls`; if it is lost for good, `rswarm init --force-new-cluster`",
+                "a majority of the managers must be up and reach each other; `rswarm ps` shows what runs meanwhile; if it is lost for good, `rswarm init --force-new-cluster` on one that is left",
             ))
         })
     }
