@@ -5,6 +5,7 @@
 
 mod calls;
 mod clients;
+mod disks;
 mod gitops;
 mod leader;
 mod locks;

@@ -203,15 +203,13 @@ impl Cluster {
         loop {
             let leader = group.borrow_and_update().leader;
             let response = match leader {
-                // Every member can answer what is true now, and only a leader can change it.
-                _ if request == Request::Read => self.own(id, &request).await?,
+                // Every member that keeps up can answer what is true now, and only a leader can change it.
+                _ if request == Request::Read => match (self.own(id, &request).await?, leader) {
+                    (None, Leader::Member(leader)) => pass_on(forward, leader, id, &request).await?,
+                    (answer, _) => answer,
+                },
                 Leader::Me => self.own(id, &request).await?,
-                Leader::Member(leader) => {
-                    let (answer, answered) = oneshot::channel();
-                    let passed_on = Forward { leader, id, request: Box::new(request.clone()), answer };
-                    forward.send(passed_on).map_err(|_| gone())?;
-                    answered.await.map_err(|_| gone())?
-                }
+                Leader::Member(leader) => pass_on(forward, leader, id, &request).await?,
                 Leader::Unknown => None,
             };
             if let Some(response) = response {
@@ -340,6 +338,19 @@ impl Cluster {
             tracing::warn!("the manager did not end within {limit:?}");
         }
     }
+}
+
+/// Asks the member that leads. `None`: it was not reached, or does not lead.
+async fn pass_on(
+    forward: &mpsc::UnboundedSender<Forward>,
+    leader: u64,
+    id: RequestId,
+    request: &Request,
+) -> Result<Option<Response>, ApiError> {
+    let (answer, answered) = oneshot::channel();
+    let passed_on = Forward { leader, id, request: Box::new(request.clone()), answer };
+    forward.send(passed_on).map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())
 }
 
 fn gone() -> ApiError {

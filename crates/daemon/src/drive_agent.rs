@@ -203,11 +203,14 @@ impl Driver {
         self.writing = true;
         let ledger = self.ledger.clone();
         self.landed.spawn_blocking(move || {
+            let mut told = false;
             loop {
                 match serde_json::to_vec(&value).context("write it").and_then(|bytes| Ok(ledger.write(&bytes)?)) {
                     Ok(()) => return Landed::Ledger(number),
                     Err(error) => {
-                        tracing::warn!("remember the assignment of this node: {error:#}");
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!("remember the assignment of this node: {error:#}; this is tried again");
+                        }
                         std::thread::sleep(RETRY);
                     }
                 }

@@ -44,6 +44,8 @@ pub(super) struct Core {
     pub(super) proposals: Proposals,
     /// Writes that the disk has no room for.
     pub(super) unwritten: Vec<Persist>,
+    /// That was told.
+    full: bool,
     /// Since the last snapshot.
     entries: u64,
     bytes: usize,
@@ -81,6 +83,7 @@ impl Core {
             clients: BTreeMap::new(),
             proposals: Proposals::default(),
             unwritten: Vec::new(),
+            full: false,
             entries: 0,
             bytes: 0,
             last: 0,
@@ -141,6 +144,11 @@ impl Core {
         }
     }
 
+    /// Does it not learn what the others decide, because its disk is full?
+    pub(super) fn lags(&self) -> bool {
+        !self.unwritten.is_empty() && !self.manager.leads()
+    }
+
     fn tick(&mut self) -> Time {
         self.now = self.now.max(clock::now());
         self.now
@@ -149,7 +157,10 @@ impl Core {
     pub(super) fn take(&mut self, message: Message) -> Next {
         match message {
             Message::Request(id, request, client) if *request == model::Request::Read && self.others.is_cluster() => {
-                self.read(id, client);
+                // Dropping the client tells it to ask the one that leads.
+                if !self.lags() {
+                    self.read(id, client);
+                }
             }
             // Dropping the client tells it that this member does not lead.
             Message::Request(..) if self.others.is_cluster() && !self.manager.leads() => {}
@@ -264,11 +275,16 @@ impl Core {
             if let Some(last) = writes.last().map(|persist| persist.seq) {
                 match self.store.persist(&writes) {
                     Ok(()) => {
+                        if std::mem::take(&mut self.full) {
+                            tracing::info!("there is room on the disk again");
+                        }
                         self.raft.handle(Input::Persisted(last))?;
                         continue;
                     }
                     Err(error) if error.is_full() => {
-                        tracing::warn!("nothing can be changed until there is room: {error}");
+                        if !std::mem::replace(&mut self.full, true) {
+                            tracing::warn!("this manager can take no part in decisions until there is room: {error}");
+                        }
                         self.unwritten = writes;
                     }
                     Err(error) => return Err(error).context("write the log of the cluster"),

@@ -198,6 +198,10 @@ impl Core {
 
     /// Reads whose question or answer was lost on the way.
     fn read_again(&mut self, now: Instant) {
+        if self.lags() {
+            self.others.reads.clear();
+            self.others.again.clear();
+        }
         let late = |reader: &Reader| now.duration_since(reader.asked) > TICK * 10;
         let lost: Vec<u64> = self.others.reads.iter().filter(|(_, it)| late(it)).map(|(ticket, _)| *ticket).collect();
         for ticket in lost {
