@@ -193,17 +193,21 @@ pub(crate) fn of_stack(state: &State, stack: &str) -> State {
     let is_in = |spec: &model::ServiceSpec| of(&spec.stack) && !spec.standalone;
     let tasks: Vec<_> = state.tasks.iter().filter(|task| is_in(&task.spec)).cloned().collect();
     let ids: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
+    let own = || state.services.iter().filter(|service| is_in(&service.spec));
+    let services: BTreeSet<_> = own().map(|service| service.id).collect();
     State {
         sources: Vec::new(),
         cluster: state.cluster.clone(),
         revision: state.revision,
-        services: state.services.iter().filter(|service| is_in(&service.spec)).cloned().collect(),
+        services: own().cloned().collect(),
         networks: state.networks.iter().filter(|network| of(&network.spec.stack)).cloned().collect(),
         volumes: state.volumes.iter().filter(|volume| of(&volume.stack)).cloned().collect(),
         nodes: state.nodes.clone(),
         configs: state.configs.iter().filter(|content| of(&content.stack)).cloned().collect(),
         secrets: state.secrets.iter().filter(|content| of(&content.stack)).cloned().collect(),
         leader: state.leader,
+        voters: state.voters.clone(),
+        avoided: state.avoided.iter().filter(|avoided| services.contains(&avoided.service)).copied().collect(),
         waiting: state.waiting.iter().filter(|(id, _)| ids.contains(id)).map(|(id, why)| (*id, why.clone())).collect(),
         tasks,
     }

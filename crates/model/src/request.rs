@@ -309,6 +309,19 @@ impl Service {
     }
 }
 
+/// A node that is the last to be chosen for a service, because its tasks keep failing there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Avoided {
+    /// Which service.
+    pub service: ServiceId,
+    /// Which node.
+    pub node: NodeId,
+    /// How often a task of the service failed there lately.
+    pub failures: u32,
+    /// When it is a node like others again, if no other task fails there.
+    pub until: crate::time::Time,
+}
+
 /// All that clients may see of the replicated state. Contents of secrets are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -331,6 +344,10 @@ pub struct State {
     pub secrets: Vec<ContentView>,
     /// The node that leads the managers, as far as this one knows.
     pub leader: Option<NodeId>,
+    /// Managers that have a vote, as far as this one knows: who has just joined catches up first.
+    pub voters: Vec<NodeId>,
+    /// Nodes that services avoid.
+    pub avoided: Vec<Avoided>,
     /// Sources that are followed, without their credentials.
     pub sources: Vec<Source>,
     /// The cluster that this machine is part of, if it is.

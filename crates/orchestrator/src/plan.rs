@@ -16,6 +16,7 @@ mod survey;
 mod unfit;
 mod update;
 
+pub(crate) use failures::avoided;
 pub(crate) use gates::join_target;
 pub(crate) use reap::remove_volume;
 pub(crate) use schedule::{has_room, problem as constraint_problem};

@@ -7,7 +7,7 @@ use crate::parse;
 use crate::render::list::{List, Row};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{Call, DaemonInfo, Reply};
-use model::{Availability, Node, NodeId, Request, State};
+use model::{Availability, Node, Request, State};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,13 +33,13 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
         ],
         columns: vec!["ID", "Hostname", "Status", "Availability", "ManagerStatus", "EngineVersion"],
         key: "ID",
-        rows: nodes.iter().map(|node| row(node, state.leader, &own, &args)).collect(),
+        rows: nodes.iter().map(|node| row(node, &state, &own, &args)).collect(),
     };
     context.data(&list.render(&args.listing)?)?;
     Ok(0)
 }
 
-fn row(node: &Node, leader: Option<NodeId>, own: &DaemonInfo, args: &Ls) -> Row {
+fn row(node: &Node, state: &State, own: &DaemonInfo, args: &Ls) -> Row {
     let is_own = node.id.to_string() == own.node;
     let id = if args.listing.no_trunc { node.id.to_string() } else { node.id.short() };
     let mark = if is_own && !args.listing.quiet { " *" } else { "" };
@@ -48,18 +48,25 @@ fn row(node: &Node, leader: Option<NodeId>, own: &DaemonInfo, args: &Ls) -> Row 
         .with("Hostname", node.hostname.as_str())
         .with("Status", if node.ready { "Ready" } else { "Down" })
         .with("Availability", availability(node.availability))
-        .with("ManagerStatus", manager_status(node, leader))
+        .with("ManagerStatus", manager_status(node, state))
         .with("EngineVersion", node.version.as_str())
         .with("Self", is_own.to_string())
 }
 
-fn manager_status(node: &Node, leader: Option<NodeId>) -> &'static str {
-    match (node.manager, leader == Some(node.id)) {
+fn manager_status(node: &Node, state: &State) -> &'static str {
+    match (node.manager, state.leader == Some(node.id)) {
         (false, _) => "",
         (true, true) => "Leader",
+        // It counts for nothing yet: the others need their majority without it.
+        (true, false) if node.ready && has_no_vote(state, node) => "Joining",
         (true, false) if node.ready => "Reachable",
         (true, false) => "Unreachable",
     }
+}
+
+/// Is it a manager that the others do not count yet? Where nobody has a vote that is not known, or means nothing.
+pub(in crate::commands) fn has_no_vote(state: &State, node: &Node) -> bool {
+    node.manager && !state.voters.is_empty() && !state.voters.contains(&node.id)
 }
 
 fn availability(availability: Availability) -> &'static str {

@@ -52,7 +52,7 @@ pub(super) struct Core {
     /// Index of the last entry handed to the manager.
     last: u64,
     /// What clients were shown last; `None` when it is out of date.
-    shown: Option<Arc<State>>,
+    pub(super) shown: Option<Arc<State>>,
     /// Last time handed to the manager: its clock never runs backwards.
     now: Time,
 }
@@ -230,7 +230,10 @@ impl Core {
             Leader::Member(member) => Some(member),
             Leader::Unknown => None,
         };
-        state.leader = self.manager.managers().into_iter().find(|(_, member)| Some(*member) == leader).map(|it| it.0);
+        let managers = self.manager.managers();
+        state.leader = managers.iter().find(|(_, member)| Some(*member) == leader).map(|it| it.0);
+        let voters = &self.group.borrow().voters;
+        state.voters = managers.iter().filter(|(_, member)| voters.contains(member)).map(|it| it.0).collect();
         let state = Arc::new(state);
         self.shown = Some(state.clone());
         state

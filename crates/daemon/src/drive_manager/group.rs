@@ -273,6 +273,7 @@ impl Core {
             Output::Unreadable(ticket) => self.unreadable(ticket),
             Output::Members(members) => {
                 let now = group(&members);
+                self.shown = None;
                 self.group.send_if_modified(|group| {
                     let before = std::mem::replace(group, Group { leader: group.leader, ..now });
                     *group != before

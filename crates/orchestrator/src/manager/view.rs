@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::explain::Wait;
+use crate::plan;
 use model::{ContentSpec, ContentView, Credentials, Source, State, TaskId, Time};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
         secrets: secrets.collect(),
         sources: cluster.sources.values().map(|source| shown(source)).collect(),
         leader: None,
+        voters: Vec::new(),
+        avoided: plan::avoided(cluster, now),
         cluster: cluster.info.as_ref().map(|info| info.view()),
         waiting: waits.iter().filter(known).map(|(id, wait)| (*id, wait.sentence(now))).collect(),
     }

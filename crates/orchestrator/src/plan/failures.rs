@@ -3,7 +3,7 @@
 
 use crate::cluster::{Cluster, Failures};
 use crate::draft::Draft;
-use model::{NodeId, Service, Task, TaskState, Time};
+use model::{Avoided, NodeId, Service, ServiceId, Task, TaskState, Time};
 use std::time::Duration;
 
 /// So many failures (swarmkit's numbers) ...
@@ -32,6 +32,17 @@ pub(super) fn note(draft: &mut Draft<'_>, service: &Service, task: &Task) {
 
 fn counts(at: Time, now: Time) -> bool {
     now.since(at) < MEMORY
+}
+
+/// Where services avoid nodes, and until when.
+pub(crate) fn avoided(cluster: &Cluster, now: Time) -> Vec<Avoided> {
+    let avoided = |((service, node), known): (&(ServiceId, NodeId), &Failures)| {
+        let failures = penalty(cluster, cluster.services.get(service)?, *node, now);
+        // The last of those that make it a bad one.
+        let oldest = known.at.len().checked_sub(MOST).and_then(|place| known.at.get(place))?;
+        (failures > 0).then(|| Avoided { service: *service, node: *node, failures, until: oldest.after(MEMORY) })
+    };
+    cluster.failures.iter().filter_map(avoided).collect()
 }
 
 /// How bad a node is for a service: 0, or the number of its failures there when they are too many.

@@ -179,6 +179,7 @@ impl Script {
             }
             "wait" => self.wait(rest[0].trim_end_matches('s').parse().expect("seconds")),
             "waiting" => self.waiting(),
+            "avoided" => self.avoided(),
             "show" => self.show(rest),
             _ => panic!("nobody knows how to `{verb}`"),
         }
@@ -204,6 +205,16 @@ impl Script {
         }
         self.world.join(node);
         self.settle();
+    }
+
+    /// Where services avoid nodes.
+    fn avoided(&mut self) {
+        let state = self.world.state();
+        for Avoided { service, node, failures, until } in state.avoided {
+            let service = state.services.iter().find(|known| known.id == service).expect("a service");
+            let until = until.since(self.started).as_secs_f64();
+            self.say(format!("{} avoids n{} until {until:.1}s: {failures} failures", service.spec.key, node.0));
+        }
     }
 
     /// The networks that services name are part of the stack.

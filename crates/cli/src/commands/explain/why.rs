@@ -1,8 +1,11 @@
 //! Why is it so? Sentences about a service, a task or a node, from the state alone.
 
+use crate::commands::node::has_no_vote;
 use crate::commands::tasks;
 use crate::render::human::{ago, span};
-use model::{Availability, ContainerState, Desired, Mode, Node, Service, State, Task, TaskState, UpdateState, Verdict};
+use model::{
+    Availability, ContainerState, Desired, Mode, Node, Service, State, Task, TaskState, Time, UpdateState, Verdict,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -29,6 +32,12 @@ pub(super) fn service(state: &State, service: &Service, now: u64) -> Vec<String>
     }
     lines.extend(update(service, now));
     lines.extend(places(state, &wanted));
+    let avoided = state.avoided.iter().filter(|avoided| avoided.service == service.id && avoided.until.0 > now);
+    lines.extend(avoided.map(|avoided| {
+        let node = state.nodes.iter().find(|node| node.id == avoided.node);
+        let name = node.map_or_else(|| avoided.node.short(), |node| node.hostname.clone());
+        format!("avoids {name} until {}: it failed there {} times lately", clock(avoided.until), avoided.failures)
+    }));
     for task in wanted.iter().filter(|task| !task.is_serving()) {
         lines.extend(self::task(state, task, now));
     }
@@ -172,6 +181,12 @@ fn before(state: &State, task: &Task, now: u64) -> Option<String> {
     ))
 }
 
+/// A moment of this day.
+fn clock(at: Time) -> String {
+    let second = at.0.div_ceil(1000);
+    format!("{:02}:{:02}:{:02} UTC", second / 3600 % 24, second / 60 % 60, second % 60)
+}
+
 /// What is to be said of a node: what it may do, and what it has.
 pub(super) fn node(state: &State, node: &Node, now: u64) -> Vec<String> {
     let here = || state.tasks.iter().filter(|task| task.node == Some(node.id));
@@ -186,9 +201,20 @@ pub(super) fn node(state: &State, node: &Node, now: u64) -> Vec<String> {
         .to_owned(),
     );
     if node.manager {
-        let leads = if state.leader == Some(node.id) { " and leads" } else { "" };
+        let leads = match state.leader == Some(node.id) {
+            true => " and leads",
+            false if node.ready && has_no_vote(state, node) => " that has no vote yet: it catches up first",
+            false => "",
+        };
         lines.push(format!("it is a manager{leads}"));
     }
+    let avoided = state.avoided.iter().filter(|avoided| avoided.node == node.id && avoided.until.0 > now);
+    lines.extend(avoided.map(|avoided| {
+        let service = state.services.iter().find(|service| service.id == avoided.service);
+        let name = service.map_or_else(|| avoided.service.short(), |service| service.spec.name.clone());
+        let until = clock(avoided.until);
+        format!("service {name} avoids it until {until}: it failed here {} times lately", avoided.failures)
+    }));
     let expires = node.trust.expires.0;
     if expires > 0 && expires < now {
         lines.push(format!("its certificate has ended {}: it must join again", ago(expires, now)));

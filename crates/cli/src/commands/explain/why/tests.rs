@@ -103,3 +103,28 @@ fn of_a_node_it_is_told_what_it_may_do() {
     let told = node(&state, second, NOW).join("\n");
     assert!(told.starts_with("node host2: is down: nothing is heard of it\nit is drained"), "{told}");
 }
+
+#[test]
+fn a_node_that_a_service_avoids_is_told_of_on_both_sides() {
+    let (mut state, web) = state();
+    let until = Time(NOW + 90_000);
+    let (service_id, id) = (ServiceId(1), NodeId(1));
+    state.avoided = vec![model::Avoided { service: service_id, node: id, failures: 6, until }];
+    state.services = vec![web.clone()];
+    let told = service(&state, &web, NOW).join("\n");
+    assert!(told.contains("\navoids host1 until 08:11:30 UTC: it failed there 6 times lately\n"), "{told}");
+    let told = node(&state, &state.nodes[0], NOW).join("\n");
+    assert!(
+        told.contains("\nservice shop_web avoids it until 08:11:30 UTC: it failed here 6 times lately\n"),
+        "{told}"
+    );
+    assert!(!node(&state, &state.nodes[0], until.0).join("\n").contains("avoids"));
+}
+
+#[test]
+fn a_manager_without_a_vote_is_told_of() {
+    let (mut state, _) = state();
+    (state.leader, state.voters) = (None, vec![NodeId(7)]);
+    let told = node(&state, &state.nodes[0], NOW).join("\n");
+    assert!(told.contains("\nit is a manager that has no vote yet: it catches up first\n"), "{told}");
+}
