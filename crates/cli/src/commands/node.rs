@@ -106,6 +106,9 @@ pub(super) async fn inspect(context: &Context, args: InspectOne) -> Result<u8> {
 /// What is known of a node, and how the others look from it.
 async fn seen(context: &Context, state: &State, node: &Node) -> Value {
     let mut seen = view(node);
+    if node.manager {
+        seen["ManagerStatus"] = manager(node, state);
+    }
     if node.mesh.is_some() && node.ready {
         match peers(context, state, node).await {
             Ok(peers) => seen["Mesh"]["Peers"] = peers.into(),
@@ -202,6 +205,19 @@ fn view(node: &Node) -> Value {
         },
         "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address },
         "Mesh": node.mesh.as_ref().map(|offer| mesh(offer, node.mesh_number)),
+    })
+}
+
+/// Engine API, ManagerStatus.
+fn manager(node: &Node, state: &State) -> Value {
+    json!({
+        "Leader": state.leader == Some(node.id),
+        "Reachability": match (node.ready, has_no_vote(state, node)) {
+            (false, _) => "unreachable",
+            (true, true) => "unknown",
+            (true, false) => "reachable",
+        },
+        "Addr": node.address,
     })
 }
 
