@@ -56,7 +56,9 @@ services:
 
 #[test]
 fn a_published_port_is_answered_by_every_machine_over_ipv6() {
-    let Some(lab) = Lab::cluster(1, 2) else { return };
+    let Some(lab) = Lab::new(3) else { return };
+    lab.add_ipv6();
+    lab.form(1, lab.hosts.len() - 1);
     let text = format!(
         r##"
 services:
@@ -94,9 +96,7 @@ networks: {{default: {{enable_ipv6: true}}}}
 fn a_small_link_makes_no_black_hole_and_is_shown() {
     let Some(lab) = Lab::new(3) else { return };
     lab.shrink(1, 1400);
-    lab.hosts[0].rswarm(["init", "--advertise-addr", &Lab::address(0)]).ok();
-    (1..3).for_each(|index| drop(lab.join(index, "worker").ok()));
-    lab.all_ready(3);
+    lab.form(1, lab.hosts.len() - 1);
     let text = format!(
         r#"
 services:

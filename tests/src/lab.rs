@@ -117,6 +117,17 @@ impl Lab {
         self.all_ready(managers + workers);
     }
 
+    /// Gives each host an address in IPv6 too.
+    ///
+    /// # Panics
+    /// It has one already.
+    pub fn add_ipv6(&self) {
+        for (index, host) in self.hosts.iter().enumerate() {
+            let address = format!("{}/64", Lab::address6(index));
+            ip(&["-n", host.namespace(), "address", "add", &address, "dev", "eth0", "nodad"]);
+        }
+    }
+
     /// Lets a host join the cluster of the first.
     ///
     /// # Panics
@@ -236,7 +247,6 @@ impl Lab {
         ip(&[add.as_slice(), peer.as_slice()].concat());
         ip(&["-n", &self.hub, "link", "set", &wire, "master", "wire", "up"]);
         ip(&["-n", host, "address", "add", &format!("{}/24", Lab::address(index)), "dev", "eth0"]);
-        ip(&["-n", host, "address", "add", &format!("{}/64", Lab::address6(index)), "dev", "eth0", "nodad"]);
         ip(&["-n", host, "link", "set", "eth0", "up"]);
     }
 
