@@ -1,11 +1,13 @@
 //! What the brain costs against the size of the cluster, on one core:
-//! `cargo run --release -p orchestrator --example scale`.
+//! `cargo run --release -p orchestrator --example scale [TASKS NODES]...`.
 //!
 //! Each line is a cluster of services with a hundred tasks each, two services to a network, and one service
 //! on every node. `place`: from the request to the proposal that makes and places every task. `told`: that
 //! proposal becomes state and every node gets its assignment. `rest`: a plan when nothing has happened.
 //! `lost`: from the silence of a node that is up until its tasks are placed elsewhere; `after`: that becomes
-//! state and everybody is told. `bytes`: of a snapshot, by task. Times are those on the processor.
+//! state and everybody is told. `bytes`: of a snapshot, by task. `MiB`: what the process has in memory when all runs,
+//! the agents' copies among it; of one size alone, or it has what is left of the sizes before. Times are those on the
+//! processor.
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,10 +24,13 @@ use std::time::{Duration, Instant};
 const REPLICAS: u32 = 100;
 
 fn main() {
-    let sizes = [(1_000, 10), (10_000, 100), (30_000, 300), (100_000, 1_000)];
+    let words: Vec<u32> = std::env::args().skip(1).map(|word| word.parse().expect("a number")).collect();
+    let named: Vec<(u32, u128)> = words.chunks_exact(2).map(|size| (size[0], u128::from(size[1]))).collect();
+    let usual = vec![(1_000, 10), (10_000, 100), (30_000, 300), (100_000, 1_000)];
+    let sizes = if named.is_empty() { usual } else { named };
     println!(
-        "{:>8} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>6}",
-        "tasks", "nodes", "place", "told", "rest", "lost", "after", "bytes"
+        "{:>8} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>6} {:>6}",
+        "tasks", "nodes", "place", "told", "rest", "lost", "after", "bytes", "MiB"
     );
     for (tasks, nodes) in sizes {
         measure(tasks, nodes);
@@ -45,11 +50,19 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, on_cpu.unwrap_or_else(|| start.elapsed()))
 }
 
+/// Memory of this process in MiB, where the kernel tells.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
 fn measure(tasks: u32, nodes: u128) {
     let mut lab = Lab::new(nodes);
     let (entry, place) = timed(|| lab.decide(ManagerInput::Request(RequestId(1), Box::new(deploy(tasks)))));
     let ((), told) = timed(|| lab.commit(entry));
     lab.run_all();
+    let resident = resident();
     let rounds = 30;
     let ((), rest) = timed(|| {
         for _ in 0..rounds {
@@ -65,7 +78,7 @@ fn measure(tasks: u32, nodes: u128) {
     let (entry, lost) = timed(|| lab.decide(ManagerInput::Tick));
     let ((), after) = timed(|| lab.commit(entry));
     println!(
-        "{count:>8} {nodes:>6} {place:>10.2?} {told:>10.2?} {:>10.2?} {lost:>10.2?} {after:>10.2?} {:>6}",
+        "{count:>8} {nodes:>6} {place:>10.2?} {told:>10.2?} {:>10.2?} {lost:>10.2?} {after:>10.2?} {:>6} {resident:>6}",
         rest / rounds,
         snapshot / count.max(1)
     );

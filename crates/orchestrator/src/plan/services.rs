@@ -16,8 +16,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         match service.spec.mode {
             Mode::Replicated { replicas } => {
                 leave(draft, &service, &unfit);
-                one_each(draft, &service, &unfit);
-                replicated(draft, &service, replicas);
+                replicated(draft, &service, &unfit, replicas);
             }
             Mode::Global => global(draft, &service),
             Mode::ReplicatedJob { total, concurrent } => jobs::replicated(draft, &service, &unfit, total, concurrent),
@@ -26,8 +25,10 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
 }
 
-fn replicated(draft: &mut Draft<'_>, service: &Service, replicas: u32) {
-    let held: BTreeSet<u32> = slots::live(draft.cluster(), service.id).keys().map(|(slot, _)| *slot).collect();
+fn replicated(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>, replicas: u32) {
+    let live = slots::live(draft.cluster(), service.id);
+    live.values().filter(|tasks| tasks.len() > 1).for_each(|tasks| only_one(draft, service, unfit, tasks));
+    let held: BTreeSet<u32> = live.keys().map(|(slot, _)| *slot).collect();
     for slot in (1..=replicas).filter(|slot| !held.contains(slot)) {
         slots::create(draft, service, Begin { slot, ..Begin::default() });
     }
@@ -36,17 +37,15 @@ fn replicated(draft: &mut Draft<'_>, service: &Service, replicas: u32) {
 
 /// A slot has one task that may stay. Two are left of a drain that was taken back before the task that was started
 /// first could take over.
-fn one_each(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>) {
-    for tasks in slots::live(draft.cluster(), service.id).into_values() {
-        let stays = |task: &&Arc<Task>| {
-            !super::dirty::is_dirty(service, task) && task.node.is_none_or(|node| !unfit.contains(&node))
-        };
-        let staying: Vec<&Arc<Task>> = tasks.iter().filter(stays).collect();
-        // The oldest of those that are furthest.
-        let best = staying.iter().min_by_key(|task| (!task.is_serving(), !task.is_running(), task.has_ended()));
-        for task in staying.iter().filter(|task| best.is_some_and(|best| best.id != task.id)) {
-            slots::lower(draft, task.id, Desired::Shutdown);
-        }
+fn only_one(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>, tasks: &[Arc<Task>]) {
+    let stays = |task: &&Arc<Task>| {
+        !super::dirty::is_dirty(service, task) && task.node.is_none_or(|node| !unfit.contains(&node))
+    };
+    let staying: Vec<&Arc<Task>> = tasks.iter().filter(stays).collect();
+    // The oldest of those that are furthest.
+    let best = staying.iter().min_by_key(|task| (!task.is_serving(), !task.is_running(), task.has_ended()));
+    for task in staying.iter().filter(|task| best.is_some_and(|best| best.id != task.id)) {
+        slots::lower(draft, task.id, Desired::Shutdown);
     }
 }
 
