@@ -2,6 +2,7 @@
 //! there, and what is lost when a machine is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::{BUSYBOX, Lab, eventually, eventually_some};
@@ -151,7 +152,8 @@ fn node_lost(cluster: &dyn Cluster) -> Duration {
 fn leader_lost(cluster: &dyn Cluster) -> Duration {
     let leader = cluster.leader();
     let other = (leader + 1) % MACHINES;
-    let name = format!("after-{leader}-{:?}", Instant::now()).replace(|it: char| !it.is_ascii_alphanumeric(), "-");
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("after-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let began = Instant::now();
     cluster.cut(leader, true);
     eventually("a write is taken", SOON, || cluster.write(other, &name));
