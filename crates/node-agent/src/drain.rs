@@ -12,6 +12,10 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(5);
 /// The same where nobody will say: the manager hears of this end from us.
 const BLIND: Duration = Duration::from_millis(500);
+/// From the moment when nobody sends new connections to it until it is told to end. What was sent before is on its way
+/// for a moment, and a connection that the kernel has made but the program has not accepted yet is reset when that
+/// ends: a busy machine takes its time for both.
+pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 /// Who may still send new connections to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,6 +64,7 @@ impl Agent {
                 Step::Create => return self.begin_launch(now, id, 0, true),
                 Step::Start(restarts) => return self.begin_launch(now, id, restarts, false),
                 Step::Leave => self.leaves(now, id),
+                Step::Quiet => self.is_quiet(now, id),
                 Step::Stop => {
                     self.moves(id, around.moved);
                     return self.begin(now, id, Kind::Stop, TaskState::New);
@@ -125,6 +126,12 @@ impl Agent {
     fn leaves(&mut self, now: Time, id: TaskId) {
         if let Some(local) = self.tasks.get_mut(&id) {
             local.leaves = Some(now);
+        }
+    }
+
+    fn is_quiet(&mut self, now: Time, id: TaskId) {
+        if let Some(local) = self.tasks.get_mut(&id) {
+            local.quiet = Some(now);
         }
     }
 
@@ -201,7 +208,7 @@ impl Agent {
                 self.fly(now, id, kind, TaskState::Starting, effect);
                 if let Some(local) = self.tasks.get_mut(&id) {
                     local.space = space;
-                    local.leaves = None;
+                    (local.leaves, local.quiet) = (None, None);
                 }
             }
             Err(why) => self.waits(id, why),

@@ -1,7 +1,7 @@
 //! One task: what its host shows, what is wanted of it, and its next step.
 
 use crate::backoff::{Restarts, Retry};
-use crate::drain::Drain;
+use crate::drain::{Drain, LINGER};
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
@@ -85,8 +85,10 @@ pub(crate) struct Local {
     pub(crate) space: Option<TaskId>,
     /// It was stopped to be started in another namespace.
     pub(crate) moving: bool,
-    /// Since when it is on its way out while machines elsewhere may still send to it.
+    /// Since when it is on its way out while somebody may still send to it.
     pub(crate) leaves: Option<Time>,
+    /// Since when nobody does any more.
+    pub(crate) quiet: Option<Time>,
     /// Image and volumes are there; the image's health check.
     pub(crate) prepared: Option<Option<HealthCheck>>,
     /// Its health check, since the last start.
@@ -166,6 +168,8 @@ pub(crate) enum Step {
     Start(u32),
     /// It begins to leave: others get a moment to hear of it.
     Leave,
+    /// Nobody sends new connections to it any more; those that are on their way get a moment.
+    Quiet,
     Stop,
     Remove,
 }
@@ -184,6 +188,7 @@ impl Local {
             space: None,
             moving: false,
             leaves: None,
+            quiet: None,
             prepared: None,
             health: None,
             probe: None,
@@ -321,13 +326,16 @@ impl Local {
     /// Stops it once nobody sends new connections to it any more. One that gets no grace gets none of this either.
     fn stop(&self, around: &Around) -> Step {
         let at_once = self.stop_with().1.is_zero();
-        match (around.drain, self.leaves) {
-            (Drain::Here, _) if !at_once => Step::Rest,
-            (Drain::Elsewhere(_), None) if !at_once => Step::Leave,
-            (Drain::Elsewhere(longest), Some(since)) if !at_once && around.now < since.after(longest) => {
-                Step::Until(since.after(longest))
-            }
-            _ => self.unless_late(Step::Stop, Kind::Stop, around.now),
+        let now = around.now;
+        let late = |since: Time, wait| now >= since.after(wait);
+        match (around.drain, self.leaves, self.quiet) {
+            _ if at_once => self.unless_late(Step::Stop, Kind::Stop, now),
+            (Drain::Here | Drain::Elsewhere(_), None, _) => Step::Leave,
+            (Drain::Here, ..) => Step::Rest,
+            (Drain::Elsewhere(longest), Some(since), _) if !late(since, longest) => Step::Until(since.after(longest)),
+            (_, Some(_), None) => Step::Quiet,
+            (_, Some(_), Some(since)) if !late(since, LINGER) => Step::Until(since.after(LINGER)),
+            _ => self.unless_late(Step::Stop, Kind::Stop, now),
         }
     }
 

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long what is on its way gets.
+const LINGER: Duration = Duration::from_millis(250);
+
 /// A host with two tasks of a service behind its virtual address and a published port.
 fn shop() -> (Rig, TaskId) {
     let mut spec = service();
@@ -44,7 +47,9 @@ fn it_leaves_before_it_ends() {
     assert_eq!(behind(&rig), 1);
     let port = rig.asked().ports.remove(0);
     assert_eq!((port.backends, port.admitted), (entrance(2), entrance(1)), "others may not have heard of it yet");
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    landed(&mut rig);
+    assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
+    rig.pass(LINGER);
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
 }
 
@@ -58,7 +63,8 @@ fn one_without_grace_and_one_whose_network_fails_end_nevertheless() {
     let (mut rig, id) = shop();
     stop(&mut rig, id);
     rig.answer("net", Err(EffectError::transient("netd is gone")));
-    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+    rig.pass(LINGER);
+    assert_eq!(rig.open_words(), ["stop 1 - 10", "net [1 2] [8080x1]"]);
 }
 
 /// The same host in a mesh of two.
@@ -90,18 +96,21 @@ fn it_waits_until_the_manager_says_that_no_other_machine_sends_to_it() {
     assert!(rig.open.is_empty(), "{:?}", rig.open_words());
     rig.order.sent_to.clear();
     rig.assign();
+    assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
+    rig.pass(LINGER);
     assert_eq!(rig.open_words(), ["stop 1 - 10"]);
 
     let (mut rig, id) = meshed();
     rig.order.sent_to.insert(id);
     stop(&mut rig, id);
     landed(&mut rig);
-    rig.pass(Duration::from_millis(5100));
+    rig.pass(Duration::from_millis(5100) + LINGER);
     assert_eq!(rig.open_words(), ["stop 1 - 10"], "not for ever");
 
     let (mut rig, id) = meshed();
     stop(&mut rig, id);
     landed(&mut rig);
+    rig.pass(LINGER);
     assert_eq!(rig.open_words(), ["stop 1 - 10"], "nobody sends to it");
 }
 

@@ -165,6 +165,6 @@ fn a_joiner_follows_the_container_whose_network_it_joins() {
     rig.order.tasks.get_mut(&joiner).unwrap().joins = None;
     rig.assign();
     rig.live(SECOND);
-    assert!(rig.message(joiner).starts_with("waits for container"), "{}", rig.message(joiner));
+    assert_eq!(rig.message(joiner), "waits for the container whose network it joins, which is gone");
     assert_eq!(rig.state(joiner), TaskState::Running);
 }
