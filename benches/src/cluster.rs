@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::{BUSYBOX, Lab, eventually, eventually_some};
+use e2e::{BUSYBOX, Lab, Options, eventually, eventually_some};
 
 use crate::memory::rss;
 use crate::swarm::Swarm;
@@ -27,6 +27,8 @@ const WRITES_OF_PEER: usize = 2_000;
 const SINGLE_WRITES: usize = 1_000;
 /// How long nothing happens.
 const REST: Duration = Duration::from_secs(60);
+/// How long everybody is busy.
+const BUSY: Duration = Duration::from_secs(180);
 
 /// A stack of one service.
 pub(crate) struct Loads {
@@ -88,6 +90,9 @@ pub(crate) fn measure(peer: Option<&Path>, wanted: &dyn Fn(&str) -> bool, table:
         both("node lost, until its replicas run elsewhere", table, [LOSSES, 3], Bar::AtMost(5000.0), &node_lost);
         both("leader lost, until a write is taken", table, [LOSSES, 3], Bar::AtMost(1500.0), &leader_lost);
     }
+    if wanted("busy") {
+        busy(table);
+    }
     if wanted("writes") {
         writes(&ours, swarm.as_ref().map(|swarm| swarm as _), table);
     }
@@ -131,6 +136,35 @@ fn at_rest(table: &mut Table) {
     let sum = |figures: &[f64]| figures.iter().sum::<f64>();
     say(&format!("a worker at rest: {:.0} bytes/s on its wire, of everything", rate(after.1 - before.1)));
     table.rates("an agent at rest, both ways", rate(sum(&after.0) - sum(&before.0)), Bar::AtMost(100.0));
+}
+
+/// All cores have twice as much to do as they can for a while: nobody may be taken for gone because of that.
+fn busy(table: &mut Table) {
+    let daemon = ["--metrics-addr", "127.0.0.1:9323"].map(str::to_owned);
+    let Some(lab) = Lab::with(MACHINES, |_, options| Options { daemon: daemon.to_vec(), quiet: true, ..options })
+    else {
+        return;
+    };
+    lab.form(MACHINES, 0);
+    lab.create_web(0, &["--replicas", "6"]);
+    eventually("all run", SOON, || lab.places(0, "web").len() == 6);
+    let places = lab.places(0, "web");
+    let term = || {
+        let page = eventually_some("numbers", SOON, || lab.hosts[0].get("http://127.0.0.1:9323/metrics"));
+        let line = page.lines().find_map(|line| line.strip_prefix("rswarm_raft_term ").map(str::to_owned));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    let before = term();
+    let threads = 2 * std::thread::available_parallelism().unwrap().get();
+    let end = Instant::now() + BUSY;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| while std::hint::black_box(Instant::now()) < end {});
+        }
+    });
+    table.counts("elections while all cores are busy for three minutes", term() - before, Bar::AtMost(0.0));
+    let moved = lab.places(0, "web").iter().zip(&places).filter(|(now, before)| now != before).count();
+    table.counts("replicas moved meanwhile", moved as f64, Bar::AtMost(0.0));
 }
 
 /// A machine that does not lead is cut off.

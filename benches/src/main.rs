@@ -29,7 +29,7 @@ const HELP: &str = "\
 bench [--peer DIR] [JOB]...
 
   --peer DIR   a Docker Engine unpacked below DIR (DIR/usr/sbin/dockerd); without it only rswarm is measured
-  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips, overlay, cluster, losses, writes;
+  JOB          stacks, run, oci, memory, pull, gitops, mesh, vips, overlay, cluster, losses, busy, writes;
                without one all of them
 
 RSWARM_BIN names the binary to measure; use one that was built with --release.
@@ -53,7 +53,7 @@ fn main() {
         match word.as_str() {
             "--peer" => peer = words.next().map(PathBuf::from),
             "stacks" | "run" | "oci" | "memory" | "pull" | "gitops" | "mesh" | "vips" | "overlay" | "cluster"
-            | "losses" | "writes" => {
+            | "losses" | "busy" | "writes" => {
                 jobs.push(word);
             }
             _ => return table::say(HELP),
@@ -74,7 +74,7 @@ fn main() {
     if wanted("overlay") {
         overlay::measure(&mut table);
     }
-    if ["cluster", "losses", "writes"].into_iter().any(wanted) {
+    if ["cluster", "losses", "busy", "writes"].into_iter().any(wanted) {
         cluster::measure(peer.as_deref(), &wanted, &mut table);
     }
     let on_one = |job: &str| matches!(job, "stacks" | "run" | "oci" | "memory" | "pull");

@@ -40,6 +40,11 @@ impl Table {
         self.push(job, ours, None, "%", bar);
     }
 
+    /// How often something happened.
+    pub(crate) fn counts(&mut self, job: &str, ours: f64, bar: Bar) {
+        self.push(job, ours, None, "times", bar);
+    }
+
     /// Bytes per second.
     pub(crate) fn rates(&mut self, job: &str, ours: f64, bar: Bar) {
         self.push(job, ours, None, "B/s", bar);

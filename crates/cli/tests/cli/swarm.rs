@@ -80,6 +80,7 @@ fn state() -> State {
         memory: 1 << 30,
         generic: Default::default(),
         host_routes: Vec::new(),
+        version: "9.9.9".to_owned(),
         incarnation: 0,
         ..Node::new(NodeId(0xee << 120), "")
     };
