@@ -35,10 +35,10 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
         return Vec::new();
     }
     let published = usage::published(service).filter(|(_, (mode, _))| *mode == wanted);
-    let port = |(index, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
+    let port = |(_, (_, (protocol, host_port, address))): (usize, (PortMode, usage::Published))| {
         let behind = tasks.iter().filter(|task| serves(task));
         let backends = behind.filter_map(|task| {
-            let target = target(task, index, protocol, host_port)?;
+            let target = target(service, task, protocol, host_port)?;
             let addresses = entrance(cluster, &task.endpoints)?.addresses();
             Some(addresses.map(move |address| (address, target)))
         });
@@ -52,10 +52,12 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
 }
 
 /// Which of its own ports a task has behind a published one. While an update goes on there are tasks of an earlier
-/// spec: they listen where that said, and those that it had publish nothing are sent nothing.
-fn target(task: &Task, index: usize, protocol: Protocol, host_port: u16) -> Option<u16> {
+/// spec: they listen where that said, and those that it had publish nothing there are sent nothing. Their node sees it
+/// so as well: it is told the same ports.
+fn target(service: &Service, task: &Task, protocol: Protocol, host_port: u16) -> Option<u16> {
+    let chosen = |at: usize| service.chosen_ports.get(at).copied().flatten();
     let own = |(at, port): &(usize, &PortSpec)| {
-        port.protocol == protocol && port.published.map_or(*at == index, |published| published == host_port)
+        port.protocol == protocol && port.published.or_else(|| chosen(*at)) == Some(host_port)
     };
     task.spec.ports.iter().enumerate().find(own).map(|(_, port)| port.target)
 }

@@ -43,7 +43,8 @@ impl World {
             // Ports change with the tasks: one of an earlier spec keeps its own until it is replaced.
             let own = |task: &Task| {
                 let mut ports = task.spec.ports.iter().enumerate().filter(|(_, it)| it.protocol == port.protocol);
-                ports.any(|(at, it)| it.published.map_or(at == index, |published| published == host_port))
+                let chosen = |at: usize| service.chosen_ports.get(at).copied().flatten();
+                ports.any(|(at, it)| it.published.or_else(|| chosen(at)) == Some(host_port))
             };
             let here = |task: &&Task| own(task) && (port.mode == PortMode::Ingress || task.node == Some(sim.id));
             let tasks: Vec<&Task> = self.serving(service, state).filter(here).collect();
