@@ -199,18 +199,15 @@ impl Cluster {
         id: RequestId,
         request: Request,
     ) -> Result<Response, ApiError> {
-        let mut group = self.group();
+        let (mut group, mut moved) = (self.group(), self.group());
         loop {
             let leader = group.borrow_and_update().leader;
-            let response = match leader {
-                // Every member that keeps up can answer what is true now, and only a leader can change it.
-                _ if request == Request::Read => match (self.own(id, &request).await?, leader) {
-                    (None, Leader::Member(leader)) => pass_on(forward, leader, id, &request).await?,
-                    (answer, _) => answer,
-                },
-                Leader::Me => self.own(id, &request).await?,
-                Leader::Member(leader) => pass_on(forward, leader, id, &request).await?,
-                Leader::Unknown => None,
+            let asked = self.ask_member(forward, leader, id, &request);
+            let response = tokio::select! {
+                response = asked => response?,
+                // One that was cut off says nothing for seconds. Whoever leads next is asked under the same id, and
+                // gives the same answer if that one got through.
+                Ok(_) = moved.wait_for(|group| group.leader != leader), if leader != Leader::Me => continue,
             };
             if let Some(response) = response {
                 self.caught_up(&response).await;
@@ -219,6 +216,26 @@ impl Cluster {
             // Whoever leads next, or the same one in a moment.
             let _either = tokio::time::timeout(RETRY, group.changed()).await;
         }
+    }
+
+    /// Asks whoever can answer while this is the leader; `None`: nobody did.
+    async fn ask_member(
+        &self,
+        forward: &mpsc::UnboundedSender<Forward>,
+        leader: Leader,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<Option<Response>, ApiError> {
+        Ok(match leader {
+            // Every member that keeps up can answer what is true now, and only a leader can change it.
+            _ if *request == Request::Read => match (self.own(id, request).await?, leader) {
+                (None, Leader::Member(leader)) => pass_on(forward, leader, id, request).await?,
+                (answer, _) => answer,
+            },
+            Leader::Me => self.own(id, request).await?,
+            Leader::Member(leader) => pass_on(forward, leader, id, request).await?,
+            Leader::Unknown => None,
+        })
     }
 
     async fn own(&self, id: RequestId, request: &Request) -> Result<Option<Response>, ApiError> {
