@@ -1,8 +1,11 @@
 //! The replicated value: what every member of the cluster agrees on.
 
+mod brief;
 mod index;
+mod runs;
 mod tasks;
 
+pub(crate) use brief::{Brief, Seat};
 pub(crate) use index::Index;
 pub(crate) use tasks::Tasks;
 
@@ -90,28 +93,43 @@ pub(crate) struct Cluster {
     pub(crate) last_port: u16,
     /// The last address given out of each network, so that the next one is another.
     pub(crate) last_address: BTreeMap<NetworkId, u32>,
-    /// Index: tasks of each service.
-    pub(crate) members: Index<ServiceId>,
+    /// Index: tasks of each service, and the part of them that plans ask for.
+    pub(crate) members: Index<ServiceId, Brief>,
     /// Index: tasks of each node.
     pub(crate) on_node: Index<NodeId>,
-    /// Index: tasks with an address of each network.
-    pub(crate) on_network: Index<NetworkId>,
+    /// Index: tasks with an address of each network, and those.
+    pub(crate) on_network: Index<NetworkId, Seat>,
 }
 
 impl Cluster {
     /// The tasks of a service, by id.
     pub(crate) fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
-        self.members.of(service).filter_map(|id| self.tasks.get(&id))
+        self.members.of(service).filter_map(|(id, _)| self.tasks.get(&id))
+    }
+
+    /// Those of them that this is true of. Others cost next to nothing.
+    pub(crate) fn tasks_where(
+        &self,
+        service: ServiceId,
+        is_wanted: impl Fn(&Brief) -> bool,
+    ) -> impl Iterator<Item = &Arc<Task>> {
+        let wanted = self.members.of(service).filter(move |(_, brief)| is_wanted(brief));
+        wanted.filter_map(|(id, _)| self.tasks.get(&id))
+    }
+
+    /// What there is to say in brief of each task of a service.
+    pub(crate) fn briefs_of(&self, service: ServiceId) -> impl Iterator<Item = &Brief> {
+        self.members.of(service).map(|(_, brief)| brief)
     }
 
     /// The tasks of a node, by id.
     pub(crate) fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
-        self.on_node.of(node).filter_map(|id| self.tasks.get(&id))
+        self.on_node.of(node).filter_map(|(id, ())| self.tasks.get(&id))
     }
 
     /// The tasks with an address of a network, by id.
     pub(crate) fn tasks_in(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Task>> {
-        self.on_network.of(network).filter_map(|id| self.tasks.get(&id))
+        self.on_network.of(network).filter_map(|(id, _)| self.tasks.get(&id))
     }
 
     /// Has it any task?
@@ -121,14 +139,14 @@ impl Cluster {
 
     /// Adds or replaces a task.
     pub(crate) fn put_task(&mut self, task: Arc<Task>) {
-        if let Some(before) = self.tasks.insert(task.clone()) {
+        if let Some(before) = self.tasks.insert(task.id, task.clone()) {
             self.forget(&before);
         }
-        self.members.add(task.service, task.id);
+        self.members.put(task.service, task.id, Brief::of(&task));
         if let Some(node) = task.node {
-            self.on_node.add(node, task.id);
+            self.on_node.put(node, task.id, ());
         }
-        task.endpoints.iter().for_each(|endpoint| self.on_network.add(endpoint.network, task.id));
+        seats(&task).into_iter().for_each(|(network, seat)| self.on_network.put(network, task.id, seat));
     }
 
     /// Forgets a task.
@@ -153,16 +171,16 @@ impl Cluster {
 
     /// The same with a result; `None` if there is no such task.
     pub(crate) fn change_task<T>(&mut self, id: TaskId, edit: impl FnOnce(&mut Task) -> T) -> Option<T> {
-        let task = self.tasks.get_mut(id)?;
-        let networks = |task: &Task| task.endpoints.iter().map(|endpoint| endpoint.network).collect::<Vec<_>>();
-        let before = (task.node, networks(task));
-        let result = edit(Arc::make_mut(task));
-        let after = (task.node, networks(task));
+        let task = Arc::make_mut(self.tasks.get_mut(id)?);
+        let before = (task.node, seats(task));
+        let result = edit(task);
+        let after = (task.node, seats(task));
+        self.members.put(task.service, id, Brief::of(task));
         if before != after {
             before.0.into_iter().for_each(|node| self.on_node.remove(node, id));
-            after.0.into_iter().for_each(|node| self.on_node.add(node, id));
-            before.1.into_iter().for_each(|network| self.on_network.remove(network, id));
-            after.1.into_iter().for_each(|network| self.on_network.add(network, id));
+            after.0.into_iter().for_each(|node| self.on_node.put(node, id, ()));
+            before.1.into_iter().for_each(|(network, _)| self.on_network.remove(network, id));
+            after.1.into_iter().for_each(|(network, seat)| self.on_network.put(network, id, seat));
         }
         Some(result)
     }
@@ -197,6 +215,11 @@ impl Cluster {
     pub(crate) fn answer(&self, id: RequestId) -> Option<&Arc<Response>> {
         self.answers.iter().rev().find(|(known, _)| *known == id).map(|(_, response)| response)
     }
+}
+
+/// What a task holds, by network.
+fn seats(task: &Task) -> Vec<(NetworkId, Seat)> {
+    task.endpoints.iter().map(|endpoint| (endpoint.network, Seat::of(task, endpoint))).collect()
 }
 
 /// What the planner and requests ask of a task.

@@ -119,14 +119,14 @@ pub(crate) struct Saved {
     edits: u64,
 }
 
-/// Calls `look` for each key that the two maps do not agree on.
-fn each<'m, K: Ord, V: PartialEq>(
-    old: &'m BTreeMap<K, V>,
-    new: &'m BTreeMap<K, V>,
+/// Calls `look` for each key that the two sorted maps do not agree on.
+fn each<'m, K: Ord + 'm, V: 'm>(
+    old: impl IntoIterator<Item = (&'m K, &'m V)>,
+    new: impl IntoIterator<Item = (&'m K, &'m V)>,
     is_same: impl Fn(&V, &V) -> bool,
     mut look: impl FnMut(&'m K, Option<&'m V>, Option<&'m V>),
 ) {
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
     loop {
         match (old.peek(), new.peek()) {
             (None, None) => return,
@@ -173,7 +173,7 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
     });
     let mut tasks_gone = Vec::new();
     for (old, new) in old.tasks.differing(&new.tasks) {
-        each(old, new, Arc::ptr_eq, |id, old, new| match (old, new) {
+        each(old.iter(), new.iter(), Arc::ptr_eq, |id, old, new| match (old, new) {
             (_, None) => tasks_gone.push(Change::DropTask(*id)),
             (None, Some(new)) => {
                 puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))

@@ -125,7 +125,9 @@ impl Manager {
 
     /// The replicated state, to cut the log with.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::from(&self.cluster)
+        let snapshot = Snapshot::from(&self.cluster);
+        debug_assert!(Cluster::from(snapshot.clone()) == self.cluster, "indexes say what tasks say");
+        snapshot
     }
 
     /// Begins from a snapshot, in place of all that was.

@@ -1,32 +1,33 @@
 //! Which tasks belong to something: kept beside the tasks, never written down.
 
+use super::runs::Runs;
 use model::TaskId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Tasks by what they belong to. No entry is empty.
+/// Tasks by what they belong to, with what is kept of each. No entry is empty.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Index<K> {
-    sets: BTreeMap<K, Arc<BTreeSet<TaskId>>>,
+pub(crate) struct Index<K, V = ()> {
+    sets: BTreeMap<K, Arc<Runs<V>>>,
 }
 
-impl<K> Default for Index<K> {
-    fn default() -> Index<K> {
+impl<K, V> Default for Index<K, V> {
+    fn default() -> Index<K, V> {
         Index { sets: BTreeMap::new() }
     }
 }
 
-impl<K: Ord + Copy> Index<K> {
-    pub(super) fn add(&mut self, key: K, task: TaskId) {
+impl<K: Ord + Copy, V: PartialEq + Clone> Index<K, V> {
+    pub(super) fn put(&mut self, key: K, task: TaskId, value: V) {
         let set = self.sets.entry(key).or_default();
-        if !set.contains(&task) {
-            Arc::make_mut(set).insert(task);
+        if set.get(task) != Some(&value) {
+            Arc::make_mut(set).insert(task, value);
         }
     }
 
     pub(super) fn remove(&mut self, key: K, task: TaskId) {
-        let Some(set) = self.sets.get_mut(&key).filter(|set| set.contains(&task)) else { return };
-        Arc::make_mut(set).remove(&task);
+        let Some(set) = self.sets.get_mut(&key).filter(|set| set.get(task).is_some()) else { return };
+        Arc::make_mut(set).remove(task);
         if set.is_empty() {
             self.sets.remove(&key);
         }
@@ -36,8 +37,13 @@ impl<K: Ord + Copy> Index<K> {
         self.sets.contains_key(&key)
     }
 
+    /// What there is anything of.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
+        self.sets.keys().copied()
+    }
+
     /// In the order of ids.
-    pub(crate) fn of(&self, key: K) -> impl Iterator<Item = TaskId> + use<'_, K> {
-        self.sets.get(&key).into_iter().flat_map(|set| set.iter().copied())
+    pub(crate) fn of(&self, key: K) -> impl Iterator<Item = (TaskId, &V)> + use<'_, K, V> {
+        self.sets.get(&key).into_iter().flat_map(|set| set.iter())
     }
 }

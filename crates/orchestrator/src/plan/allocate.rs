@@ -54,9 +54,11 @@ impl Held {
             taken.v6.extend(address::derived6(network, *vip).map(|v6| (v6.into(), None)));
         }
         self.by_network.insert(network.id, taken);
-        for task in cluster.tasks_in(network.id).filter(|task| !task.has_ended()) {
-            let on = task.endpoints.iter().filter(|endpoint| endpoint.network == network.id);
-            on.for_each(|endpoint| self.take(task.id, endpoint));
+        for (id, seat) in cluster.on_network.of(network.id).filter(|(_, seat)| !seat.has_ended) {
+            self.take(id, network.id, seat.address, seat.address6);
+            let task = cluster.tasks.get(&id).filter(|_| seat.has_more);
+            let all = task.into_iter().flat_map(|task| &task.endpoints);
+            self.take_all(id, all.filter(|endpoint| endpoint.network == network.id));
         }
     }
 
@@ -66,12 +68,18 @@ impl Held {
         self.by_network.get(&network.id).is_none_or(|taken| taken.is_free(network, candidate))
     }
 
-    fn take(&mut self, task: TaskId, endpoint: &Endpoint) {
-        let taken = self.by_network.entry(endpoint.network).or_default();
-        if let IpAddr::V4(v4) = endpoint.address {
+    fn take_all<'e>(&mut self, task: TaskId, endpoints: impl IntoIterator<Item = &'e Endpoint>) {
+        for endpoint in endpoints {
+            self.take(task, endpoint.network, endpoint.address, endpoint.address6);
+        }
+    }
+
+    fn take(&mut self, task: TaskId, network: NetworkId, address: IpAddr, address6: Option<IpAddr>) {
+        let taken = self.by_network.entry(network).or_default();
+        if let IpAddr::V4(v4) = address {
             taken.v4.insert(v4.into(), Some(task));
         }
-        if let Some(IpAddr::V6(v6)) = endpoint.address6 {
+        if let Some(IpAddr::V6(v6)) = address6 {
             taken.v6.insert(v6.into(), Some(task));
         }
     }
@@ -115,10 +123,10 @@ fn parse(text: Option<&str>) -> Option<IpAddr> {
 }
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
-    let mut new: Vec<Arc<Task>> = slots::tasks(draft.cluster(), restless)
-        .filter(|task| task.status.state == TaskState::New && task.is_live())
-        .cloned()
-        .collect();
+    let mut new: Vec<Arc<Task>> =
+        slots::tasks_where(draft.cluster(), restless, |task| task.state == TaskState::New && task.is_live())
+            .cloned()
+            .collect();
     if new.is_empty() {
         return;
     }
@@ -165,7 +173,7 @@ pub(crate) fn endpoints(
         held.collect(draft.cluster(), network);
         all.push(endpoint(draft, held, task, attachment, network)?);
     }
-    all.iter().for_each(|endpoint| held.take(task.id, endpoint));
+    held.take_all(task.id, &all);
     Ok(all)
 }
 

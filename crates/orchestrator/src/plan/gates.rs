@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
-    let waiting: Vec<(Arc<Service>, Arc<Task>)> = slots::tasks(draft.cluster(), restless)
-        .filter(|task| task.desired == Desired::Ready)
-        .filter_map(|task| Some((draft.cluster().services.get(&task.service)?.clone(), task.clone())))
-        .filter(|(service, _)| !service.removing)
-        .collect();
+    let waiting: Vec<(Arc<Service>, Arc<Task>)> =
+        slots::tasks_where(draft.cluster(), restless, |task| task.desired == Desired::Ready)
+            .filter_map(|task| Some((draft.cluster().services.get(&task.service)?.clone(), task.clone())))
+            .filter(|(service, _)| !service.removing)
+            .collect();
     // Asked once for all tasks of a service.
     let mut dependencies: BTreeMap<ServiceId, Option<Wait>> = BTreeMap::new();
     let mut stopping: BTreeMap<ServiceId, BTreeMap<Slot, TaskId>> = BTreeMap::new();
@@ -44,7 +44,7 @@ fn own(draft: &mut Draft<'_>, task: &Task, before: &BTreeMap<Slot, TaskId>) -> O
 
 /// Slots of a service whose earlier task has not stopped yet.
 fn still_stopping(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, TaskId> {
-    let past = cluster.tasks_of(service).filter(|task| !task.is_live() && still_runs(cluster, task));
+    let past = cluster.tasks_where(service, |task| !task.is_live()).filter(|task| still_runs(cluster, task));
     past.map(|task| (slot(task), task.id)).collect()
 }
 

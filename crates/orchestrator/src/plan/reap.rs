@@ -68,7 +68,7 @@ fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     let mut too_old = Vec::new();
     for service in slots::standing(draft.cluster(), restless) {
         let mut slots: BTreeMap<Slot, Vec<&Arc<Task>>> = BTreeMap::new();
-        for task in draft.cluster().tasks_of(service.id).filter(|task| task.desired == Desired::Shutdown) {
+        for task in draft.cluster().tasks_where(service.id, |task| task.desired == Desired::Shutdown) {
             slots.entry(slot(task)).or_default().push(task);
         }
         for mut past in slots.into_values().filter(|past| past.len() >= HISTORY) {
@@ -91,7 +91,7 @@ fn drop_tasks(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         Some(node) => !node.ready && others,
         None => true,
     };
-    let gone: Vec<TaskId> = slots::tasks(cluster, restless)
+    let gone: Vec<TaskId> = slots::tasks_where(cluster, restless, |task| task.desired >= Desired::Shutdown)
         .filter(|task| match task.desired {
             Desired::Ready | Desired::Running => false,
             // Where the node is the slot it is known before the task is assigned to it.

@@ -17,8 +17,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         }
         let ended: Vec<Arc<Task>> = draft
             .cluster()
-            .tasks_of(service.id)
-            .filter(|task| task.is_live() && task.has_ended() && !task.stopped_by_user)
+            .tasks_where(service.id, |task| task.is_live() && task.has_ended() && !task.stopped_by_user)
             .cloned()
             .collect();
         for task in ended {
@@ -49,7 +48,7 @@ fn rejoin(draft: &mut Draft<'_>, service: &Service) {
             target.is_running() && (elsewhere || task.is_running() && target.created > task.created)
         })
     };
-    let joined = draft.cluster().tasks_of(service.id).filter(|task| task.is_live() && !task.has_ended());
+    let joined = draft.cluster().tasks_where(service.id, |task| task.is_live() && !task.has_ended());
     let joined: Vec<Arc<Task>> = joined.filter(|task| stale(draft, task)).cloned().collect();
     for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);

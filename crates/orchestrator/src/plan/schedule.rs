@@ -8,7 +8,7 @@ mod usage;
 
 pub(crate) use constraint::{fits, problem};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Brief, Cluster, TaskExt};
 use crate::draft::Draft;
 use crate::explain::{Unplaced, Wait};
 use filter::{Asking, Limits};
@@ -19,10 +19,9 @@ use std::sync::Arc;
 use usage::Usage;
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
-    let mut pending: Vec<Arc<Task>> = super::slots::tasks(draft.cluster(), restless)
-        .filter(|task| task.status.state == TaskState::Pending && crate::cluster::TaskExt::is_live(task.as_ref()))
-        .cloned()
-        .collect();
+    let is_pending = |task: &Brief| task.state == TaskState::Pending && task.is_live();
+    let mut pending: Vec<Arc<Task>> =
+        super::slots::tasks_where(draft.cluster(), restless, is_pending).cloned().collect();
     if pending.is_empty() {
         return;
     }

@@ -3,7 +3,7 @@
 use super::slots::{self, Begin};
 use super::unfit::Unfit;
 use super::{jobs, schedule};
-use crate::cluster::TaskExt;
+use crate::cluster::{Brief, TaskExt};
 use crate::draft::Draft;
 use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId, Task, UpdateOrder};
 use std::collections::BTreeSet;
@@ -26,9 +26,13 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
 }
 
 fn replicated(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>, replicas: u32) {
-    let live = slots::live(draft.cluster(), service.id);
-    live.values().filter(|tasks| tasks.len() > 1).for_each(|tasks| only_one(draft, service, unfit, tasks));
-    let held: BTreeSet<u32> = live.keys().map(|(slot, _)| *slot).collect();
+    let mut held = BTreeSet::new();
+    let live = draft.cluster().briefs_of(service.id).filter(|task| task.is_live());
+    let shared = live.filter(|task| !held.insert(task.number)).count();
+    if shared > 0 {
+        let live = slots::live(draft.cluster(), service.id);
+        live.values().filter(|tasks| tasks.len() > 1).for_each(|tasks| only_one(draft, service, unfit, tasks));
+    }
     for slot in (1..=replicas).filter(|slot| !held.contains(slot)) {
         slots::create(draft, service, Begin { slot, ..Begin::default() });
     }
@@ -53,8 +57,7 @@ fn only_one(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>, 
 pub(super) fn beyond(draft: &mut Draft<'_>, service: &Service, last: u32) {
     let beyond: Vec<_> = draft
         .cluster()
-        .tasks_of(service.id)
-        .filter(|task| (task.slot > last || task.slot == 0) && task.desired < Desired::Remove)
+        .tasks_where(service.id, |task| (task.number > last || task.number == 0) && task.desired < Desired::Remove)
         .map(|task| task.id)
         .collect();
     for id in beyond {
@@ -65,7 +68,8 @@ pub(super) fn beyond(draft: &mut Draft<'_>, service: &Service, last: u32) {
 /// Tasks leave nodes that are drained, or that fail a constraint by now. Where updates start the new task
 /// first, so does this: the old one goes when the new one serves.
 pub(super) fn leave(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>) {
-    if service.spec.standalone || unfit.is_empty() {
+    let on_unfit = |task: &Brief| task.node.is_some_and(|node| unfit.contains(&node));
+    if service.spec.standalone || unfit.is_empty() || !draft.cluster().briefs_of(service.id).any(on_unfit) {
         return;
     }
     let start_first =

@@ -1,6 +1,6 @@
 //! The slots of a service, and how a task is made.
 
-use crate::cluster::{Cluster, Slot, TaskExt, slot};
+use crate::cluster::{Brief, Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
 use model::{Desired, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Live tasks by slot; within a slot the oldest first.
 pub(crate) fn live(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Vec<Arc<Task>>> {
     let mut slots: BTreeMap<Slot, Vec<Arc<Task>>> = BTreeMap::new();
-    for task in cluster.tasks_of(service).filter(|task| task.is_live()) {
+    for task in cluster.tasks_where(service, Brief::is_live) {
         slots.entry(slot(task)).or_default().push(task.clone());
     }
     for tasks in slots.values_mut() {
@@ -24,9 +24,13 @@ pub(crate) fn standing(cluster: &Cluster, services: &[ServiceId]) -> Vec<Arc<Ser
     services.filter(|service| !service.removing).cloned().collect()
 }
 
-/// The tasks of these services.
-pub(crate) fn tasks<'c>(cluster: &'c Cluster, services: &'c [ServiceId]) -> impl Iterator<Item = &'c Arc<Task>> {
-    services.iter().flat_map(|service| cluster.tasks_of(*service))
+/// Those tasks of these services that this is true of.
+pub(crate) fn tasks_where<'c>(
+    cluster: &'c Cluster,
+    services: &'c [ServiceId],
+    is_wanted: impl Fn(&Brief) -> bool + Copy,
+) -> impl Iterator<Item = &'c Arc<Task>> {
+    services.iter().flat_map(move |service| cluster.tasks_where(*service, is_wanted))
 }
 
 /// What a new task begins with.

@@ -2,8 +2,8 @@
 //! a plan, so it stays cheap for many tasks.
 
 use super::unfit::Unfit;
-use crate::cluster::{Cluster, TaskExt};
-use model::{Availability, Desired, Mode, NetworkMode, NodeId, Service, ServiceId, Task};
+use crate::cluster::{Brief, Cluster, TaskExt};
+use model::{Availability, Desired, Mode, NetworkMode, NodeId, Service, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,19 +34,13 @@ struct Seen {
 /// others no step would change or say anything.
 pub(crate) fn restless(cluster: &Cluster) -> Vec<ServiceId> {
     let mut unfit = Unfit::default();
-    // Ids lie close together, to be found fast.
-    let ids: Vec<ServiceId> = cluster.services.keys().copied().collect();
-    let mut all: Vec<Seen> = cluster.services.values().map(|service| begin(cluster, service, &mut unfit)).collect();
-    for task in cluster.tasks.values() {
-        if let Ok(place) = ids.binary_search(&task.service)
-            && let Some(seen) = all.get_mut(place)
-            && !seen.restless
-        {
-            seen.restless = !is_settled(seen, task);
-        }
-    }
-    let found = ids.into_iter().zip(all).filter(|(_, seen)| seen.restless || seen.live != seen.wanted());
-    found.map(|(id, _)| id).collect()
+    let mut is_restless = |service: &Service| {
+        let mut seen = begin(cluster, service, &mut unfit);
+        seen.restless
+            || !cluster.briefs_of(service.id).all(|task| is_settled(&mut seen, task))
+            || seen.live != seen.wanted()
+    };
+    cluster.services.values().filter(|service| is_restless(service)).map(|service| service.id).collect()
 }
 
 impl Seen {
@@ -76,15 +70,15 @@ fn begin(cluster: &Cluster, service: &Service, unfit: &mut Unfit) -> Seen {
 }
 
 /// Does the task run as it should, alone in its slot, or is it past and few enough?
-fn is_settled(seen: &mut Seen, task: &Task) -> bool {
+fn is_settled(seen: &mut Seen, task: &Brief) -> bool {
     let Some(node) = task.node else { return false };
     let place = match &mut seen.places {
-        Places::Numbered(slots) => (task.slot as usize).checked_sub(1).and_then(|place| slots.get_mut(place)),
-        Places::Nodes(nodes, _) if task.slot == 0 => Some(nodes.entry(node).or_default()),
+        Places::Numbered(slots) => (task.number as usize).checked_sub(1).and_then(|place| slots.get_mut(place)),
+        Places::Nodes(nodes, _) if task.number == 0 => Some(nodes.entry(node).or_default()),
         Places::Nodes(..) => None,
     };
     let Some((held, past)) = place else { return false };
-    if task.desired == Desired::Shutdown && task.status.state.is_terminal() {
+    if task.desired == Desired::Shutdown && task.state.is_terminal() {
         *past += 1;
         return *past <= PAST;
     }

@@ -37,8 +37,8 @@ impl Homes {
             named.clone_from(name);
         }
         let mut homes = Homes { volumes, named, nodes: nodes.unwrap_or_default(), held: BTreeMap::new() };
-        for task in cluster.tasks_of(service.id).filter(|task| task.is_live()) {
-            task.node.into_iter().for_each(|node| homes.hold(node, task.slot));
+        for task in cluster.briefs_of(service.id).filter(|task| task.is_live()) {
+            task.node.into_iter().for_each(|node| homes.hold(node, task.number));
         }
         Some(homes)
     }

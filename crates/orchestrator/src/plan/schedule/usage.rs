@@ -1,6 +1,6 @@
 //! What of each node is taken. Nodes are known by their place in the order of ids here.
 
-use crate::cluster::{Cluster, TaskExt};
+use crate::cluster::{Brief, Cluster, TaskExt};
 use crate::plan::failures;
 use crate::usage::published;
 use model::{Desired, Node, NodeId, PortMode, Protocol, Service, ServiceSpec, Task, TaskState, Time};
@@ -49,21 +49,28 @@ impl Usage {
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
         let used = vec![Used::default(); nodes.len()];
         let mut usage = Usage { nodes, used, places, ..Usage::default() };
-        for task in cluster.tasks.values() {
-            if let Some(place) = usage.place(task) {
-                // Asked for only where it matters: this is done for every task.
-                let service = if task.spec.ports.is_empty() { None } else { cluster.services.get(&task.service) };
-                usage.count(task, service.map(|service| &**service), place);
+        for id in cluster.members.keys() {
+            let service = cluster.services.get(&id);
+            for (task, brief) in cluster.members.of(id) {
+                let Some(place) = usage.place(brief) else { continue };
+                // Most are of the spec that their service has, and need not be looked up.
+                match service.filter(|service| service.spec_version == brief.spec_version) {
+                    Some(service) => usage.count(&service.spec, Some(service), place),
+                    None => {
+                        let spec = cluster.tasks.get(&task).map(|task| &task.spec);
+                        spec.into_iter().for_each(|spec| usage.count(spec, service.map(|it| &**it), place));
+                    }
+                }
             }
         }
         usage
     }
 
     /// Where a task takes something, if it does.
-    fn place(&self, task: &Task) -> Option<usize> {
-        let ended = task.has_ended() || (task.desired >= Desired::Shutdown && task.status.state.is_terminal());
+    fn place(&self, task: &Brief) -> Option<usize> {
+        let ended = task.has_ended() || (task.desired >= Desired::Shutdown && task.state.is_terminal());
         // A task whose slot is its node has one from the start, and is counted when it is placed.
-        let placed = task.status.state > TaskState::Pending;
+        let placed = task.state > TaskState::Pending;
         task.node.filter(|_| !ended && placed).and_then(|node| self.place_of(node))
     }
 
@@ -73,7 +80,7 @@ impl Usage {
         self.own.resize(self.nodes.len(), 0);
         let penalty = |node: &Arc<Node>| failures::penalty(cluster, service, node.id, now);
         self.penalties = self.nodes.iter().map(penalty).collect();
-        for task in cluster.tasks_of(service.id).filter(|task| task.is_live()) {
+        for task in cluster.briefs_of(service.id).filter(|task| task.is_live()) {
             if let Some(own) = self.place(task).and_then(|place| self.own.get_mut(place)) {
                 *own += 1;
             }
@@ -82,25 +89,25 @@ impl Usage {
 
     /// One more of that service.
     pub(super) fn add(&mut self, task: &Task, service: &Service, place: usize) {
-        self.count(task, Some(service), place);
+        self.count(&task.spec, Some(service), place);
         if let Some(own) = self.own.get_mut(place) {
             *own += 1;
         }
     }
 
-    fn count(&mut self, task: &Task, service: Option<&Service>, place: usize) {
+    fn count(&mut self, spec: &ServiceSpec, service: Option<&Service>, place: usize) {
         let Some(used) = self.used.get_mut(place) else { return };
-        let wanted = &task.spec.resources;
+        let wanted = &spec.resources;
         used.tasks += 1;
         used.memory = used.memory.saturating_add(wanted.reserve_memory.unwrap_or(0));
         used.nano_cpus = used.nano_cpus.saturating_add(wanted.reserve_nano_cpus.unwrap_or(0));
         for (kind, count) in &wanted.reserve_generic {
             *used.generic.entry(kind.clone()).or_default() += count;
         }
-        if !task.spec.ports.is_empty() {
+        if !spec.ports.is_empty() {
             match service {
-                Some(service) => used.ports.extend(host_ports(&task.spec, service)),
-                None => used.ports.extend(named_ports(&task.spec)),
+                Some(service) => used.ports.extend(host_ports(spec, service)),
+                None => used.ports.extend(named_ports(spec)),
             }
         }
     }
