@@ -20,60 +20,97 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::memory::rss;
 use crate::table::{Bar, Table, median, say};
 
-/// How long each stream of bytes runs, in seconds.
-const SECONDS: &str = "4";
+/// How long each stream of bytes runs, in seconds, after one that does not count.
+const SECONDS: &str = "2";
+/// How often everybody has his turn. What else the machine does, and where its cores are, changes by the minute.
+const ROUNDS: usize = 5;
 /// Packets of each round-trip measurement.
-const ROUNDS: usize = 1500;
+const PACKETS: usize = 400;
 const STREAMS: [&str; 2] = ["1", "4"];
 
-/// What one way between two places can do.
-struct Figures {
+/// One way between two places, and what it could do in each round.
+struct Way {
+    name: String,
+    places: [PathBuf; 2],
+    target: [u8; 4],
     /// 100 MB over TCP, by the count of streams.
-    bulk: [Duration; 2],
-    round_trip: Duration,
+    bulk: [Vec<Duration>; 2],
+    round_trip: Vec<Duration>,
+}
+
+impl Way {
+    fn new(name: &str, places: &[PathBuf; 2], target: [u8; 4]) -> Way {
+        Way { name: name.to_owned(), places: places.clone(), target, bulk: [vec![], vec![]], round_trip: vec![] }
+    }
+
+    /// One more round.
+    fn measure(&mut self) {
+        let [from, to] = &self.places;
+        self.round_trip.push(round_trip(from, to, self.target.into()));
+        for (samples, streams) in self.bulk.iter_mut().zip(STREAMS) {
+            let before = busy();
+            let (rate, seconds) = rate(from, to, self.target.into(), streams);
+            samples.push(Duration::from_secs_f64(8e8 / rate));
+            let cost = (busy() - before) / (rate * seconds / 8e9);
+            say(&format!("{}, {streams}: {:.2} Gbit/s, {cost:.2} s of CPU for a gigabyte", self.name, rate / 1e9));
+        }
+    }
 }
 
 pub(crate) fn measure(table: &mut Table) {
     if !rustix::process::geteuid().is_root() {
         return say("SKIPPED: mesh needs root");
     }
-    let plain = Pair::new().figures("plain", [10, 98, 0, 2]);
-    let go = userspace("wireguard-go", &["-f"]);
-    let boringtun = userspace("boringtun-cli", &["--foreground", "--disable-drop-privileges"]);
-    let (ours, overlay, idle) = netd();
-    table.sizes("mesh: idle netd in a mesh of two, resident", idle, None, Bar::AtMost(15.0));
+    let wire = Pair::new("plain");
+    let plain = Way::new("plain", &wire.paths, [10, 98, 0, 2]);
+    let others = [
+        userspace("wireguard-go", &["-f"]),
+        userspace("boringtun-cli", &["--foreground", "--disable-drop-privileges"]),
+    ];
+    let (mut ours, overlay) = (Ours::start(&e2e::binary()), "container to container");
+    table.sizes("mesh: idle netd in a mesh of two, resident", ours.idle(), None, Bar::AtMost(15.0));
+    // Another build of rswarm, to see what a change is worth.
+    let before = std::env::var_os("RSWARM_BEFORE").map(|binary| Ours::start(&PathBuf::from(binary)));
+    let mut ways = vec![plain, ours.hosts("netd"), ours.containers(overlay)];
+    ways.extend(before.as_ref().map(|before| before.hosts("another build")));
+    ways.extend(before.as_ref().map(|before| before.containers("another build, containers")));
+    let (_running, peers): (Vec<_>, Vec<Way>) = others.into_iter().flatten().unzip();
+    ways.extend(peers);
+    for _ in 0..ROUNDS {
+        ways.iter_mut().for_each(Way::measure);
+    }
+    let [plain, hosts, containers, peers @ ..] = &ways[..] else { return };
     for (index, streams) in STREAMS.into_iter().enumerate() {
         let job = |what: &str| format!("mesh: 100 MB, {streams} stream(s), {what}");
-        let times = |figures: &Figures| [figures.bulk[index]];
-        table.times(&job("beside plain"), &times(&ours), &times(&plain), Bar::Times(0.1));
-        if let Some(go) = &go {
-            table.times(&job("beside wireguard-go"), &times(&ours), &times(go), Bar::Times(2.0));
+        table.times(&job("beside plain"), &hosts.bulk[index], &plain.bulk[index], Bar::Times(0.1));
+        for peer in peers {
+            let bar = Bar::Times(match peer.name.as_str() {
+                "wireguard-go" => 2.0,
+                "boringtun-cli" => 8.0,
+                _ => 1.0,
+            });
+            table.times(&job(&format!("beside {}", peer.name)), &hosts.bulk[index], &peer.bulk[index], bar);
         }
-        if let Some(boringtun) = &boringtun {
-            table.times(&job("beside boringtun-cli"), &times(&ours), &times(boringtun), Bar::Times(8.0));
-        }
-        table.times(
-            &job("container to container beside host to host"),
-            &times(&overlay),
-            &times(&ours),
-            Bar::Times(0.85),
-        );
+        let job = job("container to container beside host to host");
+        table.times(&job, &containers.bulk[index], &hosts.bulk[index], Bar::Times(0.85));
     }
-    let added = |figures: &Figures| [figures.round_trip.saturating_sub(plain.round_trip)];
-    let go_added = go.as_ref().map(added);
-    let peer = go_added.as_ref().map_or(&[][..], |added| added);
-    table.times("mesh: round trip added", &added(&ours), peer, Bar::Times(1.0));
+    let added = |way: &Way| [Duration::from_secs_f64((median(&way.round_trip) - median(&plain.round_trip)).max(0.0))];
+    let go = peers.iter().find(|peer| peer.name == "wireguard-go").map(added);
+    let peer = go.as_ref().map_or(&[][..], |added| added);
+    table.times("mesh: round trip added", &added(hosts), peer, Bar::Times(1.0));
 }
 
-/// Another program: it gets the name of the interface as its last word.
-fn userspace(program: &str, args: &[&str]) -> Option<Figures> {
+/// Another program: it gets the name of the interface as its last word. What has to live as long as it is used.
+fn userspace(program: &str, args: &[&str]) -> Option<((Vec<Ends>, Pair), Way)> {
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if there.is_err() {
         say(&format!("{program} is not in PATH: left out"));
         return None;
     }
-    let pair = Pair::new();
+    let pair = Pair::new(program);
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    // Their sockets for `wg` are named so, on the whole machine.
+    let link = |side: usize| format!("{}{side}", &program[..2]);
     let mut running = Vec::new();
     let mut keys = Vec::new();
     for side in 0..2 {
@@ -82,47 +119,72 @@ fn userspace(program: &str, args: &[&str]) -> Option<Figures> {
         let public = output(Command::new("wg").arg("pubkey").stdin(File::open(&key).unwrap()));
         keys.push((key, public.trim().to_owned()));
         let mut command = pair.on(side, program);
-        command.args(args).arg(format!("wg{side}")).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(args).arg(link(side)).stdout(Stdio::null()).stderr(Stdio::null());
         running.push(Ends(command.env("WG_SUDO", "1").spawn().unwrap()));
     }
     std::thread::sleep(Duration::from_secs(1));
     for side in 0..2 {
-        let (key, other) = (keys[side].0.display(), &keys[1 - side].1);
+        let (key, other, link) = (keys[side].0.display(), &keys[1 - side].1, link(side));
         let far = 2 - side;
         let set = format!(
-            "set wg{side} listen-port 51820 private-key {key} peer {other} endpoint 10.98.0.{far}:51820 allowed-ips 10.97.0.0/24"
+            "set {link} listen-port 51820 private-key {key} peer {other} endpoint 10.98.0.{far}:51820 allowed-ips 10.97.0.0/24"
         );
         output(pair.on(side, "wg").args(words(&set)));
-        output(pair.on(side, "ip").args(words(&format!("addr add 10.97.0.{}/24 dev wg{side}", side + 1))));
-        output(pair.on(side, "ip").args(words(&format!("link set wg{side} mtu 1420 up"))));
+        output(pair.on(side, "ip").args(words(&format!("addr add 10.97.0.{}/24 dev {link}", side + 1))));
+        output(pair.on(side, "ip").args(words(&format!("link set {link} mtu 1420 up"))));
     }
-    Some(pair.figures(program, [10, 97, 0, 2]))
+    let way = Way::new(program, &pair.paths, [10, 97, 0, 2]);
+    Some(((running, pair), way))
 }
 
-/// Ours: from host to host, from container to container, and MiB at rest.
-fn netd() -> (Figures, Figures, f64) {
-    let pair = Pair::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let nets = facts(&pair);
-    let roots = [0, 1].map(|side| pair.dir.join(side.to_string()));
-    let mut running = Vec::new();
-    for (side, net) in nets.iter().enumerate() {
-        let launch = Launch::of_binary(&e2e::binary(), &roots[side], &roots[side]);
-        let mut netd = within(&pair.paths[side], || runtime.block_on(Netd::launch(&roots[side], launch)).unwrap());
-        assert!(runtime.block_on(netd.apply(net)).unwrap().is_clean());
-        running.push(netd);
+/// Two hosts with a `netd` each, and a network with a container on both.
+struct Ours {
+    _pair: Pair,
+    roots: [PathBuf; 2],
+    netds: Vec<Netd>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Ours {
+    fn start(binary: &Path) -> Ours {
+        let pair = Pair::new(&binary.to_string_lossy());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let nets = facts(&pair);
+        let roots = [0, 1].map(|side| pair.dir.join(side.to_string()));
+        let mut netds = Vec::new();
+        for (side, net) in nets.iter().enumerate() {
+            let launch = Launch::of_binary(binary, &roots[side], &roots[side]);
+            let mut netd = within(&pair.paths[side], || runtime.block_on(Netd::launch(&roots[side], launch)).unwrap());
+            assert!(runtime.block_on(netd.apply(net)).unwrap().is_clean());
+            netds.push(netd);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        Ours { _pair: pair, roots, netds, runtime }
     }
-    std::thread::sleep(Duration::from_secs(1));
-    let idle = rss(runtime.block_on(running[0].pid()).unwrap());
-    let hosts = [0, 1].map(|side| roots[side].join("netns/mesh"));
-    let ours = figures("netd, host to host", &hosts, [100, 64, 0, 2]);
-    let containers = [0, 1].map(|side| overlay_net::netns_path(&roots[side], task(side)));
-    let overlay = figures("netd, container to container", &containers, [10, 220, 0, 12]);
-    for (netd, root) in running.iter_mut().zip(&roots) {
-        runtime.block_on(netd.shutdown()).unwrap();
-        overlay_net::cleanup(root).unwrap();
+
+    /// MiB at rest.
+    fn idle(&mut self) -> f64 {
+        rss(self.runtime.block_on(self.netds[0].pid()).unwrap())
     }
-    (ours, overlay, idle)
+
+    fn hosts(&self, name: &str) -> Way {
+        let hosts = self.roots.each_ref().map(|root| root.join("netns/mesh"));
+        Way::new(name, &hosts, [100, 64, 0, 2])
+    }
+
+    fn containers(&self, name: &str) -> Way {
+        let containers = [0, 1].map(|side| overlay_net::netns_path(&self.roots[side], task(side)));
+        Way::new(name, &containers, [10, 220, 0, 12])
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        for (netd, root) in self.netds.iter_mut().zip(&self.roots) {
+            let _ended = self.runtime.block_on(netd.shutdown());
+            let _cleaned = overlay_net::cleanup(root);
+        }
+    }
 }
 
 fn task(side: usize) -> TaskId {
@@ -164,8 +226,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Pair {
-        let names = ["a", "b"].map(|side| format!("rsbench{}{side}", std::process::id()));
+    /// `owner`: whose they are, among those of this process.
+    fn new(owner: &str) -> Pair {
+        let owner = owner.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let names = ["a", "b"].map(|side| format!("rsbench{}-{owner:x}{side}", std::process::id()));
         let dir = std::env::temp_dir().join(&names[0]);
         let ip = |words: String| output(Command::new("ip").args(words.split(' ')));
         for (side, name) in names.iter().enumerate() {
@@ -185,10 +249,6 @@ impl Pair {
 
     fn on(&self, side: usize, program: &str) -> Command {
         entering(&self.paths[side], program)
-    }
-
-    fn figures(&self, name: &str, target: [u8; 4]) -> Figures {
-        figures(name, &self.paths, target)
     }
 }
 
@@ -211,25 +271,24 @@ impl Drop for Ends {
     }
 }
 
-/// From the first namespace to an address of the second.
-fn figures(name: &str, places: &[PathBuf; 2], target: [u8; 4]) -> Figures {
-    let [from, to] = places;
-    let round_trip = round_trip(from, to, target.into());
-    let bulk = STREAMS.map(|streams| {
-        let mut server = entering(to, "iperf3");
-        let _server = Ends(server.args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap());
-        std::thread::sleep(Duration::from_millis(300));
-        let address = IpAddr::from(target).to_string();
-        let report =
-            output(entering(from, "iperf3").args(["-c", &address, "-t", SECONDS, "-O", "1", "-P", streams, "-J"]));
-        let sum = report.rsplit_once("\"sum_received\"").unwrap().1;
-        let rate = sum.split_once("\"bits_per_second\":").unwrap().1.split(',').next().unwrap();
-        let rate: f64 = rate.trim().parse().unwrap();
-        say(&format!("{name}, {streams} stream(s): {:.2} Gbit/s", rate / 1e9));
-        Duration::from_secs_f64(8e8 / rate)
-    });
-    say(&format!("{name}, round trip: {round_trip:?}"));
-    Figures { bulk, round_trip }
+/// Seconds for which processors were busy, since the machine is up (`/proc/stat`, in hundredths).
+fn busy() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap();
+    let fields: Vec<f64> = text.lines().next().unwrap().split_whitespace().skip(1).flat_map(str::parse).collect();
+    // User, nice, system; then idle and waiting for disks; interrupts.
+    [0, 1, 2, 5, 6].into_iter().filter_map(|index| fields.get(index)).sum::<f64>() / 100.0
+}
+
+/// Bits per second over TCP, and for how many seconds it went on, those that do not count among them.
+fn rate(from: &Path, to: &Path, target: IpAddr, streams: &str) -> (f64, f64) {
+    let mut server = entering(to, "iperf3");
+    let _server = Ends(server.args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    let address = target.to_string();
+    let report = output(entering(from, "iperf3").args(["-c", &address, "-t", SECONDS, "-O", "1", "-P", streams, "-J"]));
+    let sum = report.rsplit_once("\"sum_received\"").unwrap().1;
+    let rate = sum.split_once("\"bits_per_second\":").unwrap().1.split(',').next().unwrap();
+    (rate.trim().parse().unwrap(), SECONDS.parse::<f64>().unwrap() + 1.0)
 }
 
 /// The median of small packets, one at a time, with a pause after each.
@@ -245,7 +304,7 @@ fn round_trip(from: &Path, to: &Path, target: IpAddr) -> Duration {
         }
     });
     let mut samples = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..PACKETS {
         let began = Instant::now();
         client.send_to(&[7; 56], (target, 9)).unwrap();
         if client.recv_from(&mut [0; 64]).is_ok() {

@@ -3,8 +3,7 @@
 //! Where the kernel has it, it is the kernel's (`device`), and what is here only tells it who there is. Where not, it
 //! is boringtun's, in `netd` (`userspace`): IP packets of the mesh's interface go sealed to the node whose address they
 //! are for, over one UDP socket in the host's own namespace. The handshake, its timers and the sealing are boringtun's;
-//! what is here moves packets in bulk. Threads: one from the interface to the wire, one from the wire to the interface,
-//! one for time. Both speak the same protocol, so that nodes of either kind are in one mesh.
+//! what is here moves packets in bulk (`worker`). Both speak the same protocol, so that nodes of either kind are in one mesh.
 
 mod device;
 mod gro;
@@ -17,6 +16,7 @@ mod stop;
 mod udp;
 mod userspace;
 mod virtio;
+mod worker;
 
 pub use key::own_key;
 

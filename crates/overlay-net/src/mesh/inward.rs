@@ -2,8 +2,9 @@
 
 use super::gro::Coalescer;
 use super::peers::{Peer, Table};
+use super::udp::Socket;
 use super::userspace::{LARGEST, Shared};
-use crate::kernel::tun::Queue;
+use crate::kernel::tun::Takes;
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::{Packet, Tunn, TunnResult};
@@ -12,22 +13,31 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 
 /// The most calls before what there is goes up.
-const CALLS: usize = 16;
+const CALLS: usize = 8;
 
-/// Until it is over.
-pub(super) fn run(shared: &Shared, device: &Queue) {
-    let mut buffer = vec![0; 1 << 16];
-    let mut plain = vec![0; LARGEST];
-    let mut up = Coalescer::new(device.takes);
-    while !shared.is_over() {
-        let table = shared.table();
-        let mut calls = 0;
+/// What one worker needs for it.
+pub(super) struct Inward {
+    buffer: Vec<u8>,
+    plain: Vec<u8>,
+    up: Coalescer,
+}
+
+impl Inward {
+    pub(super) fn new(takes: Takes) -> Inward {
+        Inward { buffer: vec![0; 1 << 16], plain: vec![0; LARGEST], up: Coalescer::new(takes) }
+    }
+
+    /// Hands up what there is, up to a measure: the bytes that came.
+    pub(super) fn turn(&mut self, shared: &Shared, socket: &Socket, table: &Table, device: &OwnedFd) -> usize {
+        let Inward { buffer, plain, up } = self;
+        let (mut calls, mut bytes) = (0, 0);
         while calls < CALLS {
-            match shared.socket.receive(&mut buffer) {
+            match socket.receive(buffer) {
                 Ok((length, size, from)) => {
-                    let mut received = Received { shared, table: &table, device: &device.fd, from, open: None };
+                    bytes += length;
+                    let mut received = Received { shared, socket, table, device, from, open: None };
                     for datagram in buffer.get(..length).unwrap_or_default().chunks(size) {
-                        received.datagram(datagram, &mut plain, &mut up);
+                        received.datagram(datagram, plain, up);
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -36,16 +46,15 @@ pub(super) fn run(shared: &Shared, device: &Queue) {
             }
             calls += 1;
         }
-        up.flush(&device.fd);
-        if calls == 0 && shared.wait(&shared.socket).is_err() {
-            return;
-        }
+        up.flush(device);
+        bytes
     }
 }
 
 /// Datagrams from one place.
 struct Received<'a> {
     shared: &'a Shared,
+    socket: &'a Socket,
     table: &'a Table,
     device: &'a OwnedFd,
     from: SocketAddr,
@@ -102,7 +111,7 @@ impl<'a> Received<'a> {
         let packet = match limiter.verify_packet(Some(self.from.ip()), datagram, reply) {
             Ok(packet) => packet,
             Err(TunnResult::WriteToNetwork(cookie)) => {
-                let _lost = self.shared.socket.send(self.from, cookie, cookie.len());
+                let _lost = self.socket.send(self.from, cookie, cookie.len());
                 return None;
             }
             Err(_) => return None,

@@ -2,7 +2,7 @@
 //! (`UDP_GRO`), so that one call moves up to 64 KiB.
 
 use crate::sockaddr::Address;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,20 +25,32 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// In the calling thread's network namespace.
-    pub(super) fn bind(port: u16) -> io::Result<Socket> {
+    /// So many of one port, in the calling thread's network namespace. The kernel gives what comes from one place to one
+    /// of them.
+    pub(super) fn bind(port: u16, count: usize) -> io::Result<Vec<Socket>> {
         // A kernel without IPv6 has the other family only.
-        Self::bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
-            .or_else(|_| Self::bind_to(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)))
+        let any = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        let [first, second] = any.map(|any| SocketAddr::new(any, port));
+        Self::bind_all(first, count).or_else(|_| Self::bind_all(second, count))
     }
 
-    fn bind_to(address: SocketAddr) -> io::Result<Socket> {
+    fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
+        // Alone at first, so that a port that somebody else has is not shared with him.
+        let first = Self::bind_to(address, false)?;
+        sockopt::set_socket_reuseport(&first, count > 1)?;
+        let bound = SocketAddr::try_from(getsockname(&first)?)?;
+        let more = (1..count).map(|_| Self::bind_to(bound, true));
+        std::iter::once(Ok(first)).chain(more).collect()
+    }
+
+    fn bind_to(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         let v6 = address.is_ipv6();
         let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
         let fd = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         if v6 {
             sockopt::set_ipv6_v6only(&fd, false)?;
         }
+        sockopt::set_socket_reuseport(&fd, shared)?;
         bind(&fd, &address)?;
         for force in [sockopt::set_socket_recv_buffer_size_force, sockopt::set_socket_send_buffer_size_force] {
             // Smaller ones only mean that a burst loses packets.
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn many_datagrams_in_one_call() {
-        let (a, b) = (Socket::bind(0).unwrap(), Socket::bind(0).unwrap());
+        let [a, b] = [(); 2].map(|()| Socket::bind(0, 1).unwrap().remove(0));
         let port = rustix::net::getsockname(&b).unwrap();
         let port = SocketAddr::try_from(port).unwrap().port();
         let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);

@@ -3,8 +3,8 @@
 use super::peers::{Peer, Table};
 use super::stop::Stop;
 use super::udp::Socket;
-use super::{PeerStatus, inward, key, outward};
-use crate::kernel::tun;
+use super::{PeerStatus, key, worker};
+use crate::kernel::tun::{self, Queue};
 use boringtun::noise::TunnResult;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519::{PublicKey, StaticSecret};
@@ -31,7 +31,8 @@ pub(super) const LARGEST: usize = 65_536 + 64;
 
 /// What the threads share.
 pub(super) struct Shared {
-    pub(super) socket: Socket,
+    /// Of one port, one for each worker.
+    pub(super) sockets: Vec<Socket>,
     pub(super) private: StaticSecret,
     pub(super) public: PublicKey,
     pub(super) limiter: Arc<RateLimiter>,
@@ -52,10 +53,11 @@ impl Shared {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Waits until something can be read, or it is over.
-    pub(super) fn wait(&self, fd: impl AsFd) -> io::Result<()> {
-        let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
-        match poll(&mut both, None) {
+    /// Waits until one of them can be read, or it is over.
+    pub(super) fn wait(&self, a: impl AsFd, b: impl AsFd) -> io::Result<()> {
+        let all = [a.as_fd(), b.as_fd(), self.stop.as_fd()];
+        let mut all = all.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
+        match poll(&mut all, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -68,8 +70,9 @@ impl Shared {
             Some(&INITIATION) => peer.candidates(),
             _ => peer.endpoint().into_iter().collect(),
         };
+        let Some(socket) = self.sockets.first() else { return };
         for endpoint in to {
-            if let Err(error) = self.socket.send(endpoint, packet, packet.len()) {
+            if let Err(error) = socket.send(endpoint, packet, packet.len()) {
                 tracing::trace!(%endpoint, %error, "send a handshake");
             }
         }
@@ -87,11 +90,11 @@ impl Userspace {
     pub(super) fn start(data_root: &Path, run_root: &Path, mesh: &Mesh) -> io::Result<Userspace> {
         let private = key::private_key(data_root)?;
         let public = PublicKey::from(&private);
-        let socket = Socket::bind(mesh.port)
+        let sockets = Socket::bind(mesh.port, worker::count())
             .map_err(|error| io::Error::new(error.kind(), format!("listen on UDP port {}: {error}", mesh.port)))?;
-        let device = Arc::new(tun::queue(run_root)?);
+        let queues: Vec<Queue> = sockets.iter().map(|_| tun::queue(run_root)).collect::<io::Result<_>>()?;
         let shared = Arc::new(Shared {
-            socket,
+            sockets,
             limiter: Arc::new(RateLimiter::new(&public, HANDSHAKES)),
             private,
             public,
@@ -102,11 +105,13 @@ impl Userspace {
         });
         let mut engine = Userspace { shared: shared.clone(), threads: Vec::new() };
         engine.set(mesh);
-        let (there, back, time) = (shared.clone(), shared.clone(), shared);
-        let device_too = device.clone();
-        engine.spawn("mesh-out", move || outward::run(&there, &device.fd))?;
-        engine.spawn("mesh-in", move || inward::run(&back, &device_too))?;
-        engine.spawn("mesh-time", move || keep_time(&time))?;
+        for (number, queue) in queues.into_iter().enumerate() {
+            let shared = shared.clone();
+            engine.spawn(&format!("mesh-{number}"), move || {
+                shared.sockets.get(number).into_iter().for_each(|socket| worker::run(&shared, socket, &queue));
+            })?;
+        }
+        engine.spawn("mesh-time", move || keep_time(&shared))?;
         Ok(engine)
     }
 

@@ -96,8 +96,9 @@ pub(super) fn udp_super(headers: u16, size: u16, start: u16) -> Header {
     Header { flags: NEEDS_CSUM, gso: GSO_UDP, headers, size, start, offset: 6, tunnel: None }
 }
 
-/// Hands each packet that goes onto the wire to `emit`. `packet` may be changed; `scratch` is where segments are
-/// put together, and holds one. A packet that makes no sense is dropped: `false`.
+/// Hands each packet that goes onto the wire to `emit`. `packet` is changed: each segment gets its headers right in
+/// front of its payload, over the end of the segment before, so that no payload is ever copied. `scratch` holds the
+/// headers meanwhile. A packet that makes no sense is dropped: `false`.
 pub(super) fn split(header: &Header, packet: &mut [u8], scratch: &mut [u8], mut emit: impl FnMut(&[u8])) -> bool {
     let gso = header.gso & !GSO_ECN;
     if gso == GSO_NONE {
@@ -108,14 +109,18 @@ pub(super) fn split(header: &Header, packet: &mut [u8], scratch: &mut [u8], mut 
         return true;
     }
     let Some(cut) = Cut::new(gso, header, packet) else { return false };
-    let (headers, payload) = packet.split_at(cut.payload);
-    let count = payload.len().div_ceil(cut.size).max(1);
-    for (index, part) in payload.chunks(cut.size).enumerate() {
-        let length = cut.payload + part.len();
-        let Some(segment) = scratch.get_mut(..length) else { return false };
-        let (head, body) = segment.split_at_mut(cut.payload);
-        head.copy_from_slice(headers);
-        body.copy_from_slice(part);
+    let headers = packet.get(..cut.payload).zip(scratch.get_mut(..cut.payload));
+    let Some((headers, kept)) = headers else { return false };
+    kept.copy_from_slice(headers);
+    let payload = packet.len() - cut.payload;
+    let count = payload.div_ceil(cut.size);
+    for index in 0..count {
+        let begin = index * cut.size;
+        let length = cut.payload + cut.size.min(payload - begin);
+        let Some(segment) = packet.get_mut(begin..begin + length) else { return false };
+        if let Some(headers) = segment.get_mut(..cut.payload) {
+            headers.copy_from_slice(kept);
+        }
         if !cut.dress(segment, index, index + 1 == count) {
             return false;
         }
@@ -235,16 +240,16 @@ fn complete(packet: &mut [u8], start: usize, offset: usize) -> bool {
 }
 
 /// The sum of 16-bit words in network order, not yet folded. 2^16 is 1 in this arithmetic, so twice as wide words
-/// may be added.
+/// may be added; and in which order a machine has the two bytes of all words matters only in the end (RFC 1071 §2).
 pub(super) fn sum(bytes: &[u8], start: u64) -> u64 {
     let mut chunks = bytes.chunks_exact(4);
     let wide: u64 =
-        chunks.by_ref().map(|chunk| chunk.first_chunk().map_or(0, |b| u64::from(u32::from_be_bytes(*b)))).sum();
+        chunks.by_ref().map(|chunk| chunk.first_chunk().map_or(0, |b| u64::from(u32::from_ne_bytes(*b)))).sum();
     let mut rest = [0; 4];
     for (slot, byte) in rest.iter_mut().zip(chunks.remainder()) {
         *slot = *byte;
     }
-    start + wide + u64::from(u32::from_be_bytes(rest))
+    start + u64::from(fold(wide + u64::from(u32::from_ne_bytes(rest))).to_be())
 }
 
 pub(super) fn fold(sum: u64) -> u16 {
@@ -339,6 +344,28 @@ mod tests {
     }
 
     proptest! {
+        /// Headers are put over what was sent before, which may be shorter than they are.
+        #[test]
+        fn no_payload_is_lost(payload in prop::collection::vec(any::<u8>(), 1..400), size in 1..150_u16) {
+            let mut packet = tcp4(&payload, 0x10);
+            let (mut found, mut sizes) = (Vec::new(), Vec::new());
+            let sound = split(&tcp_super(false, 40, size, 20), &mut packet, &mut [0; 64], |segment| {
+                sizes.push(segment.len() - 40);
+                found.extend_from_slice(if is_right(segment) { &segment[40..] } else { &[] });
+            });
+            prop_assert!(sound);
+            prop_assert_eq!(&found, &payload);
+            let (last, full) = sizes.split_last().unwrap();
+            prop_assert!(full.iter().all(|it| *it == usize::from(size)) && *last <= usize::from(size));
+        }
+
+        /// The sum as RFC 1071 has it, word by word.
+        #[test]
+        fn sums_are_of_words(bytes in prop::collection::vec(any::<u8>(), 0..200), start in 0..70_000_u64) {
+            let words = bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low)));
+            prop_assert_eq!(fold(sum(&bytes, start)), fold(words.sum::<u64>() + start));
+        }
+
         #[test]
         fn headers_survive(size: u16, start in 20..2000_u16, tunnel: Option<(u8, u8)>) {
             let tunnel = tunnel.map(|(outer, inner)| (outer.into(), inner.into()));
