@@ -12,6 +12,7 @@ mod key;
 pub mod offload;
 mod outward;
 mod peers;
+mod steer;
 mod stop;
 mod udp;
 mod userspace;

@@ -16,6 +16,9 @@ pub(crate) const MAC: super::Mac = [0x02, 0, 0, 0, 0, 0x01];
 /// tunnels).
 pub(crate) const HEADER: usize = 24;
 
+/// Where a frame has the IPv4 address that it is for, in bytes.
+pub(crate) const FRAME_TO: u32 = 14 + 16;
+
 /// Frames with that header, over several queues.
 const FLAGS: c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
@@ -62,7 +65,7 @@ pub fn queue(run_root: &Path) -> io::Result<Queue> {
     netns::within(netns::open_mesh(run_root)?, || open(names::MESH_LINK))
 }
 
-fn open(name: &str) -> io::Result<Queue> {
+pub(crate) fn open(name: &str) -> io::Result<Queue> {
     let device = openat(CWD, "/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     // SAFETY: all fields of `ifreq` are plain numbers, for which zero is a value.
     #[expect(unsafe_code, reason = "a C structure without a constructor")]

@@ -1,6 +1,7 @@
 //! Who is in the mesh, and how each is spoken to.
 
 use super::key::decode;
+use super::steer::{CLASSES, class};
 use boringtun::noise::Tunn;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519::{PublicKey, StaticSecret};
@@ -11,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Seconds between two signs of life, so that what translates addresses on the way does not forget us.
 pub(super) const KEEPALIVE: u16 = 25;
+
+/// As many places as the numbers on datagrams can tell apart, which count sessions too.
+const MOST: u32 = 1 << 24;
 
 /// Another node.
 pub(super) struct Peer {
@@ -111,8 +115,8 @@ impl Table {
             }
         }
         for (key, address, told) in wanted {
-            let free = next.slots.iter().position(Option::is_none).unwrap_or(next.slots.len());
-            let Ok(slot) = u32::try_from(free) else { break };
+            let is_free = |slot: &u32| next.slots.get(*slot as usize).is_none_or(Option::is_none);
+            let Some(slot) = (class(address)..MOST).step_by(CLASSES as usize).find(is_free) else { break };
             let tunnel =
                 Tunn::new(private.clone(), PublicKey::from(key), None, Some(KEEPALIVE), slot, Some(limiter.clone()));
             let peer = Arc::new(Peer {

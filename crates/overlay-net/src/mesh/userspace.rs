@@ -3,7 +3,7 @@
 use super::peers::{Peer, Table};
 use super::stop::Stop;
 use super::udp::Socket;
-use super::{PeerStatus, key, worker};
+use super::{PeerStatus, key, steer, worker};
 use crate::kernel::tun::{self, Queue};
 use boringtun::noise::TunnResult;
 use boringtun::noise::rate_limiter::RateLimiter;
@@ -93,6 +93,9 @@ impl Userspace {
         let sockets = Socket::bind(mesh.port, worker::count())
             .map_err(|error| io::Error::new(error.kind(), format!("listen on UDP port {}: {error}", mesh.port)))?;
         let queues: Vec<Queue> = sockets.iter().map(|_| tun::queue(run_root)).collect::<io::Result<_>>()?;
+        if let (Some(socket), Some(queue)) = (sockets.first(), queues.first()) {
+            steer::steer(socket.as_fd(), queue.fd.as_fd(), sockets.len());
+        }
         let shared = Arc::new(Shared {
             sockets,
             limiter: Arc::new(RateLimiter::new(&public, HANDSHAKES)),

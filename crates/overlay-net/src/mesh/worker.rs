@@ -2,9 +2,8 @@
 //! most often leads to an answer, which is there as soon as it is handed up; with a thread for each way the two would
 //! wake each other for every row of packets, and wait for each other's hold of the peer.
 //!
-//! There are several, each with a queue of the interface and a socket of its own. The kernel gives one peer's datagrams
-//! to one socket, and sends a conversation out by the queue that it came in by: so a peer is one worker's, its order is
-//! kept, and many peers are spread over the cores.
+//! There are several, each with a queue of the interface and a socket of its own, and a peer is one worker's (`steer`): so
+//! its order is kept, and many peers are spread over the cores.
 
 use super::inward::Inward;
 use super::outward::Outward;

@@ -1,0 +1,170 @@
+//! Which worker gets what: two small programs for the kernel, so that all that is said between this host and a peer is
+//! one worker's. Left alone the kernel spreads conversations by their hash, which is another in each direction where
+//! they run in a VXLAN; then two workers wait for each other's hold of a peer.
+//!
+//! Both go by the last byte of the peer's address in the mesh: the queue by the address that a frame is for, the socket
+//! by the number that the peer was told to write on its datagrams ([`class`]).
+
+use crate::kernel::tun::FRAME_TO;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// How many classes of peers there are; a class is always one worker's.
+pub(super) const CLASSES: u32 = 256;
+
+/// `SO_ATTACH_REUSEPORT_CBPF`, `bpf(BPF_PROG_LOAD)` of a socket filter, `TUNSETSTEERINGEBPF` (`linux/bpf.h`,
+/// `linux/if_tun.h`).
+const ATTACH_REUSEPORT_CBPF: libc::c_int = 51;
+const PROG_LOAD: libc::c_long = 5;
+const SOCKET_FILTER: u32 = 1;
+const SET_STEERING: libc::c_ulong = 0x8004_54e0;
+
+/// Instructions (`linux/filter.h`, `linux/bpf_common.h`).
+const LOAD_BYTE: u8 = 0x30;
+const MODULO: u16 = 0x94;
+const RETURN_A: u16 = 0x16;
+const MOVE_64: u64 = 0xbf;
+const EXIT: u64 = 0x95;
+
+/// Where a datagram has the second byte of the number of whom it is for (WireGuard §5.4.6); the first counts sessions.
+const RECEIVER: u32 = 5;
+
+/// The class of a peer: the low byte of its place among the peers is this.
+pub(super) fn class(address: Ipv4Addr) -> u32 {
+    let [.., last] = address.octets();
+    last.into()
+}
+
+/// Has the kernel give a datagram to the socket of its peer's worker. One call for all sockets of a port.
+pub(super) fn sockets(one: impl AsFd, workers: usize) -> io::Result<()> {
+    let instruction = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    let workers = u32::try_from(workers).unwrap_or(1).max(1);
+    let mut program = [instruction(LOAD_BYTE.into(), RECEIVER), instruction(MODULO, workers), instruction(RETURN_A, 0)];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program lives here, and its length is told; the kernel copies it.
+    #[expect(unsafe_code, reason = "rustix knows no filters of sockets")]
+    let done = unsafe {
+        libc::setsockopt(
+            one.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has the kernel put a frame into the queue of its peer's worker. One call for all queues of an interface.
+pub(super) fn queues(one: impl AsFd) -> io::Result<()> {
+    // Register 6 is the frame; its byte becomes the result, of which the kernel takes the rest by the number of queues.
+    let program = [MOVE_64 | 0x16 << 8, u64::from(LOAD_BYTE) | u64::from(FRAME_TO + 3) << 32, EXIT];
+    let program = load(&program)?;
+    let number = program.as_raw_fd();
+    // SAFETY: the kernel reads one number that lives here, and keeps the program itself.
+    #[expect(unsafe_code, reason = "rustix knows no TUN")]
+    let done = unsafe { libc::ioctl(one.as_fd().as_raw_fd(), SET_STEERING as _, &raw const number) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The beginning of `union bpf_attr` of `BPF_PROG_LOAD`.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+}
+
+fn load(program: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"Apache-2.0";
+    let load = Load {
+        kind: SOCKET_FILTER,
+        count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    // SAFETY: the attribute and all that it points to live here, with their lengths told; the kernel copies them.
+    #[expect(unsafe_code, reason = "rustix knows no bpf")]
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just opened it for us.
+    #[expect(unsafe_code, reason = "a descriptor that a bare system call returned")]
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(fd)
+}
+
+/// Both, as far as the kernel lets us: without them all works, slower.
+pub(super) fn steer(sockets_of: BorrowedFd<'_>, queues_of: BorrowedFd<'_>, workers: usize) {
+    if workers < 2 {
+        return;
+    }
+    let steered = sockets(sockets_of, workers).and_then(|()| queues(queues_of));
+    if let Err(error) = steered {
+        tracing::info!(%error, "the kernel does not let a peer be one worker's");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::udp::Socket;
+    use super::*;
+    use crate::kernel::{netns, tun};
+    use std::process::Command;
+
+    #[test]
+    fn a_datagram_goes_to_the_worker_of_its_peer() {
+        let workers = Socket::bind(0, 3).unwrap();
+        sockets(&workers[0], 3).unwrap();
+        let port = rustix::net::getsockname(&workers[0]).unwrap();
+        let port = std::net::SocketAddr::try_from(port).unwrap().port();
+        let mut buffer = vec![0; 1 << 16];
+        for place in 0..9_u8 {
+            // Whoever sends, from wherever.
+            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.send_to(&[4, 0, 0, 0, 77, place, 0, 0], ("127.0.0.1", port)).unwrap();
+            let got = workers.iter().position(|worker| worker.receive(&mut buffer).is_ok());
+            assert_eq!(got, Some(usize::from(place) % 3));
+        }
+        assert!(workers.iter().all(|worker| worker.receive(&mut buffer).is_err()));
+    }
+
+    #[test]
+    fn a_frame_goes_to_the_worker_of_its_peer() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: this test needs root");
+            return;
+        }
+        let ip = |words: &str| {
+            let done = Command::new("ip").args(words.split(' ')).status().unwrap();
+            done.success().then_some(()).ok_or_else(|| io::Error::other(words.to_owned()))
+        };
+        let seen = netns::aside(|| {
+            netns::unshare()?;
+            let workers = [(); 3].map(|()| tun::open("steer0").unwrap());
+            queues(&workers[0].fd)?;
+            ip("link set steer0 arp off up")?;
+            ip("addr add 100.64.0.1/10 dev steer0")?;
+            let sender = std::net::UdpSocket::bind("100.64.0.1:0")?;
+            let mut frame = vec![0; 4096];
+            let mut seen = Vec::new();
+            for peer in 2..11_u8 {
+                sender.send_to(b"x", (Ipv4Addr::new(100, 64, 7, peer), 9))?;
+                seen.push((
+                    peer,
+                    workers.iter().position(|worker| rustix::io::read(&worker.fd, &mut frame[..]).is_ok()),
+                ));
+            }
+            Ok(seen)
+        });
+        let seen = seen.unwrap();
+        assert_eq!(seen, (2..11).map(|peer| (peer, Some(usize::from(peer) % 3))).collect::<Vec<_>>());
+    }
+}
