@@ -69,7 +69,7 @@ fn request(dialect: Dialect, name: String, id: RequestId) -> Request<Full<Bytes>
         Dialect::Ours => {
             let content = Box::new(ContentSpec { name, data: SMALL.to_vec(), ..ContentSpec::default() });
             let request = Box::new(model::Request::CreateContent { kind: ContentKind::Config, content });
-            ("/v1/call", serde_json::to_vec(&Call::Cluster { id, request }))
+            ("/v1/call", serde_json::to_vec(&Call::Cluster { id, request, logins: model::Logins::default() }))
         }
         Dialect::Docker => {
             let data = base64::engine::general_purpose::STANDARD.encode(SMALL);

@@ -1,8 +1,9 @@
 //! Pulling from a real registry server.
 
 use std::process::Command;
+use std::time::Duration;
 
-use e2e::{Host, Options, Registry, make_layout, rootfs_tar, run};
+use e2e::{Host, Options, Registry, eventually, make_layout, rootfs_tar, run};
 
 fn with_registry() -> Option<(Host, Registry)> {
     let options = Options {
@@ -190,29 +191,75 @@ fn up_pulls_once_and_pins_the_digest() {
     host.rswarm(["exec", &id, "cat", "/new"]).ok().prints("new");
 }
 
-#[test]
-fn credentials_come_from_dockers_file() {
+/// A host, its daemon without a login, and a registry that wants one.
+fn private() -> Option<(Host, Registry, String)> {
     let options = Options {
         no_image: true,
         daemon: vec!["--insecure-registry".to_owned(), "127.0.0.1:5001".to_owned()],
         ..Options::default()
     };
-    let Some(host) = Host::with(options) else { return };
-    let hash = "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))";
-    let hash = run(Command::new("python3").args(["-W", "ignore", "-c", hash])).ok().text();
-    let htpasswd = host.write("htpasswd", &format!("reader:{hash}\n"));
-    let registry = Registry::with_auth(&host, 5001, &htpasswd);
-    let layout = make_layout(&host, "layout", |rootfs| {
-        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
-    });
+    let host = Host::with(options)?;
+    let registry = Registry::private(&host, "127.0.0.1:5001", "reader", PASSWORD);
     let image = format!("{}/bb:1", registry.address);
-    let (source, target) = (format!("oci:{layout}:latest"), format!("docker://{image}"));
-    registry.skopeo(&["copy", "-q", "--dest-creds", "reader:secret", &source, &target]).ok();
+    Some((host, registry, image))
+}
+
+/// It is looked for where it must not be.
+const PASSWORD: &str = "a-word-that-nobody-else-has";
+
+/// Docker's file with the login for a registry.
+fn logged_in(host: &Host, folder: &str, registry: &Registry) {
+    let script = "import base64, sys; print(base64.b64encode(sys.argv[1].encode()).decode())";
+    let pair = format!("reader:{PASSWORD}");
+    let auth = run(Command::new("python3").args(["-c", script, &pair])).ok().text();
+    let config = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address);
+    host.write(&format!("{folder}/config.json"), &config);
+}
+
+#[test]
+fn credentials_come_from_dockers_file() {
+    let Some((host, registry, image)) = private() else { return };
     let out = host.rswarm(["pull", &image]).fails();
     assert!(out.stderr.contains("login"), "{out}");
-    // base64 of reader:secret
-    let config = format!(r#"{{"auths": {{"{}": {{"auth": "cmVhZGVyOnNlY3JldA=="}}}}}}"#, registry.address);
-    host.write("docker/config.json", &config);
-    host.rswarm(["pull", &image]).ok();
-    host.rswarm(["run", "--rm", &image, "true"]).ok();
+    // That of the daemon, which a client without a login uses as well.
+    logged_in(&host, "docker", &registry);
+    let as_nobody = |words: &[&str]| {
+        let mut command = host.rswarm_command(words);
+        run(command.env("DOCKER_CONFIG", host.work().join("nobodys")))
+    };
+    as_nobody(&["pull", &image]).ok();
+    as_nobody(&["run", "--rm", &image, "true"]).ok();
+}
+
+#[test]
+fn a_login_of_whoever_asks_is_used_for_what_he_asks_and_kept_by_nobody() {
+    let Some((host, registry, image)) = private() else { return };
+    logged_in(&host, "mine", &registry);
+    let as_me = |words: &[&str]| {
+        let mut command = host.rswarm_command(words);
+        run(command.env("DOCKER_CONFIG", host.work().join("mine")))
+    };
+    let file = |policy: &str| {
+        let text = format!("services:\n  web:\n    image: {image}\n    command: sleep 1000\n{policy}");
+        host.write("shop.yaml", &text)
+    };
+    as_me(&["pull", &image]).ok();
+    host.rswarm(["rmi", &image]).ok();
+    as_me(&["run", "--rm", &image, "true"]).ok();
+    host.rswarm(["run", "--pull", "always", "--rm", &image, "true"]).exits(125).complains("login");
+    host.rswarm(["rmi", &image]).ok();
+    as_me(&["up", "-p", "shop", "-f", &file("")]).ok();
+    // Now the daemon itself asks, as it pins the image.
+    as_me(&["up", "-p", "shop", "-f", &file("    pull_policy: always\n    stop_grace_period: 0s\n")]).ok();
+    let other = file("    pull_policy: always\n    labels: [a=b]\n    stop_grace_period: 0s\n");
+    host.rswarm(["up", "-p", "shop", "-f", &other]).fails().complains("login");
+    host.down("shop").ok();
+    host.rswarm(["rmi", &image]).ok();
+    as_me(&["service", "create", "--name", "web", "--stop-grace-period", "1s", &image, "sleep", "1000"]).ok();
+    as_me(&["service", "update", "--image", &image, "--label-add", "a=b", "web"]).ok();
+    host.sh("service rm web").ok();
+    eventually("its container is gone", Duration::from_secs(30), || host.sh("ps -aq").ok().text().is_empty());
+    let known = run(Command::new("grep").args(["-rlaF", PASSWORD]).arg(host.data()).arg(host.run_root()));
+    assert_eq!(known.stdout, "", "files with the password");
+    assert!(!host.log_tail().contains(PASSWORD));
 }

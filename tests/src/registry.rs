@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::run::{Output, run};
 use crate::{Host, eventually, rootfs_tar};
 
-/// Debian's docker-registry on the loopback of a host, without TLS.
+/// Debian's docker-registry in a host, without TLS.
 #[derive(Debug)]
 pub struct Registry {
-    /// `127.0.0.1:PORT`.
+    /// `ADDRESS:PORT`.
     pub address: String,
     /// Where its blobs are.
     pub folder: PathBuf,
@@ -25,27 +25,36 @@ impl Registry {
     /// # Panics
     /// There is no docker-registry, or it does not start.
     pub fn start(host: &Host, port: u16) -> Registry {
-        let registry = Registry::spawn(host, port, "");
+        let registry = Registry::spawn(host, &format!("127.0.0.1:{port}"), "");
         let url = format!("http://{}/v2/", registry.address);
         eventually("the registry answers", Duration::from_secs(20), || host.get(&url).is_some());
         registry
     }
 
-    /// The same for users of this htpasswd file only.
+    /// One at this address of the host that lets in who shows this name and password only, and has the busybox image
+    /// as `bb:1`.
     ///
     /// # Panics
-    /// There is no docker-registry, or it does not start.
-    pub fn with_auth(host: &Host, port: u16, htpasswd: &str) -> Registry {
-        let registry = Registry::spawn(host, port, &format!("auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}\n"));
+    /// A tool is missing or fails, or it does not start.
+    pub fn private(host: &Host, address: &str, user: &str, password: &str) -> Registry {
+        let hash = "import crypt, sys; print(crypt.crypt(sys.argv[1], crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))";
+        let hash = run(Command::new("python3").args(["-W", "ignore", "-c", hash, password])).ok().text();
+        let users = host.write("htpasswd", &format!("{user}:{hash}\n"));
+        let registry = Registry::spawn(host, address, &format!("auth: {{htpasswd: {{realm: test, path: {users}}}}}\n"));
         let url = format!("http://{}/v2/", registry.address);
         eventually("the registry asks who we are", Duration::from_secs(20), || {
             run(host.command("curl").args(["-s", &url])).stdout.contains("UNAUTHORIZED")
         });
+        let layout = make_layout(host, "private-layout", |rootfs| {
+            run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+        });
+        let (source, target) = (format!("oci:{layout}:latest"), format!("docker://{address}/bb:1"));
+        registry.skopeo(&["copy", "-q", "--dest-creds", &format!("{user}:{password}"), &source, &target]).ok();
         registry
     }
 
-    fn spawn(host: &Host, port: u16, more: &str) -> Registry {
-        let address = format!("127.0.0.1:{port}");
+    fn spawn(host: &Host, address: &str, more: &str) -> Registry {
+        let port = address.rsplit(':').next().unwrap();
         let folder = host.work().join(format!("registry-{port}"));
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: {address}}}\n{more}",
@@ -56,7 +65,7 @@ impl Registry {
         let mut command = host.command("docker-registry");
         command.args(["serve", &config]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
-        Registry { address, folder, child, network: host.cgroup().to_owned() }
+        Registry { address: address.to_owned(), folder, child, network: host.cgroup().to_owned() }
     }
 
     /// Pushes the busybox root file system, as an image made by umoci, under `NAME:TAG`; gives the whole reference.

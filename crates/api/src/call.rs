@@ -3,7 +3,7 @@
 use crate::cluster::{AdmitClient, ClientGrant, InitCluster, JoinCluster, JoinToken, Joined};
 use crate::container::{ContainerRow, Stats, TopTable};
 use crate::image::{HistoryRow, ImageRow, PruneReport};
-use model::{Request, RequestId, Response};
+use model::{Logins, Request, RequestId, Response};
 use serde::{Deserialize, Serialize};
 
 /// A call. Containers are named by name, Compose's `PROJECT-SERVICE-N`, id or unique id prefix.
@@ -19,6 +19,9 @@ pub enum Call {
         id: RequestId,
         /// What.
         request: Box<Request>,
+        /// The client's logins for the registries of its images: the daemon asks with them, and keeps none.
+        #[serde(default, skip_serializing_if = "Logins::is_empty")]
+        logins: Logins,
     },
     /// What applying a stack would change; nothing is changed, nothing pulled.
     Plan(Box<model::Wanted>),
@@ -151,6 +154,9 @@ pub enum Call {
         id: RequestId,
         /// What to run; images are pinned by the daemon.
         spec: Box<model::ServiceSpec>,
+        /// As those of `Cluster`.
+        #[serde(default, skip_serializing_if = "Logins::is_empty")]
+        logins: Logins,
     },
     /// What is in a config, by its full name.
     ConfigData(String),

@@ -39,6 +39,9 @@ pub enum StreamCall {
     Pull {
         /// Reference.
         reference: String,
+        /// The client's login for its registry.
+        #[serde(default, skip_serializing_if = "model::Logins::is_empty")]
+        logins: model::Logins,
     },
     /// The state of a stack each time that it changes, first at once: for the progress of `up` and
     /// `down`. Ends when the stack is gone.
@@ -140,6 +143,9 @@ pub enum SessionCall {
         stdin: bool,
         /// First size of the terminal, rows and columns.
         size: Option<(u16, u16)>,
+        /// The client's login for the registry of the image.
+        #[serde(default, skip_serializing_if = "model::Logins::is_empty")]
+        logins: model::Logins,
     },
     /// `exec`.
     Exec {

@@ -5,7 +5,7 @@ use crate::settings::Settings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::client::{Client, ClientError};
 use api::{ApiError, Call, ErrorKind, Reply};
-use model::{Request, RequestId, Response, State};
+use model::{Logins, Request, RequestId, Response, State};
 use std::time::{Duration, SystemTime};
 
 /// How long a daemon that went away in the middle of a call is waited for.
@@ -47,7 +47,15 @@ impl Context {
     /// # Errors
     /// The daemon can't be reached, or refuses.
     pub(crate) async fn request(&self, request: Request) -> Result<Response> {
-        match self.propose(request).await? {
+        self.request_as(request, Logins::default()).await
+    }
+
+    /// The same with logins for the registries of its images.
+    ///
+    /// # Errors
+    /// As [`Context::request`].
+    pub(crate) async fn request_as(&self, request: Request, logins: Logins) -> Result<Response> {
+        match self.propose(request, logins).await? {
             Response::Refused { kind, diagnostics } => Err(refused(kind, &diagnostics).into()),
             response => Ok(response),
         }
@@ -57,8 +65,8 @@ impl Context {
     ///
     /// # Errors
     /// The daemon can't be reached, or fails.
-    pub(crate) async fn propose(&self, request: Request) -> Result<Response> {
-        let call = Call::Cluster { id: request_id()?, request: Box::new(request) };
+    pub(crate) async fn propose(&self, request: Request, logins: Logins) -> Result<Response> {
+        let call = Call::Cluster { id: request_id()?, request: Box::new(request), logins };
         let mut result = self.client.call(&call).await;
         if let Err(ClientError::Protocol(_)) = &result
             && self.returns().await

@@ -12,6 +12,7 @@ mod contexts;
 mod endpoint;
 mod failure;
 mod follow;
+mod logins;
 mod names;
 mod parse;
 mod printer;

@@ -26,7 +26,9 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
     worker::refuse_call(daemon, &call)?;
     Ok(match call {
         Call::Ping => Reply::Pong(daemon.info.clone()),
-        Call::Cluster { id, request } => Reply::Cluster(Box::new(replicated::request(daemon, id, *request).await?)),
+        Call::Cluster { id, request, logins } => {
+            Reply::Cluster(Box::new(replicated::request(daemon, id, *request, &logins).await?))
+        }
         Call::Plan(wanted) => Reply::Plan(Box::new(plan::plan(daemon, *wanted).await?)),
         Call::SyncSource { name, again } => done(crate::gitops::sync(daemon, &name, again, scope).await)?,
         Call::DiffSource(name) => crate::gitops::diff(daemon, &name, scope).await?,
@@ -74,7 +76,7 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Re
         Call::UnlockKey { rotate } => autolock::show(daemon, rotate).await?,
         Call::RotateAuthority => done(cluster::rotate_authority(daemon).await)?,
         Call::AdmitClient(asked) => Reply::ClientGrant(client::admit(daemon, asked).await?),
-        Call::Run { id, spec } => crate::sessions::run_detached(daemon, id, spec).await?,
+        Call::Run { id, spec, logins } => crate::sessions::run_detached(daemon, id, spec, &logins).await?,
     })
 }
 

@@ -14,8 +14,8 @@ use crate::shared::Daemon;
 use crate::streams::Sender;
 use api::{ApiError, HistoryRow, ImageRow, PruneReport, PullProgress, StreamItem};
 use image::{Options, Progress, Pull, Pulled, Store};
-use model::PullPolicy;
 use model::image::Reference;
+use model::{Logins, PullPolicy};
 use runtime::engine::ImageInfo;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,14 +72,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn ensure(daemon: &Arc<Daemon>, reference: &str, policy: PullPolicy) -> Result<Pinned, ApiError> {
+pub(crate) async fn ensure(
+    daemon: &Arc<Daemon>,
+    reference: &str,
+    policy: PullPolicy,
+    logins: &Logins,
+) -> Result<Pinned, ApiError> {
     if policy != PullPolicy::Always {
         match pin(daemon, reference).await {
             Err(image::Error::NotFound(_)) if policy == PullPolicy::Missing => {}
             pinned => return pinned.map_err(|error| failed(&error)),
         }
     }
-    let pull = daemon.images.store.pull(reference).map_err(|error| failed(&error))?;
+    let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
     finish(daemon, reference, &pull, None).await?;
     // The pull, which is still there, keeps the image until it is leased.
     pin(daemon, reference).await.map_err(|error| failed(&error))
@@ -108,8 +113,13 @@ pub(crate) async fn known(daemon: &Daemon, reference: &str) -> Result<Option<Str
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn pull(daemon: &Daemon, reference: &str, sender: Option<&Sender>) -> Result<(), ApiError> {
-    let pull = daemon.images.store.pull(reference).map_err(|error| failed(&error))?;
+pub(crate) async fn pull(
+    daemon: &Daemon,
+    reference: &str,
+    logins: &Logins,
+    sender: Option<&Sender>,
+) -> Result<(), ApiError> {
+    let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
     finish(daemon, reference, &pull, sender).await
 }
 
@@ -204,9 +214,13 @@ pub(crate) async fn pinned(daemon: &Daemon, container: &model::ContainerSpec) ->
 ///
 /// # Errors
 /// It is not to be had.
-pub(crate) async fn pull_pinned(daemon: &Arc<Daemon>, container: &model::ContainerSpec) -> Result<(), ApiError> {
+pub(crate) async fn pull_pinned(
+    daemon: &Arc<Daemon>,
+    container: &model::ContainerSpec,
+    logins: &Logins,
+) -> Result<(), ApiError> {
     let Some(digest) = &container.image_digest else {
-        return pull(daemon, &container.image, None).await;
+        return pull(daemon, &container.image, logins, None).await;
     };
     match share::fetch(daemon, container).await {
         Ok(true) => return Ok(()),
@@ -215,7 +229,7 @@ pub(crate) async fn pull_pinned(daemon: &Arc<Daemon>, container: &model::Contain
     }
     let digest = digest.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
     let reference: Reference = container.image.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
-    let pulled = pull(daemon, &reference.at(digest).to_string(), None).await;
+    let pulled = pull(daemon, &reference.at(digest).to_string(), logins, None).await;
     pulled.map_err(|error| if daemon.membership.is_some() { share::nowhere(&error) } else { error })
 }
 

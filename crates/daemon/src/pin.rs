@@ -5,7 +5,7 @@ use crate::failure;
 use crate::images::{self, Lease, Pinned};
 use crate::shared::Daemon;
 use api::ApiError;
-use model::{PullPolicy, ServiceSpec, StackSpec};
+use model::{Logins, PullPolicy, ServiceSpec, StackSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -15,8 +15,12 @@ use tokio::task::JoinSet;
 ///
 /// # Errors
 /// All images that are not to be had, each with its services and the reason.
-pub(crate) async fn stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<Vec<Lease>, ApiError> {
-    let (leases, problems) = try_stack(daemon, stack).await?;
+pub(crate) async fn stack(
+    daemon: &Arc<Daemon>,
+    stack: &mut StackSpec,
+    logins: &Logins,
+) -> Result<Vec<Lease>, ApiError> {
+    let (leases, problems) = try_stack(daemon, stack, logins).await?;
     if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
 }
 
@@ -29,7 +33,7 @@ pub(crate) async fn stack_or_as_it_runs(
     daemon: &Arc<Daemon>,
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
-    let (leases, mut problems) = try_stack(daemon, stack).await?;
+    let (leases, mut problems) = try_stack(daemon, stack, Logins::NONE).await?;
     if problems.is_empty() {
         return Ok((leases, Vec::new()));
     }
@@ -51,7 +55,11 @@ pub(crate) async fn stack_or_as_it_runs(
 }
 
 /// Pins what is to be had.
-async fn try_stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<(Vec<Lease>, Vec<Problem>), ApiError> {
+async fn try_stack(
+    daemon: &Arc<Daemon>,
+    stack: &mut StackSpec,
+    logins: &Logins,
+) -> Result<(Vec<Lease>, Vec<Problem>), ApiError> {
     let mut wanted: BTreeMap<(String, PullPolicy), Vec<String>> = BTreeMap::new();
     for service in stack.services.values() {
         if service.container.image_digest.is_none() {
@@ -59,7 +67,7 @@ async fn try_stack(daemon: &Arc<Daemon>, stack: &mut StackSpec) -> Result<(Vec<L
             wanted.entry(key).or_default().push(service.key.clone());
         }
     }
-    let (found, problems) = resolve(daemon, wanted).await?;
+    let (found, problems) = resolve(daemon, wanted, logins).await?;
     for service in stack.services.values_mut() {
         let container = &mut service.container;
         if container.image_digest.is_none() {
@@ -94,12 +102,16 @@ pub(crate) async fn as_known(daemon: &Daemon, stack: &mut StackSpec) -> Result<B
 ///
 /// # Errors
 /// Its image is not to be had.
-pub(crate) async fn service(daemon: &Arc<Daemon>, service: &mut ServiceSpec) -> Result<Option<Lease>, ApiError> {
+pub(crate) async fn service(
+    daemon: &Arc<Daemon>,
+    service: &mut ServiceSpec,
+    logins: &Logins,
+) -> Result<Option<Lease>, ApiError> {
     let container = &mut service.container;
     if container.image_digest.is_some() {
         return Ok(None);
     }
-    let Pinned { digest, lease } = images::ensure(daemon, &container.image, container.pull_policy).await?;
+    let Pinned { digest, lease } = images::ensure(daemon, &container.image, container.pull_policy, logins).await?;
     container.image_digest = Some(digest);
     Ok(Some(lease))
 }
@@ -123,12 +135,13 @@ type Found = BTreeMap<(String, PullPolicy), Pinned>;
 async fn resolve(
     daemon: &Arc<Daemon>,
     wanted: BTreeMap<(String, PullPolicy), Vec<String>>,
+    logins: &Logins,
 ) -> Result<(Found, Vec<Problem>), ApiError> {
     let mut asked = JoinSet::new();
     for ((image, policy), services) in wanted {
-        let daemon = daemon.clone();
+        let (daemon, logins) = (daemon.clone(), logins.for_image(&image));
         asked.spawn(async move {
-            let result = images::ensure(&daemon, &image, policy).await;
+            let result = images::ensure(&daemon, &image, policy, &logins).await;
             (image, policy, services, result)
         });
     }

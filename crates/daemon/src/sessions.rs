@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use model::{PowerAction, RequestId, ServiceSpec, TaskId, TaskState};
+use model::{Logins, PowerAction, RequestId, ServiceSpec, TaskId, TaskState};
 use runtime::engine::{ExecCommand, Input, Output, Session};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ async fn begin(daemon: &Arc<Daemon>, call: SessionCall) -> Result<Talk, ApiError
             daemon.container_event(&task, "attach", &[]);
             Ok(Talk::Session(Opened::new(session, stdin)))
         }
-        SessionCall::Run { id, spec, stdin, size } => run(daemon, id, spec, stdin, size).await,
+        SessionCall::Run { id, spec, stdin, size, logins } => run(daemon, (id, spec, logins), stdin, size).await,
         SessionCall::Exec { container, process } => exec(daemon, &container, process).await,
     }
 }
@@ -172,13 +172,12 @@ async fn start_attached(daemon: &Daemon, task: TaskId, stdin: bool) -> Result<Ta
 /// `run` in the foreground: this side is attached before the container is started.
 async fn run(
     daemon: &Arc<Daemon>,
-    id: RequestId,
-    spec: Box<ServiceSpec>,
+    (id, spec, logins): (RequestId, Box<ServiceSpec>, Logins),
     stdin: bool,
     size: Option<(u16, u16)>,
 ) -> Result<Talk, ApiError> {
     let auto_remove = spec.container.auto_remove;
-    let Launched { receiver, what, service } = launch(daemon, id, spec, size).await?;
+    let Launched { receiver, what, service } = launch(daemon, id, spec, size, &logins).await?;
     let talk = meet(daemon, receiver, &what, stdin, |task| Some(task.service.to_string()) == service).await;
     if !auto_remove {
         return talk;
@@ -209,8 +208,9 @@ pub(crate) async fn run_detached(
     daemon: &Arc<Daemon>,
     id: RequestId,
     spec: Box<ServiceSpec>,
+    logins: &Logins,
 ) -> Result<api::Reply, ApiError> {
-    let Launched { receiver, what, service } = launch(daemon, id, spec, None).await?;
+    let Launched { receiver, what, service } = launch(daemon, id, spec, None, logins).await?;
     let is_ours = |task: &model::Task| Some(task.service.to_string()) == service;
     // As long as this lives the container is not removed, so its id can be looked up.
     let talk = meet(daemon, receiver, &what, false, is_ours).await;
@@ -236,6 +236,7 @@ async fn launch(
     id: RequestId,
     mut spec: Box<ServiceSpec>,
     size: Option<(u16, u16)>,
+    logins: &Logins,
 ) -> Result<Launched, ApiError> {
     if !spec.standalone {
         return Err(failure::invalid("run: this is no standalone container"));
@@ -245,7 +246,7 @@ async fn launch(
         // It is run where it was asked for: its client waits for it there.
         spec.placement.constraints.push(format!("node.id=={}", daemon.node));
     }
-    let _until_committed = pin::service(daemon, &mut spec).await?;
+    let _until_committed = pin::service(daemon, &mut spec, logins).await?;
     let what = Awaited::Name(spec.name.clone());
     let Some(receiver) = daemon.rendezvous.wait_for(what.clone(), size) else {
         return Err(failure::conflict(format!("a container of the name `{}` is being made at this moment", spec.name)));

@@ -45,9 +45,9 @@ pub(crate) async fn open(daemon: Arc<Daemon>, call: StreamCall, scope: Scope) ->
             calls::looks::chosen(&daemon, &containers).await?;
             tokio::spawn(follow_stats(daemon, containers, scope, sender));
         }
-        StreamCall::Pull { reference } => {
+        StreamCall::Pull { reference, logins } => {
             tokio::spawn(async move {
-                if let Err(error) = crate::images::pull(&daemon, &reference, Some(&sender)).await {
+                if let Err(error) = crate::images::pull(&daemon, &reference, &logins, Some(&sender)).await {
                     let _left = sender.send(StreamItem::Error(error)).await;
                 }
             });

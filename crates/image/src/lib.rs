@@ -32,6 +32,7 @@ pub use limits::Limits;
 pub use load::Loaded;
 pub use platform::architecture;
 pub use pulls::{Progress, Pull, Pulled};
+pub use registry::credentials;
 pub use remove::{Removed, Use, Uses};
 pub use resolve::Registries;
 pub use schema::{Config, Health, History, RootFs, RunConfig};

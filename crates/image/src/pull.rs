@@ -6,12 +6,13 @@ mod layer;
 use crate::error::{Error, Result};
 use crate::platform;
 use crate::pulls::{Progress, Pulled};
+use crate::registry::Asked;
 use crate::schema::{Config, Document, Manifest};
 use crate::store::Store;
 use crate::store::layers::Hold;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use layer::Layer;
-use model::image::{Digest, Reference};
+use model::image::Digest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +31,13 @@ struct Found {
 /// It is not to be had. Layers that were complete by then stay for the next attempt.
 pub(crate) async fn pull(
     store: &Store,
-    reference: &Reference,
+    asked: Asked<'_>,
     progress: &watch::Sender<Vec<Progress>>,
     cancel: &CancellationToken,
 ) -> Result<(Pulled, Hold)> {
-    let found = tokio::select! {
-        found = find(store, reference) => found?,
+    let reference = asked.reference;
+    let (found, asked) = tokio::select! {
+        found = find(store, asked) => found?,
         () = cancel.cancelled() => return Err(Error::Cancelled),
     };
     let id = found.manifest.config.digest.clone();
@@ -43,7 +45,7 @@ pub(crate) async fn pull(
     // From here on nothing of it is cleared away.
     let mut hold = Hold::new(&store.inner, vec![id.clone()]);
     let raw_config = match is_new {
-        true => config(store, reference, &found.manifest, cancel).await?,
+        true => config(store, asked, &found.manifest, cancel).await?,
         false => {
             let path = store.inner.blob(&id);
             tokio::fs::read(&path).await.map_err(Error::on("read", &path))?
@@ -56,7 +58,7 @@ pub(crate) async fn pull(
         return Err(Error::corrupt(reference.to_string(), why));
     }
     diff_ids.iter().for_each(|diff_id| hold.add(diff_id.clone()));
-    layers(store, reference, &found.manifest, diff_ids, progress, cancel).await?;
+    layers(store, asked, &found.manifest, diff_ids, progress, cancel).await?;
     let Found { digest, documents, .. } = found;
     let pulled = Pulled { id: id.clone(), digest: digest.clone(), is_new };
     let (store, reference) = (store.clone(), reference.clone());
@@ -75,16 +77,27 @@ pub(crate) async fn pull(
     Ok((pulled, hold))
 }
 
-async fn find(store: &Store, reference: &Reference) -> Result<Found> {
-    let (registry, limits) = (&store.inner.registry, &store.inner.limits);
-    let (bytes, digest) = registry.manifest(reference, reference.digest(), limits.document).await?;
+/// Finds it, and who is to be asked for the rest. A login that came along and is refused, because it has expired
+/// perhaps, is as good as none: the registry may know this machine, or let everybody in.
+async fn find<'a>(store: &Store, asked: Asked<'a>) -> Result<(Found, Asked<'a>)> {
+    let refused = match manifests(store, asked).await {
+        Err(error @ (Error::Denied { .. } | Error::NotOnRegistry { .. })) if asked.login.is_some() => error,
+        result => return Ok((result?, asked)),
+    };
+    let plainly = Asked::plainly(asked.reference);
+    manifests(store, plainly).await.map(|found| (found, plainly)).map_err(|_| refused)
+}
+
+async fn manifests(store: &Store, asked: Asked<'_>) -> Result<Found> {
+    let (registry, limits, reference) = (&store.inner.registry, &store.inner.limits, asked.reference);
+    let (bytes, digest) = registry.manifest(asked, reference.digest(), limits.document).await?;
     let what = reference.to_string();
     let mut documents = vec![(digest.clone(), bytes.clone())];
     let manifest = match Document::parse(&bytes, &what)? {
         Document::Manifest(manifest) => manifest,
         Document::Index(index) => {
             let chosen = platform::choose(&index.manifests, &what)?;
-            let (bytes, digest) = registry.manifest(reference, Some(&chosen.digest), limits.document).await?;
+            let (bytes, digest) = registry.manifest(asked, Some(&chosen.digest), limits.document).await?;
             documents.push((digest, bytes.clone()));
             match Document::parse(&bytes, &what)? {
                 Document::Manifest(manifest) => manifest,
@@ -96,22 +109,17 @@ async fn find(store: &Store, reference: &Reference) -> Result<Found> {
     Ok(Found { manifest, digest, documents })
 }
 
-async fn config(
-    store: &Store,
-    reference: &Reference,
-    manifest: &Manifest,
-    cancel: &CancellationToken,
-) -> Result<Vec<u8>> {
+async fn config(store: &Store, asked: Asked<'_>, manifest: &Manifest, cancel: &CancellationToken) -> Result<Vec<u8>> {
     let (descriptor, limit) = (&manifest.config, store.inner.limits.document);
     tokio::select! {
-        bytes = store.inner.registry.document(reference, &descriptor.digest, descriptor.size, limit) => bytes,
+        bytes = store.inner.registry.document(asked, &descriptor.digest, descriptor.size, limit) => bytes,
         () = cancel.cancelled() => Err(Error::Cancelled),
     }
 }
 
 async fn layers(
     store: &Store,
-    reference: &Reference,
+    asked: Asked<'_>,
     manifest: &Manifest,
     diff_ids: &[Digest],
     progress: &watch::Sender<Vec<Progress>>,
@@ -132,7 +140,7 @@ async fn layers(
         .zip(diff_ids)
         .enumerate()
         .map(|(index, (descriptor, diff_id))| {
-            let layer = Layer { store, reference, descriptor, diff_id, progress, index, cancel: &stop };
+            let layer = Layer { store, asked, descriptor, diff_id, progress, index, cancel: &stop };
             async move { layer.fetch().await }
         })
         .collect();

@@ -1,8 +1,11 @@
 //! Pulls under way: those who want the same thing at the same time share one.
 
 use crate::error::{Error, Result};
+use crate::registry::Asked;
+use crate::registry::auth::fingerprint;
 use crate::store::Store;
 use crate::store::layers::Hold;
+use model::Logins;
 use model::image::{Digest, Reference};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -41,10 +44,13 @@ type Outcome = Option<Result<Pulled, Arc<Error>>>;
 /// Keeps what was pulled until all who waited for it have dropped their [`Pull`].
 type Kept = Arc<Mutex<Option<Hold>>>;
 
+/// What is pulled, and with whose login.
+type Key = (String, Option<Digest>);
+
 /// All pulls under way.
 #[derive(Debug)]
 pub(crate) struct Pulls {
-    running: Mutex<BTreeMap<String, Weak<Running>>>,
+    running: Mutex<BTreeMap<Key, Weak<Running>>>,
     layers: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     pub(crate) slots: Semaphore,
 }
@@ -118,16 +124,19 @@ impl Pulls {
 
 impl Store {
     /// Fetches an image, by digest if the reference has one, else by tag; joins a pull of the same
-    /// reference. Must be called within a tokio runtime.
+    /// reference with the same login. Of these logins that of its registry is used before what is in Docker's
+    /// file. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The text is no reference.
-    pub fn pull(&self, reference: &str) -> Result<Pull> {
+    pub fn pull(&self, reference: &str, logins: &Logins) -> Result<Pull> {
         let reference: Reference = reference.parse()?;
-        let key = match reference.digest() {
+        let login = logins.get(reference.host()).cloned();
+        let name = match reference.digest() {
             Some(_) => reference.to_string(),
             None => reference.tagged(),
         };
+        let key = (name, login.as_ref().map(fingerprint));
         let mut running = self.inner.pulls.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, pull| pull.strong_count() > 0);
         if let Some(pull) = running.get(&key).and_then(Weak::upgrade)
@@ -143,7 +152,8 @@ impl Store {
         running.insert(key, Arc::downgrade(&pull));
         let store = self.clone();
         tokio::spawn(async move {
-            let result = crate::pull::pull(&store, &reference, &progress_sender, &cancel).await;
+            let asked = Asked { reference: &reference, login: login.as_ref() };
+            let result = crate::pull::pull(&store, asked, &progress_sender, &cancel).await;
             let result = result.map(|(pulled, hold)| {
                 *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
                 pulled

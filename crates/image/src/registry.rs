@@ -5,13 +5,14 @@
 
 pub(crate) mod auth;
 mod challenge;
-pub(crate) mod credentials;
+pub mod credentials;
 mod tls;
 
 use crate::error::{Error, Result};
 use crate::schema::MANIFESTS;
 use crate::store::Options;
 use auth::Auth;
+use model::Login;
 use model::image::{DEFAULT_REGISTRY, Digest, Reference};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, StatusCode};
@@ -37,9 +38,24 @@ pub(crate) struct Registry {
     plain: Mutex<BTreeMap<String, bool>>,
 }
 
+/// An image, and as whom its registry is asked for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) reference: &'a Reference,
+    /// `None`: as Docker's file says.
+    pub(crate) login: Option<&'a Login>,
+}
+
+impl<'a> Asked<'a> {
+    /// With the login that is in Docker's file, if one is.
+    pub(crate) fn plainly(reference: &'a Reference) -> Asked<'a> {
+        Asked { reference, login: None }
+    }
+}
+
 /// What a request is about, for its scope and for messages.
 struct Request<'a> {
-    reference: &'a Reference,
+    asked: Asked<'a>,
     path: String,
     headers: Vec<(reqwest::header::HeaderName, HeaderValue)>,
     what: String,
@@ -61,22 +77,19 @@ impl Registry {
     /// It is not to be had, too long, or not what the digest says.
     pub(crate) async fn manifest(
         &self,
-        reference: &Reference,
+        asked: Asked<'_>,
         digest: Option<&Digest>,
         limit: u64,
     ) -> Result<(Vec<u8>, Digest)> {
+        let reference = asked.reference;
         let name = digest.map_or(reference.tag_or_latest(), Digest::as_str);
         let what = match digest {
             Some(digest) => format!("the manifest {}@{digest}", reference.familiar_repository()),
             None => format!("the manifest of {}", reference.familiar()),
         };
         let accept = HeaderValue::from_str(&MANIFESTS.join(", ")).unwrap_or(HeaderValue::from_static("*/*"));
-        let request = Request {
-            reference,
-            path: format!("manifests/{name}"),
-            headers: vec![(ACCEPT, accept)],
-            what: what.clone(),
-        };
+        let request =
+            Request { asked, path: format!("manifests/{name}"), headers: vec![(ACCEPT, accept)], what: what.clone() };
         let bytes = self.small(&request, limit).await?;
         let found = crate::digest::of(&bytes);
         match digest {
@@ -91,18 +104,12 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::manifest`].
-    pub(crate) async fn document(
-        &self,
-        reference: &Reference,
-        digest: &Digest,
-        size: u64,
-        limit: u64,
-    ) -> Result<Vec<u8>> {
-        let what = format!("the config {digest} of {}", reference.familiar_repository());
+    pub(crate) async fn document(&self, asked: Asked<'_>, digest: &Digest, size: u64, limit: u64) -> Result<Vec<u8>> {
+        let what = format!("the config {digest} of {}", asked.reference.familiar_repository());
         if size > limit {
             return Err(Error::corrupt(what, format!("its size is given as {size} bytes, more than {limit}")));
         }
-        let request = Request { reference, path: format!("blobs/{digest}"), headers: Vec::new(), what: what.clone() };
+        let request = Request { asked, path: format!("blobs/{digest}"), headers: Vec::new(), what: what.clone() };
         let bytes = self.small(&request, size).await?;
         let found = crate::digest::of(&bytes);
         match found == *digest {
@@ -116,15 +123,15 @@ impl Registry {
     ///
     /// # Errors
     /// It is not to be had.
-    pub(crate) async fn blob(&self, reference: &Reference, digest: &Digest, offset: u64) -> Result<(Response, u64)> {
+    pub(crate) async fn blob(&self, asked: Asked<'_>, digest: &Digest, offset: u64) -> Result<(Response, u64)> {
         let mut headers = Vec::new();
         if offset > 0
             && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
         {
             headers.push((RANGE, range));
         }
-        let what = format!("the layer {} of {}", digest.short(), reference.familiar_repository());
-        let request = Request { reference, path: format!("blobs/{digest}"), headers, what };
+        let what = format!("the layer {} of {}", digest.short(), asked.reference.familiar_repository());
+        let request = Request { asked, path: format!("blobs/{digest}"), headers, what };
         let response = self.send(&request).await?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Ok((response, 0));
@@ -162,7 +169,7 @@ impl Registry {
 
     /// Sends a request until it succeeds or there is no hope. Only answers of success come back.
     async fn send(&self, request: &Request<'_>) -> Result<Response> {
-        let host = request.reference.host();
+        let host = request.asked.reference.host();
         let mut attempt = 0;
         let mut asked = false;
         loop {
@@ -201,30 +208,29 @@ impl Registry {
     }
 
     async fn once(&self, request: &Request<'_>) -> Result<Response> {
-        let host = request.reference.host();
+        let host = request.asked.reference.host();
         let (client, base) = self.endpoint(host).await?;
-        let url = format!("{base}/v2/{}/{}", request.reference.path(), request.path);
+        let url = format!("{base}/v2/{}/{}", request.asked.reference.path(), request.path);
         let mut builder = client.get(url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value.clone());
         }
-        if let Some(authorization) = self.auth.header(host, request.reference.path()) {
+        if let Some(authorization) = self.auth.header(request.asked) {
             builder = builder.header(AUTHORIZATION, authorization);
         }
         builder.send().await.map_err(|error| self.network(request, error))
     }
 
     async fn login(&self, request: &Request<'_>, response: &Response) -> Result<()> {
-        let host = request.reference.host();
-        let (client, _) = self.endpoint(host).await?;
+        let (client, _) = self.endpoint(request.asked.reference.host()).await?;
         let headers = response.headers().get_all(WWW_AUTHENTICATE);
         let challenges: Vec<String> =
             headers.iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
-        self.auth.answer(&client, host, request.reference.path(), &challenges).await
+        self.auth.answer(&client, request.asked, &challenges).await
     }
 
     fn network(&self, request: &Request<'_>, error: reqwest::Error) -> Error {
-        let host = request.reference.host().to_owned();
+        let host = request.asked.reference.host().to_owned();
         let problem = tls::problem(&error);
         let what = format!("fetch {}", request.what);
         // The address is in the message already, and may have a signature in it.
@@ -263,13 +269,13 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// An answer that is no success, as an error.
 async fn refusal(request: &Request<'_>, response: Response) -> Error {
-    let host = request.reference.host().to_owned();
+    let host = request.asked.reference.host().to_owned();
     let status = response.status();
     let why = said(response).await;
     match status {
         StatusCode::NOT_FOUND => Error::NotOnRegistry { reference: request.what.clone(), host },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Error::Denied { host, what: request.reference.familiar_repository(), why }
+            Error::Denied { host, what: request.asked.reference.familiar_repository(), why }
         }
         status => Error::Registry { host, what: request.what.clone(), status: status.as_u16(), why },
     }

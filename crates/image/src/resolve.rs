@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::registry::Registry;
+use crate::registry::{Asked, Registry};
 use crate::schema::Document;
 use crate::store::Options;
 use model::image::{Digest, Reference};
@@ -26,7 +26,8 @@ impl Registries {
     /// # Errors
     /// The registry does not have it, denies it, can't be reached, or sends something else.
     pub async fn digest(&self, reference: &Reference) -> Result<Digest> {
-        let (bytes, digest) = self.registry.manifest(reference, reference.digest(), self.limits.document).await?;
+        let (bytes, digest) =
+            self.registry.manifest(Asked::plainly(reference), reference.digest(), self.limits.document).await?;
         Document::parse(&bytes, &reference.to_string())?;
         Ok(digest)
     }

@@ -58,13 +58,10 @@ impl Options {
     /// The usual ones: credentials from `$DOCKER_CONFIG` or `~/.docker`, certificates from
     /// `/etc/docker/certs.d`.
     pub fn new(root: PathBuf, insecure_registries: Vec<String>) -> Options {
-        let docker_config = std::env::var_os("DOCKER_CONFIG")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker")));
         Options {
             root,
             insecure_registries,
-            docker_config,
+            docker_config: crate::credentials::folder(),
             certificates: CERTIFICATES.into(),
             limits: Limits::default(),
         }

@@ -8,7 +8,7 @@ use crate::render::list::{List, Row};
 use crate::{parse, start};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{ApiError, ErrorKind};
-use model::{IpamConfig, Network, NetworkId, NetworkSpec, Request, Response, State};
+use model::{IpamConfig, Logins, Network, NetworkId, NetworkSpec, Request, Response, State};
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
@@ -148,7 +148,7 @@ pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
             ))
             .into());
         };
-        match context.propose(Request::RemoveNetwork(id)).await? {
+        match context.propose(Request::RemoveNetwork(id), Logins::default()).await? {
             Response::Refused { kind, diagnostics } => Err(refused(kind, &diagnostics).into()),
             _ => Ok(Some(name)),
         }

@@ -2,15 +2,18 @@
 
 use crate::args::image::Pull;
 use crate::context::{Context, is_not_found};
+use crate::logins;
 use crate::printer::Printer;
 use crate::render::human::{decimal_size, ellipsis};
 use anyhow::Result;
 use api::client::ClientError;
 use api::{Call, PullProgress, StreamCall, StreamItem};
+use model::Logins;
 
 pub(super) async fn run(context: &Context, args: Pull) -> Result<u8> {
     crate::start::ensure(context).await?;
-    one(context, &args.reference, args.quiet).await?;
+    let logins = logins::of(context, [args.reference.as_str()]).await;
+    one(context, &args.reference, &logins, args.quiet).await?;
     context.line(&args.reference)?;
     Ok(0)
 }
@@ -27,13 +30,14 @@ pub(super) async fn is_here(context: &Context, image: &str) -> Result<bool> {
     }
 }
 
-/// Pulls one image and shows how it goes.
+/// Pulls one image, with whichever of the logins is for its registry, and shows how it goes.
 ///
 /// # Errors
 /// It can't be pulled.
-pub(super) async fn one(context: &Context, reference: &str, quiet: bool) -> Result<()> {
+pub(super) async fn one(context: &Context, reference: &str, logins: &Logins, quiet: bool) -> Result<()> {
     let mut layers = Layers::new(context.printer, reference, quiet);
-    let mut items = context.client.stream(&StreamCall::Pull { reference: reference.to_owned() }).await?;
+    let call = StreamCall::Pull { reference: reference.to_owned(), logins: logins.for_image(reference) };
+    let mut items = context.client.stream(&call).await?;
     let result = loop {
         match items.next().await {
             Ok(Some(StreamItem::Pull(progress))) => layers.take(progress),
@@ -48,18 +52,18 @@ pub(super) async fn one(context: &Context, reference: &str, quiet: bool) -> Resu
 }
 
 /// Pulls several, all at once. One that can't be had is told by whoever needs it.
-pub(super) async fn several(context: &Context, references: &[String], quiet: bool) {
+pub(super) async fn several(context: &Context, references: &[String], logins: &Logins, quiet: bool) {
     match references {
         [] => {}
         [reference] => {
             context.printer.say(&format!("pulling {reference}"));
-            let _told_by_deploy = one(context, reference, quiet).await;
+            let _told_by_deploy = one(context, reference, logins, quiet).await;
         }
         several => {
             // Blocks that are redrawn would overwrite each other: here lines tell beginning and end.
             let pulls = several.iter().map(|reference| async move {
                 context.printer.say(&format!("pulling {reference}"));
-                if one(context, reference, true).await.is_ok() {
+                if one(context, reference, logins, true).await.is_ok() {
                     context.printer.say(&format!("pulled {reference}"));
                 }
             });

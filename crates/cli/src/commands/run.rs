@@ -8,11 +8,11 @@ use crate::failure::{Coded, Silent, advised};
 use crate::session::{self, Wants};
 use crate::spec::{self, Surroundings};
 use crate::terminal::{self, DetachKeys};
-use crate::{names, project, start};
+use crate::{logins, names, project, start};
 use anyhow::{Context as _, Result, bail};
 use api::client::ClientError;
 use api::{Call, ErrorKind, Reply, SessionCall};
-use model::ServiceSpec;
+use model::{Logins, ServiceSpec};
 
 pub(super) async fn run(context: &Context, args: Run) -> Result<u8> {
     match try_run(context, args).await {
@@ -35,7 +35,8 @@ async fn try_run(context: &Context, mut args: Run) -> Result<u8> {
     }
     start::ensure(context).await?;
     let image = args.words.first().cloned().unwrap_or_default();
-    let exposed = image_ports(context, &mut args, &image).await?;
+    let logins = fetch(context, &mut args, &image).await?;
+    let exposed = image_ports(context, &args, &image).await?;
     let cwd = project::cwd()?;
     let variable = |name: &str| std::env::var(name).ok();
     let read = |path: &str| std::fs::read_to_string(path);
@@ -47,8 +48,8 @@ async fn try_run(context: &Context, mut args: Run) -> Result<u8> {
     let mut spec = spec::service(&args, &name, &exposed, &around)?;
     for again in [true, true, true, false] {
         let result = match args.detach {
-            true => background(context, &spec, &args).await,
-            false => foreground(context, &spec, &args, detach.clone()).await,
+            true => background(context, &spec, &args, &logins).await,
+            false => foreground(context, &spec, &args, detach.clone(), &logins).await,
         };
         match result {
             Err(error) if again && args.process.name.is_none() && is_conflict(&error) => {
@@ -75,21 +76,25 @@ fn checked(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Pulls the image, with progress, if it is to be pulled; the ports that it exposes, if they are wanted.
-async fn image_ports(context: &Context, args: &mut Run, image: &str) -> Result<Vec<String>> {
+/// Pulls the image, with progress, if it is to be pulled; the logins that there are for that.
+async fn fetch(context: &Context, args: &mut Run, image: &str) -> Result<Logins> {
     match args.pull {
-        Some(Pull::Never) => {}
-        Some(Pull::Always) => {
-            pull::one(context, image, args.quiet).await?;
-            args.pull = Some(Pull::Missing);
-        }
+        Some(Pull::Never) => return Ok(Logins::default()),
+        Some(Pull::Always) => args.pull = Some(Pull::Missing),
         Some(Pull::Missing) | None => {
-            if !pull::is_here(context, image).await? {
-                context.printer.say(&format!("image {image} is not here: pulling it"));
-                pull::one(context, image, args.quiet).await?;
+            if pull::is_here(context, image).await? {
+                return Ok(Logins::default());
             }
+            context.printer.say(&format!("image {image} is not here: pulling it"));
         }
     }
+    let logins = logins::of(context, [image]).await;
+    pull::one(context, image, &logins, args.quiet).await?;
+    Ok(logins)
+}
+
+/// The ports that the image exposes, if they are wanted.
+async fn image_ports(context: &Context, args: &Run, image: &str) -> Result<Vec<String>> {
     if !args.network.publish_all {
         return Ok(Vec::new());
     }
@@ -98,12 +103,19 @@ async fn image_ports(context: &Context, args: &mut Run, image: &str) -> Result<V
     Ok(ports.map(|ports| ports.keys().cloned().collect()).unwrap_or_default())
 }
 
-async fn foreground(context: &Context, spec: &ServiceSpec, args: &Run, detach: DetachKeys) -> Result<u8> {
+async fn foreground(
+    context: &Context,
+    spec: &ServiceSpec,
+    args: &Run,
+    detach: DetachKeys,
+    logins: &Logins,
+) -> Result<u8> {
     let call = SessionCall::Run {
         id: request_id()?,
         spec: Box::new(spec.clone()),
         stdin: args.interactive,
         size: if args.tty { terminal::size() } else { None },
+        logins: logins.clone(),
     };
     let stream = context.client.session(&call).await?;
     if let Some(path) = &args.cidfile {
@@ -113,8 +125,8 @@ async fn foreground(context: &Context, spec: &ServiceSpec, args: &Run, detach: D
     Ok(session::converse(stream, wants).await?.code())
 }
 
-async fn background(context: &Context, spec: &ServiceSpec, args: &Run) -> Result<u8> {
-    let call = Call::Run { id: request_id()?, spec: Box::new(spec.clone()) };
+async fn background(context: &Context, spec: &ServiceSpec, args: &Run, logins: &Logins) -> Result<u8> {
+    let call = Call::Run { id: request_id()?, spec: Box::new(spec.clone()), logins: logins.clone() };
     let (id, failure) = match context.call(call).await? {
         Reply::Started { id, failure } => (id, failure),
         other => return Err(unexpected(&other)),

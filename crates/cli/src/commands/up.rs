@@ -8,12 +8,12 @@ use crate::failure::{Silent, advised};
 use crate::follow::{Board, Outcome, Trouble};
 use crate::printer::{Colour, paint};
 use crate::render::status::Screen;
-use crate::{parse, project, spec, start};
+use crate::{logins, parse, project, spec, start};
 use anyhow::{Context as _, Result, bail};
 use api::client::{ClientError, Items};
 use api::{StreamCall, StreamItem};
 use compose::Options;
-use model::{Mode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted};
+use model::{Logins, Mode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,8 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
-    fetch_images(context, &stack, args.quiet).await?;
+    let logins = logins::of_stack(context, &stack).await;
+    fetch_images(context, &stack, &logins, args.quiet).await?;
     let Before { basis, shown } = plan::before(context, &stack, &args, args.yes).await?;
     let name = stack.name.clone();
     let request = match basis {
@@ -50,7 +51,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
             force_recreate: args.changes.force_recreate,
         },
     };
-    settle(context, &name, request, &args, (shown, timeout)).await
+    settle(context, &name, (request, logins), &args, (shown, timeout)).await
 }
 
 /// What the options say over the files.
@@ -78,19 +79,20 @@ async fn saved(context: &Context, file: &str, args: &Up, timeout: Option<Duratio
     let SavedPlan { wanted, plan, .. } = plan::read(file)?;
     start::ensure(context).await?;
     let name = wanted.stack.name.clone();
+    let logins = logins::of_stack(context, &wanted.stack).await;
     let request = Request::Apply { wanted: Box::new(wanted), basis: Some(plan.basis) };
-    settle(context, &name, request, args, (false, timeout)).await
+    settle(context, &name, (request, logins), args, (false, timeout)).await
 }
 
 /// Proposes, and follows the stack until it has settled. `shown`: its plan was.
 async fn settle(
     context: &Context,
     name: &str,
-    request: Request,
+    (request, logins): (Request, Logins),
     args: &Up,
     (shown, timeout): (bool, Option<Duration>),
 ) -> Result<u8> {
-    let changes = deploy(context, request, args.quiet, shown).await?;
+    let changes = deploy(context, (request, logins), args.quiet, shown).await?;
     if args.no_wait {
         return Ok(0);
     }
@@ -131,7 +133,7 @@ pub(super) fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
 }
 
 /// Pulls what is missing, with progress. Images that can't be had are told by the deployment.
-pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bool) -> Result<()> {
+pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, logins: &Logins, quiet: bool) -> Result<()> {
     let wanted: BTreeSet<&str> = stack
         .services
         .values()
@@ -145,13 +147,18 @@ pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, quiet: bo
             missing.push(image.to_owned());
         }
     }
-    pull::several(context, &missing, quiet).await;
+    pull::several(context, &missing, logins, quiet).await;
     Ok(())
 }
 
 /// Proposes, and says what changed; without the fields where those were `shown` before.
-pub(super) async fn deploy(context: &Context, request: Request, quiet: bool, shown: bool) -> Result<Vec<ObjectChange>> {
-    match context.propose(request).await? {
+pub(super) async fn deploy(
+    context: &Context,
+    (request, logins): (Request, Logins),
+    quiet: bool,
+    shown: bool,
+) -> Result<Vec<ObjectChange>> {
+    match context.propose(request, logins).await? {
         Response::Done { changes, warnings, .. } => {
             project::show(context, &warnings);
             let without = |change: &ObjectChange| ObjectChange { fields: Vec::new(), ..change.clone() };

@@ -4,7 +4,7 @@ use crate::args::stack::Up;
 use crate::commands::{plan, up};
 use crate::context::Context;
 use crate::failure::{self, Silent};
-use crate::{project, start};
+use crate::{logins, project, start};
 use anyhow::Result;
 use gitops::files::{DISK, Touched};
 use gitops::watch::Watch;
@@ -77,12 +77,14 @@ fn read(context: &Context, args: &Up) -> Result<(Result<StackSpec, Vec<model::di
 async fn apply(context: &Context, args: &Up, stack: StackSpec, first: bool) {
     let done = async {
         start::ensure(context).await?;
-        up::fetch_images(context, &stack, args.quiet).await?;
+        let logins = logins::of_stack(context, &stack).await;
+        up::fetch_images(context, &stack, &logins, args.quiet).await?;
         // Asked once at most; at a later save `--remove-orphans` means what it says.
         let shown = plan::before(context, &stack, args, args.yes || !first).await?.shown;
         let name = stack.name.clone();
         let wanted = Box::new(up::wanted(stack, &args.changes));
-        let changes = up::deploy(context, Request::Apply { wanted, basis: None }, args.quiet, shown).await?;
+        let request = Request::Apply { wanted, basis: None };
+        let changes = up::deploy(context, (request, logins), args.quiet, shown).await?;
         up::follow(context, &name, &changes, up::board(&changes), None, args.quiet).await
     };
     match done.await {

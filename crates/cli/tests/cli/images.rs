@@ -1,8 +1,9 @@
 //! Archives and pulls.
 
 use crate::fake::{Answer, Asked, Fake};
-use crate::{run, run_with_input};
-use api::{ApiError, Call, DownloadCall, ErrorKind, Reply, StreamItem, UploadCall};
+use crate::{command, run, run_with_input, snapshot};
+use api::{ApiError, Call, DownloadCall, ErrorKind, Reply, StreamCall, StreamItem, UploadCall};
+use model::Login;
 
 #[test]
 fn archives_arrive_whole_from_files_and_pipes() {
@@ -79,4 +80,41 @@ fn pruning_asks_unless_told() {
         run(&fake, &["image", "prune", "-a", "-f"]),
         "exit 0\n-- out\nDeleted Images:\na:1\n\nTotal reclaimed space: 5MB\n-- err\n"
     );
+}
+
+#[test]
+fn a_pull_takes_along_the_login_for_its_registry_and_no_other() {
+    let fake = Fake::new(|asked| match asked {
+        Asked::Stream(StreamCall::Pull { .. }) => Answer::Items(Vec::new()),
+        Asked::Call(Call::Ping) => Answer::Reply(Reply::Done),
+        other => panic!("{other:?}"),
+    });
+    let file = |text: &str| {
+        std::fs::create_dir_all(fake.root.path().join("home/.docker")).unwrap();
+        std::fs::write(fake.root.path().join("home/.docker/config.json"), text).unwrap();
+    };
+    let pull = |image: &str| {
+        let home = fake.root.path().join("home");
+        let said = snapshot(command(&fake, &["pull", "-q", image]).env("HOME", home).spawn().unwrap());
+        let Some(Asked::Stream(StreamCall::Pull { logins, .. })) = fake.asked().pop() else { panic!("no pull") };
+        (said, logins)
+    };
+    // joe:secret
+    file(
+        r#"{"auths": {"a:5000": {"auth": "am9lOnNlY3JldA=="}, "https://index.docker.io/v1/": {"identitytoken": "t"}}}"#,
+    );
+    let (_, logins) = pull("a:5000/web");
+    let joe = Login::Password { user: "joe".to_owned(), password: "secret".to_owned() };
+    assert_eq!((logins.hosts().collect::<Vec<_>>(), logins.get("a:5000")), (vec!["a:5000"], Some(&joe)));
+    let (_, logins) = pull("busybox");
+    assert_eq!(
+        (logins.hosts().collect::<Vec<_>>(), logins.get("docker.io")),
+        (vec!["docker.io"], Some(&Login::Refresh("t".to_owned())))
+    );
+    assert!(pull("b:5000/web").1.is_empty());
+    // Most images are for everybody: the pull goes on.
+    file(r#"{"auths": "secret"}"#);
+    let (said, logins) = pull("a:5000/web");
+    assert!(logins.is_empty() && said.starts_with("exit 0"), "{said}");
+    assert!(said.contains("warning: look for a login for a:5000: ") && !said.contains("secret"), "{said}");
 }

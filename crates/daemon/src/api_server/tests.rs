@@ -104,7 +104,11 @@ async fn changes_of_the_cluster_are_told_as_events() {
     let mut events = world.client.stream(&StreamCall::Events { since: None, until: None }).await.unwrap();
     let spec = model::VolumeSpec { name: "data".to_owned(), ..model::VolumeSpec::default() };
     let request = model::Request::CreateVolume(Box::new(spec));
-    world.client.call(&Call::Cluster { id: RequestId(1), request: Box::new(request) }).await.unwrap();
+    world
+        .client
+        .call(&Call::Cluster { id: RequestId(1), request: Box::new(request), logins: model::Logins::default() })
+        .await
+        .unwrap();
     let Some(StreamItem::Event(event)) = events.next().await.unwrap() else { panic!("no event") };
     assert_eq!((event.kind.as_str(), event.action.as_str(), event.id.as_str()), ("volume", "create", "abc"));
 }
@@ -115,7 +119,8 @@ async fn a_volume_that_cannot_be_is_refused_before_anything_is_agreed_upon() {
     for (name, driver) in [("data", "rexray"), ("no/name", "local")] {
         let spec = model::VolumeSpec { name: name.to_owned(), driver: Some(driver.to_owned()), ..Default::default() };
         let request = Box::new(model::Request::CreateVolume(Box::new(spec)));
-        let refused = world.client.call(&Call::Cluster { id: RequestId(1), request }).await.unwrap_err();
+        let call = Call::Cluster { id: RequestId(1), request, logins: model::Logins::default() };
+        let refused = world.client.call(&call).await.unwrap_err();
         assert_eq!(api_error(refused).kind, ErrorKind::Invalid);
     }
 }

@@ -4,7 +4,7 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{ObjectChange, Request, RequestId, Response, State};
+use model::{Logins, ObjectChange, Request, RequestId, Response, State};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
 
@@ -12,12 +12,17 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// An image that is not to be had; a daemon on its way out. Refusals are answers.
-pub(crate) async fn request(daemon: &Arc<Daemon>, id: RequestId, mut request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn request(
+    daemon: &Arc<Daemon>,
+    id: RequestId,
+    mut request: Request,
+    logins: &Logins,
+) -> Result<Response, ApiError> {
     let _until_committed = match &mut request {
-        Request::Deploy { stack, .. } => pin::stack(daemon, stack).await?,
-        Request::Apply { wanted, .. } => pin::stack(daemon, &mut wanted.stack).await?,
+        Request::Deploy { stack, .. } => pin::stack(daemon, stack, logins).await?,
+        Request::Apply { wanted, .. } => pin::stack(daemon, &mut wanted.stack, logins).await?,
         Request::PutService { spec, .. } | Request::UpdateService { spec, .. } => {
-            pin::service(daemon, spec).await?.into_iter().collect()
+            pin::service(daemon, spec, logins).await?.into_iter().collect()
         }
         _ => Vec::new(),
     };

@@ -22,7 +22,7 @@ pub(crate) fn failed(error: &Error) -> ApiError {
     };
     let hint = match error {
         Error::Denied { .. } | Error::NotOnRegistry { .. } => {
-            Some("check the name; for a private repository log in first: the daemon reads Docker's config.json")
+            Some("check the name; for a private repository log in first, here or where the daemon runs")
         }
         Error::Tls { problem, .. } => Some(trust(*problem)),
         Error::DiskFull { .. } => Some("`rswarm image prune` removes images that nothing uses"),

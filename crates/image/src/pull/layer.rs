@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::layer::{self, Unpacked};
 use crate::pulls::Progress;
+use crate::registry::Asked;
 use crate::schema::Descriptor;
 use crate::store::Store;
 use bytes::Bytes;
-use model::image::{Digest, Reference};
+use model::image::Digest;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// A layer to be fetched.
 pub(super) struct Layer<'a> {
     pub(super) store: &'a Store,
-    pub(super) reference: &'a Reference,
+    pub(super) asked: Asked<'a>,
     pub(super) descriptor: &'a Descriptor,
     pub(super) diff_id: &'a Digest,
     pub(super) progress: &'a watch::Sender<Vec<Progress>>,
@@ -109,7 +110,7 @@ impl Layer<'_> {
             let error = match self.stream(&mut at, sender).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => Error::Network {
-                    host: self.reference.host().to_owned(),
+                    host: self.asked.reference.host().to_owned(),
                     what: format!("fetch the layer {}", self.descriptor.digest.short()),
                     source: "the connection ended too early".into(),
                 },
@@ -130,12 +131,11 @@ impl Layer<'_> {
 
     /// One connection. True: all is done, or nobody wants more.
     async fn stream(&self, at: &mut u64, sender: &mpsc::Sender<Bytes>) -> Result<bool> {
-        let (mut response, begins) =
-            self.store.inner.registry.blob(self.reference, &self.descriptor.digest, *at).await?;
+        let (mut response, begins) = self.store.inner.registry.blob(self.asked, &self.descriptor.digest, *at).await?;
         let mut skip = *at - begins;
         loop {
             let broken = |error: reqwest::Error| Error::Network {
-                host: self.reference.host().to_owned(),
+                host: self.asked.reference.host().to_owned(),
                 what: format!("fetch the layer {}", self.descriptor.digest.short()),
                 source: Box::new(error.without_url()),
             };

@@ -1,9 +1,12 @@
 //! Proofs for registries: tokens, which expire, and passwords.
 
+use super::Asked;
 use super::challenge::{self, Challenge};
-use super::credentials::{self, Login};
+use super::credentials;
 use crate::error::{Error, Result};
 use base64::Engine as _;
+use model::Login;
+use model::image::Digest;
 use reqwest::Client;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -21,8 +24,22 @@ const LONGEST_ANSWER: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Auth {
     docker_config: Option<PathBuf>,
-    /// By registry and repository, with the time until which they are good.
-    known: Mutex<BTreeMap<(String, String), (HeaderValue, Instant)>>,
+    /// With the time until which they are good.
+    known: Mutex<BTreeMap<Key, (HeaderValue, Instant)>>,
+}
+
+/// Registry, repository, and whose proof it is: what one who asks has got is not shown for another.
+type Key = (String, String, Option<Digest>);
+
+fn key(asked: Asked<'_>) -> Key {
+    let (host, repository) = (asked.reference.host(), asked.reference.path());
+    (host.to_owned(), repository.to_owned(), asked.login.map(fingerprint))
+}
+
+/// What tells one login from another.
+pub(crate) fn fingerprint(login: &Login) -> Digest {
+    // Strings can be written down in any case.
+    crate::digest::of(&serde_json::to_vec(login).unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -41,9 +58,9 @@ impl Auth {
     }
 
     /// The proof for a repository, if there is one that is still good.
-    pub(super) fn header(&self, host: &str, repository: &str) -> Option<HeaderValue> {
+    pub(super) fn header(&self, asked: Asked<'_>) -> Option<HeaderValue> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (header, until) = known.get(&(host.to_owned(), repository.to_owned()))?;
+        let (header, until) = known.get(&key(asked))?;
         (*until > Instant::now()).then(|| header.clone())
     }
 
@@ -51,16 +68,12 @@ impl Auth {
     ///
     /// # Errors
     /// There are no credentials, or they are refused.
-    pub(super) async fn answer(
-        &self,
-        client: &Client,
-        host: &str,
-        repository: &str,
-        challenges: &[String],
-    ) -> Result<()> {
-        let login = match &self.docker_config {
-            Some(folder) => credentials::find(folder, host).await?,
-            None => None,
+    pub(super) async fn answer(&self, client: &Client, asked: Asked<'_>, challenges: &[String]) -> Result<()> {
+        let (host, repository) = (asked.reference.host(), asked.reference.path());
+        let login = match (asked.login, &self.docker_config) {
+            (Some(login), _) => Some(login.clone()),
+            (None, Some(folder)) => credentials::find(folder, host).await?,
+            (None, None) => None,
         };
         let denied =
             |why: &str| Error::Denied { host: host.to_owned(), what: repository.to_owned(), why: why.to_owned() };
@@ -69,7 +82,7 @@ impl Auth {
             (Some(Challenge::Basic), Some(Login::Password { user, password })) => {
                 (basic(&user, &password), Duration::from_secs(3600))
             }
-            (Some(Challenge::Basic), _) => return Err(denied("a login is needed (docker login, or config.json)")),
+            (Some(Challenge::Basic), _) => return Err(denied("a login is needed")),
             (Some(Challenge::Bearer { realm, service, scope }), login) => {
                 let scope = scope.unwrap_or_else(|| format!("repository:{repository}:pull"));
                 token(client, host, &realm, service.as_deref(), &scope, login).await?
@@ -78,10 +91,12 @@ impl Auth {
         let mut value =
             HeaderValue::from_str(&value).map_err(|_| denied("the proof has characters that can't be sent"))?;
         value.set_sensitive(true);
-        let key = (host.to_owned(), repository.to_owned());
+        let now = Instant::now();
         // Used up a little early, so that it does not end on its way.
-        let until = Instant::now() + life.mul_f64(0.9);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (value, until));
+        let until = now + life.mul_f64(0.9);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (_, until)| *until > now);
+        known.insert(key(asked), (value, until));
         Ok(())
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use base64::Engine as _;
+use model::Login;
 use model::image::DEFAULT_REGISTRY;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
@@ -15,18 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a helper calls its user when its secret is a refresh token.
 const TOKEN_USER: &str = "<token>";
 
-/// What is known for a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Login {
-    /// Name and password.
-    Password { user: String, password: String },
-    /// A token to get tokens with.
-    Refresh(String),
-    /// A token to be sent as it is.
-    Bearer(String),
-}
-
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct File {
     auths: BTreeMap<String, Entry>,
@@ -34,7 +24,7 @@ struct File {
     cred_helpers: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry {
     auth: String,
@@ -44,19 +34,25 @@ struct Entry {
     registrytoken: String,
 }
 
-/// The login for a registry, read anew each time: people log in and out while the daemon runs.
+/// Where the file is: `$DOCKER_CONFIG` or `~/.docker`; `None` without a home.
+pub fn folder() -> Option<PathBuf> {
+    let named = std::env::var_os("DOCKER_CONFIG").filter(|text| !text.is_empty()).map(PathBuf::from);
+    named.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker")))
+}
+
+/// The login for a registry ([`model::image::Reference::host`]), read anew each time: people log in and out while
+/// the daemon runs.
 ///
 /// # Errors
 /// The file is malformed; a helper fails.
-pub(crate) async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
+pub async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
     let path = folder.join("config.json");
     let bytes = match tokio::fs::read(&path).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
     };
-    let file: File = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::corrupt(path.display().to_string(), format!("malformed: {error}")))?;
+    let file: File = serde_json::from_slice(&bytes).map_err(|error| malformed(&path, &error))?;
     let helper = file.cred_helpers.iter().find(|(key, _)| names(key, host)).map(|(_, helper)| helper);
     let store = Some(&file.creds_store).filter(|store| !store.is_empty());
     if let Some(helper) = helper.or(store)
@@ -66,6 +62,12 @@ pub(crate) async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
     }
     let entry = file.auths.into_iter().find(|(key, _)| names(key, host)).map(|(_, entry)| entry);
     entry.map_or(Ok(None), |entry| login(entry, &path))
+}
+
+/// Where it goes wrong, and not what is there: that may be a password.
+fn malformed(path: &Path, error: &serde_json::Error) -> Error {
+    let place = format!("malformed at line {} column {}", error.line(), error.column());
+    Error::corrupt(path.display().to_string(), place)
 }
 
 /// Does this key of the file speak of that registry? Keys have schemes and paths at times.
@@ -129,8 +131,8 @@ async fn ask(helper: &str, host: &str) -> Result<Option<Login>> {
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         return if said.contains("credentials not found") { Ok(None) } else { Err(failed(said)) };
     }
-    let answer: Answer =
-        serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("malformed answer: {error}")))?;
+    // What is in the answer is not repeated: it may be the password.
+    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|_| failed("malformed answer".to_owned()))?;
     Ok(Some(match answer.username == TOKEN_USER {
         true => Login::Refresh(answer.secret),
         false => Login::Password { user: answer.username, password: answer.secret },

@@ -3,6 +3,7 @@
 use crate::fake::Fake;
 use crate::lab::{Form, Lab, Made, OCI, image, noise, options, run, skipped, tar};
 use image::{Error, Store, Uses};
+use model::Logins;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -35,7 +36,7 @@ async fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let (root, host) = what.split_once('|').unwrap();
     let store = Store::open(options(&PathBuf::from(root), &[host])).unwrap();
-    store.pull(&format!("{host}/app:v")).unwrap().wait().await.unwrap();
+    store.pull(&format!("{host}/app:v"), Logins::NONE).unwrap().wait().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn kill_9_at_any_moment() {
     }
     eprintln!("{} pulls were complete when they were killed, {} were not", seen.0, seen.1);
     assert!(seen.1 > 0);
-    lab.store.pull(&fake.name("v")).unwrap().wait().await.unwrap();
+    lab.store.pull(&fake.name("v"), Logins::NONE).unwrap().wait().await.unwrap();
     check(&lab, &fake.name("v"), 100);
     lab.store.prune(true, &Uses::new()).unwrap();
     lab.assert_clean();
@@ -116,7 +117,7 @@ async fn a_full_disk_is_told_and_left_clean() {
     let disk = Disk::new(folder.path().join("disk"), "16m");
     let lab = Lab::with(&[&fake.host], |options, _| options.root = disk.0.join("images"));
     for _ in 0..2 {
-        let error = lab.store.pull(&fake.name("big")).unwrap().wait().await.unwrap_err();
+        let error = lab.store.pull(&fake.name("big"), Logins::NONE).unwrap().wait().await.unwrap_err();
         assert!(matches!(*error, Error::DiskFull { .. }), "{error:?}");
         assert_eq!(lab.names("staging"), Vec::<String>::new());
         assert!(lab.store.list().is_empty());
@@ -126,7 +127,7 @@ async fn a_full_disk_is_told_and_left_clean() {
     // What fits goes well.
     lab.store.prune(false, &Uses::new()).unwrap();
     lab.assert_clean();
-    lab.store.pull(&fake.name("v")).unwrap().wait().await.unwrap();
+    lab.store.pull(&fake.name("v"), Logins::NONE).unwrap().wait().await.unwrap();
     check(&lab, &fake.name("v"), 7);
     drop(lab);
     drop(disk);
@@ -164,7 +165,7 @@ async fn what_is_under_way_is_not_cleared_away() {
     fake.serve("v", &several(50));
     fake.behaviour.slow.store(true, Ordering::SeqCst);
     let lab = Lab::new(&[&fake.host]);
-    let pull = lab.store.pull(&fake.name("v")).unwrap();
+    let pull = lab.store.pull(&fake.name("v"), Logins::NONE).unwrap();
     let pruning = async {
         for _ in 0..100 {
             let store = lab.store.clone();

@@ -8,6 +8,7 @@ mod crash;
 mod fake;
 mod hostile;
 mod lab;
+mod logins;
 mod pull;
 mod real;
 mod remove;

@@ -3,13 +3,14 @@
 use crate::fake::Fake;
 use crate::lab::{Form, Lab, OCI, SCHEMA2, architecture, digest, image, noise, skipped, tar};
 use image::Error;
+use model::Logins;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 async fn pull(lab: &Lab, name: &str) -> Result<image::Pulled, Arc<Error>> {
-    lab.store.pull(name).unwrap().wait().await
+    lab.store.pull(name, Logins::NONE).unwrap().wait().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +157,7 @@ async fn a_cancelled_pull_goes_on_after_a_restart() {
     fake.serve("v", &made);
     fake.behaviour.stall_after.store(4 << 20, Ordering::SeqCst);
     let mut lab = Lab::new(&[&fake.host]);
-    let first = lab.store.pull(&fake.name("v")).unwrap();
+    let first = lab.store.pull(&fake.name("v"), Logins::NONE).unwrap();
     let mut progress = first.progress();
     let reached = progress.wait_for(|layers| layers.iter().any(|layer| layer.current > 3 << 20));
     tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
@@ -245,8 +246,8 @@ async fn who_wants_the_same_shares_one_download() {
     );
     fake.behaviour.slow.store(true, Ordering::SeqCst);
     let lab = Lab::new(&[&fake.host]);
-    let mut pulls: Vec<_> = (0..8).map(|_| lab.store.pull(&fake.name("v")).unwrap()).collect();
-    pulls.push(lab.store.pull(&fake.name("other")).unwrap());
+    let mut pulls: Vec<_> = (0..8).map(|_| lab.store.pull(&fake.name("v"), Logins::NONE).unwrap()).collect();
+    pulls.push(lab.store.pull(&fake.name("other"), Logins::NONE).unwrap());
     for pull in &pulls {
         pull.wait().await.unwrap();
     }

@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, has, noise, run, skipped};
 use image::Error;
+use model::Logins;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -94,7 +95,7 @@ async fn images_of_umoci_and_skopeo_in_both_formats() {
         let target = format!("docker://{name}");
         run("skopeo", &[&copy[..], &arguments, &[target.as_str()]].concat());
         let lab = Lab::new(&[&server.host]);
-        let pulled = lab.store.pull(&name).unwrap().wait().await.unwrap();
+        let pulled = lab.store.pull(&name, Logins::NONE).unwrap().wait().await.unwrap();
         assert_eq!(lab.text(&name, "srv/hello"), "hello");
         let layers = lab.store.lookup(&name).unwrap().layers;
         assert_eq!(layers.len(), 3);
@@ -149,7 +150,7 @@ async fn passwords_come_from_dockers_file_or_a_helper() {
         ("{}".to_owned(), false),
     ] {
         let lab = with(&text);
-        let result = lab.store.pull(&name).unwrap().wait().await;
+        let result = lab.store.pull(&name, Logins::NONE).unwrap().wait().await;
         match result {
             Ok(_) => assert!(is_good, "{text}"),
             Err(error) => assert!(!is_good && matches!(*error, Error::Denied { .. }), "{text}: {error}"),

@@ -4,6 +4,7 @@
 use crate::lab::{Lab, has, run};
 use crate::real::{Server, is_ready, layout};
 use image::{Error, TlsProblem};
+use model::Logins;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ fn certificates(folder: &Path) {
 }
 
 async fn problem(lab: &Lab, name: &str) -> TlsProblem {
-    let error: Arc<Error> = lab.store.pull(name).unwrap().wait().await.unwrap_err();
+    let error: Arc<Error> = lab.store.pull(name, Logins::NONE).unwrap().wait().await.unwrap_err();
     match &*error {
         Error::Tls { problem, .. } => *problem,
         other => panic!("expected a problem of TLS, not {other:?}"),
@@ -54,10 +55,10 @@ async fn an_authority_is_trusted_when_its_certificate_is_in_the_folder() {
     let trusted = lab.options.certificates.join(&server.host);
     std::fs::create_dir_all(&trusted).unwrap();
     std::fs::write(trusted.join("ca.crt"), "no certificate").unwrap();
-    let error = lab.store.pull(&name).unwrap().wait().await.unwrap_err();
+    let error = lab.store.pull(&name, Logins::NONE).unwrap().wait().await.unwrap_err();
     assert!(error.to_string().contains("ca.crt: no certificate in PEM form"), "{error}");
     std::fs::copy(path("ca.crt"), trusted.join("ca.crt")).unwrap();
-    lab.store.pull(&name).unwrap().wait().await.unwrap();
+    lab.store.pull(&name, Logins::NONE).unwrap().wait().await.unwrap();
     assert_eq!(lab.text(&name, "srv/hello"), "hello");
     // Another registry's folder is no help.
     let other = Lab::new(&[]);
@@ -67,7 +68,7 @@ async fn an_authority_is_trusted_when_its_certificate_is_in_the_folder() {
     assert_eq!(problem(&other, &name).await, TlsProblem::UnknownAuthority);
     // Who says so is not asked for any certificate.
     let lax = Lab::new(&[&server.host]);
-    lax.store.pull(&name).unwrap().wait().await.unwrap();
+    lax.store.pull(&name, Logins::NONE).unwrap().wait().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,6 +80,6 @@ async fn a_registry_without_tls_is_told_from_one_that_is_not_there() {
     let server = Server::start_with(folder.path(), "", "");
     let lab = Lab::new(&[]);
     assert_eq!(problem(&lab, &format!("{}/app:v", server.host)).await, TlsProblem::NoTls);
-    let error = lab.store.pull("127.0.0.1:1/app").unwrap().wait().await.unwrap_err();
+    let error = lab.store.pull("127.0.0.1:1/app", Logins::NONE).unwrap().wait().await.unwrap_err();
     assert!(matches!(*error, Error::Network { .. }), "{error:?}");
 }

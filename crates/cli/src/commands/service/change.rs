@@ -7,10 +7,10 @@ use crate::context::Context;
 use crate::failure::advised;
 use crate::follow::Board;
 use crate::spec::{self, Surroundings};
-use crate::{parse, project};
+use crate::{logins, parse, project};
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::{
-    FailureAction, Mode, ObjectChange, Request, Response, RestartCondition, RestartScope, Service, ServiceSpec,
+    FailureAction, Logins, Mode, ObjectChange, Request, Response, RestartCondition, RestartScope, Service, ServiceSpec,
     UpdateOrder,
 };
 use std::collections::BTreeMap;
@@ -56,27 +56,35 @@ pub(in crate::commands) async fn update(context: &Context, args: Update) -> Resu
     let state = context.state().await?;
     let service = find(&state, &args.service)?;
     let spec = changed_spec(service, &args)?;
+    let logins = logins::of(context, args.image.as_deref()).await;
     if let Some(image) = &args.image
         && !pull::is_here(context, image).await?
     {
-        pull::one(context, image, args.patience.quiet).await?;
+        pull::one(context, image, &logins, args.patience.quiet).await?;
     }
     // Somebody else's change in between is not undone: the daemon refuses a version that is gone.
     let version = Some(service.version);
     let request = Request::UpdateService { id: service.id, spec: Box::new(spec), version, force: args.force };
-    put(context, service, request, &args.service, &args.patience).await
+    put(context, service, (request, logins), &args.service, &args.patience).await
 }
 
 pub(in crate::commands) async fn rollback(context: &Context, args: Rollback) -> Result<u8> {
     let state = context.state().await?;
     let service = find(&state, &args.service)?;
-    put(context, service, Request::RollbackService(service.id), &args.service, &args.patience).await
+    let request = Request::RollbackService(service.id);
+    put(context, service, (request, Logins::default()), &args.service, &args.patience).await
 }
 
 /// Asks for a change of a service, says what it is called, and waits.
-async fn put(context: &Context, service: &Service, request: Request, name: &str, patience: &Patience) -> Result<u8> {
+async fn put(
+    context: &Context,
+    service: &Service,
+    (request, logins): (Request, Logins),
+    name: &str,
+    patience: &Patience,
+) -> Result<u8> {
     let rolls_back = matches!(request, Request::RollbackService(_));
-    let changes = changed(context.request(request).await?);
+    let changes = changed(context.request_as(request, logins).await?);
     context.line(name)?;
     if !patience.quiet {
         up::tell(context, &changes);

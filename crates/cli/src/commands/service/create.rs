@@ -6,7 +6,7 @@ use crate::args::swarm::{Create, ServiceMode};
 use crate::commands::{pull, up};
 use crate::context::Context;
 use crate::spec::{self, Surroundings};
-use crate::{names, parse, project, start};
+use crate::{logins, names, parse, project, start};
 use anyhow::{Context as _, Result, bail};
 use model::{Mode, Request, RestartCondition, RestartPolicy, RestartScope, ServiceSpec};
 use std::time::Duration;
@@ -17,11 +17,13 @@ pub(in crate::commands) async fn run(context: &Context, args: Create) -> Result<
     let spec = spec(&args, &Surroundings { variable: &variable, read: &read, cwd: project::cwd()? })?;
     start::ensure(context).await?;
     let image = &spec.container.image;
+    let logins = logins::of(context, [image.as_str()]).await;
     if !pull::is_here(context, image).await? {
-        pull::one(context, image, args.patience.quiet).await?;
+        pull::one(context, image, &logins, args.patience.quiet).await?;
     }
     let name = spec.name.clone();
-    let changes = change::changed(context.request(Request::PutService { spec: Box::new(spec), create: true }).await?);
+    let request = Request::PutService { spec: Box::new(spec), create: true };
+    let changes = change::changed(context.request_as(request, logins).await?);
     context.line(&name)?;
     change::wait(context, None, &changes, up::board(&changes).about(&name), &args.patience).await
 }
