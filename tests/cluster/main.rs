@@ -14,6 +14,7 @@ mod machines;
 mod members;
 mod overlay;
 mod partitions;
+mod registries;
 mod replaced;
 mod rolling;
 mod rotation;

@@ -207,22 +207,13 @@ fn private() -> Option<(Host, Registry, String)> {
 /// It is looked for where it must not be.
 const PASSWORD: &str = "a-word-that-nobody-else-has";
 
-/// Docker's file with the login for a registry.
-fn logged_in(host: &Host, folder: &str, registry: &Registry) {
-    let script = "import base64, sys; print(base64.b64encode(sys.argv[1].encode()).decode())";
-    let pair = format!("reader:{PASSWORD}");
-    let auth = run(Command::new("python3").args(["-c", script, &pair])).ok().text();
-    let config = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address);
-    host.write(&format!("{folder}/config.json"), &config);
-}
-
 #[test]
 fn credentials_come_from_dockers_file() {
     let Some((host, registry, image)) = private() else { return };
     let out = host.rswarm(["pull", &image]).fails();
     assert!(out.stderr.contains("login"), "{out}");
     // That of the daemon, which a client without a login uses as well.
-    logged_in(&host, "docker", &registry);
+    registry.log_in(&host, "docker", "reader", PASSWORD);
     let as_nobody = |words: &[&str]| {
         let mut command = host.rswarm_command(words);
         run(command.env("DOCKER_CONFIG", host.work().join("nobodys")))
@@ -234,7 +225,7 @@ fn credentials_come_from_dockers_file() {
 #[test]
 fn a_login_of_whoever_asks_is_used_for_what_he_asks_and_kept_by_nobody() {
     let Some((host, registry, image)) = private() else { return };
-    logged_in(&host, "mine", &registry);
+    registry.log_in(&host, "mine", "reader", PASSWORD);
     let as_me = |words: &[&str]| {
         let mut command = host.rswarm_command(words);
         run(command.env("DOCKER_CONFIG", host.work().join("mine")))

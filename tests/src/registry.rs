@@ -53,6 +53,17 @@ impl Registry {
         registry
     }
 
+    /// Docker's file with a login for it, in a folder of that host's for `DOCKER_CONFIG`.
+    ///
+    /// # Panics
+    /// It can't be written.
+    pub fn log_in(&self, host: &Host, folder: &str, user: &str, password: &str) {
+        let script = "import base64, sys; print(base64.b64encode(sys.argv[1].encode()).decode())";
+        let auth = run(Command::new("python3").args(["-c", script, &format!("{user}:{password}")])).ok().text();
+        let config = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, self.address);
+        host.write(&format!("{folder}/config.json"), &config);
+    }
+
     fn spawn(host: &Host, address: &str, more: &str) -> Registry {
         let port = address.rsplit(':').next().unwrap();
         let folder = host.work().join(format!("registry-{port}"));

@@ -59,7 +59,7 @@ impl Hands {
                 return Err(EffectError::fatal(format!("image {}: {}", container.image, error.message)));
             }
             Err(_) => {
-                images::pull_pinned(&self.daemon, container, model::Logins::NONE).await.map_err(|error| {
+                images::pull_pinned(&self.daemon, container, &prepare.logins).await.map_err(|error| {
                     let message = format!("image {}: {}", container.image, error.message);
                     match error.kind {
                         api::ErrorKind::Failed => EffectError::transient(message),

@@ -85,7 +85,7 @@ pub(crate) async fn ensure(
         }
     }
     let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
-    finish(daemon, reference, &pull, None).await?;
+    finish(daemon, reference, &pull, None).await.map_err(|error| failed(&error))?;
     // The pull, which is still there, keeps the image until it is leased.
     pin(daemon, reference).await.map_err(|error| failed(&error))
 }
@@ -120,10 +120,15 @@ pub(crate) async fn pull(
     sender: Option<&Sender>,
 ) -> Result<(), ApiError> {
     let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
-    finish(daemon, reference, &pull, sender).await
+    finish(daemon, reference, &pull, sender).await.map_err(|error| failed(&error))
 }
 
-async fn finish(daemon: &Daemon, reference: &str, pull: &Pull, sender: Option<&Sender>) -> Result<(), ApiError> {
+async fn finish(
+    daemon: &Daemon,
+    reference: &str,
+    pull: &Pull,
+    sender: Option<&Sender>,
+) -> Result<(), Arc<image::Error>> {
     let result = match sender {
         None => pull.wait().await,
         Some(sender) => {
@@ -141,7 +146,7 @@ async fn finish(daemon: &Daemon, reference: &str, pull: &Pull, sender: Option<&S
             }
         }
     };
-    let Pulled { id, digest, is_new } = result.map_err(|error| failed(&error))?;
+    let Pulled { id, digest, is_new } = result?;
     let name = reference.parse::<Reference>().map_or_else(|_| reference.to_owned(), |it| shown(&it));
     daemon.events.emit("image", "pull", name.as_str(), &[("name", &name)]);
     if let Some(sender) = sender {
@@ -229,8 +234,14 @@ pub(crate) async fn pull_pinned(
     }
     let digest = digest.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
     let reference: Reference = container.image.parse().map_err(|error| failed(&image::Error::Reference(error)))?;
-    let pulled = pull(daemon, &reference.at(digest).to_string(), logins, None).await;
-    pulled.map_err(|error| if daemon.membership.is_some() { share::nowhere(&error) } else { error })
+    let reference = reference.at(digest).to_string();
+    let pull = daemon.images.store.pull(&reference, logins).map_err(|error| failed(&error))?;
+    let pulled = finish(daemon, &reference, &pull, None).await;
+    pulled.map_err(|error| match &*error {
+        image::Error::Denied { host, .. } => convert::denied(&error, host, logins.get(host).is_some()),
+        error if daemon.membership.is_some() => share::nowhere(&failed(error)),
+        error => failed(error),
+    })
 }
 
 /// `image inspect`, Docker's shape.

@@ -1,8 +1,9 @@
 //! What one node should do, whole, with a generation: the newest wins.
 
-use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
+use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::mesh::{MeshMap, RemoteEndpoint, VirtualAddress};
 use crate::network::{Network, PublishedPort, Zone};
+use crate::registry::Logins;
 use crate::spec::PortSpec;
 use crate::stack::{ContentSpec, VolumeSpec};
 use crate::task::{Task, TaskState};
@@ -41,6 +42,9 @@ pub struct Assignment {
     pub secrets: BTreeMap<SecretId, ContentSpec>,
     /// Contents that those tasks need.
     pub configs: BTreeMap<ConfigId, ContentSpec>,
+    /// What the images of those tasks' services are pulled with, where a login was given along.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins: BTreeMap<ServiceId, Arc<Logins>>,
     /// Volumes to delete with their data. A task that mounts one of them waits until that is done.
     #[serde(default)]
     pub removed_volumes: BTreeSet<String>,
@@ -77,6 +81,7 @@ impl Assignment {
             volumes: BTreeMap::new(),
             secrets: BTreeMap::new(),
             configs: BTreeMap::new(),
+            logins: BTreeMap::new(),
             removed_volumes: BTreeSet::new(),
             mesh: None,
             remotes: BTreeMap::new(),

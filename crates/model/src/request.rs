@@ -8,6 +8,7 @@ use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
 use crate::node::{Availability, Node};
 use crate::plan::Wanted;
+use crate::registry::Logins;
 use crate::source::{Source, SourceRequest};
 use crate::spec::{Mode, ServiceSpec};
 use crate::stack::{ContentKind, ContentSpec, ContentView, NetworkSpec, StackSpec, VolumeSpec};
@@ -133,8 +134,35 @@ pub enum Request {
     },
     /// About sources that are followed.
     Source(Box<SourceRequest>),
+    /// A request that names images, with logins of their registries that are kept (`--with-registry-auth`): whatever
+    /// node runs a service of it gets that for its image, from then on. They take the place of those that the
+    /// services had.
+    WithLogins {
+        /// [`Request::Deploy`], [`Request::Apply`], [`Request::PutService`] or [`Request::UpdateService`].
+        request: Box<Request>,
+        /// By registry.
+        logins: Logins,
+    },
     /// Read the whole state, up to date.
     Read,
+}
+
+impl Request {
+    /// What is asked for, whatever comes with it.
+    pub fn inner(&self) -> &Request {
+        match self {
+            Request::WithLogins { request, .. } => request,
+            request => request,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn inner_mut(&mut self) -> &mut Request {
+        match self {
+            Request::WithLogins { request, .. } => request,
+            request => request,
+        }
+    }
 }
 
 /// What to do to a container.

@@ -1,6 +1,8 @@
 //! What an agent asks of its host, and what comes of it. Effects are complete and may be done twice.
 
-use model::{ContainerSpec, Exit, HealthCheck, HealthTest, HostNet, Protocol, ServiceSpec, TaskId, Time, VolumeSpec};
+use model::{
+    ContainerSpec, Exit, HealthCheck, HealthTest, HostNet, Logins, Protocol, ServiceSpec, TaskId, Time, VolumeSpec,
+};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct Prepare {
     pub spec: Arc<ServiceSpec>,
     /// Specs of the named volumes that it mounts; one that is not here is a plain local one.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    /// What its image is pulled with before what the host itself knows.
+    pub logins: Arc<Logins>,
 }
 
 impl Prepare {

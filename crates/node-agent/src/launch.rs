@@ -13,7 +13,8 @@ use std::sync::Arc;
 pub(crate) fn prepare(assigned: &AssignedTask, assignment: &Assignment, machine: &Machine) -> Prepare {
     let spec = template::fill(&assigned.task, &assigned.name, machine);
     let volumes = volumes(&spec, assignment);
-    Prepare { task: assigned.task.id, spec, volumes }
+    let logins = assignment.logins.get(&assigned.task.service).cloned().unwrap_or_default();
+    Prepare { task: assigned.task.id, spec, volumes, logins }
 }
 
 /// The specs of the named volumes that a container mounts.

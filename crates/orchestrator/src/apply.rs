@@ -67,6 +67,8 @@ fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), St
         Change::DropSecret(id) => drop(cluster.secrets.remove(id)),
         Change::NameSecret(name, Some(id)) => drop(cluster.secret_names.insert(name.clone(), *id)),
         Change::NameSecret(name, None) => drop(cluster.secret_names.remove(name)),
+        Change::Logins(service, Some(logins)) => drop(cluster.logins.insert(*service, logins.clone())),
+        Change::Logins(service, None) => drop(cluster.logins.remove(service)),
         Change::Stack(name, Some(removing)) => drop(cluster.stacks_removing.insert(name.clone(), *removing)),
         Change::Stack(name, None) => drop(cluster.stacks_removing.remove(name)),
         Change::PutService(service) => drop(cluster.services.insert(service.id, service.clone())),

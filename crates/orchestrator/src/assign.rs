@@ -38,6 +38,7 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared, drains: &
         volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
+        logins: BTreeMap::new(),
         removed_volumes: BTreeSet::new(),
         mesh: shared.mesh.clone(),
         remotes: wanted.iter().filter_map(|id| Some((*id, shared.remotes.get(id)?.clone()))).collect(),
@@ -76,7 +77,7 @@ fn assigned(cluster: &Cluster, task: &Arc<Task>) -> AssignedTask {
     AssignedTask { task: task.clone(), name: task.name(), ports: ports.collect(), joins: join_target(cluster, task) }
 }
 
-/// Volumes, and contents while it may still be started.
+/// Volumes; contents and the login for its image while it may still be started.
 fn needs(cluster: &Cluster, task: &Task, assignment: &mut Assignment) {
     for name in usage::volumes_of(&task.spec) {
         if let Some(volume) = cluster.volumes.get(name) {
@@ -85,6 +86,9 @@ fn needs(cluster: &Cluster, task: &Task, assignment: &mut Assignment) {
     }
     if !task.is_live() {
         return;
+    }
+    if let Some(logins) = cluster.logins.get(&task.service) {
+        assignment.logins.entry(task.service).or_insert_with(|| logins.clone());
     }
     for id in task.spec.container.configs.iter().filter_map(|file| file.id) {
         if let Some(content) = cluster.configs.get(&id) {
@@ -114,6 +118,7 @@ fn same(a: &Assignment, b: &Assignment) -> bool {
         && a.volumes == b.volumes
         && a.secrets == b.secrets
         && a.configs == b.configs
+        && a.logins == b.logins
         && a.removed_volumes == b.removed_volumes
         && a.mesh == b.mesh
         && a.remotes == b.remotes

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Failures, Followed, RemovingStack};
 use model::{
-    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, SecretId, Service,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Logins, Network, NetworkId, Node, NodeId, SecretId, Service,
     ServiceId, Source, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,8 @@ pub enum Change {
     DropSecret(SecretId),
     /// Which content the name of a secret means; `None`: the name is free.
     NameSecret(String, Option<SecretId>),
+    /// What the image of a service is pulled with; `None`: nothing was given.
+    Logins(ServiceId, Option<Arc<Logins>>),
     /// A stack is being taken away; `None`: that is over.
     Stack(String, Option<RemovingStack>),
     /// A service is there, or its spec has changed.

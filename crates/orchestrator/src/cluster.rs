@@ -10,8 +10,8 @@ pub(crate) use index::Index;
 pub(crate) use tasks::Tasks;
 
 use model::{
-    ClusterInfo, ConfigId, ContentSpec, Desired, Network, NetworkId, Node, NodeId, RequestId, Response, SecretId,
-    Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, Time, VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Logins, Network, NetworkId, Node, NodeId, RequestId, Response,
+    SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, Time, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -80,6 +80,8 @@ pub(crate) struct Cluster {
     /// What names of configs mean now; tasks may still use an earlier content.
     pub(crate) config_names: BTreeMap<String, ConfigId>,
     pub(crate) secret_names: BTreeMap<String, SecretId>,
+    /// What images of services are pulled with, where that was given: no more than the login for the one registry.
+    pub(crate) logins: BTreeMap<ServiceId, Arc<Logins>>,
     pub(crate) stacks_removing: BTreeMap<String, RemovingStack>,
     /// Sources by name.
     pub(crate) sources: BTreeMap<String, Arc<Source>>,

@@ -253,6 +253,9 @@ fn objects(old: &Cluster, new: &Cluster, puts: &mut Vec<Change>, drops: &mut Vec
     each(&old.secret_names, &new.secret_names, PartialEq::eq, |name, _, new| {
         puts.push(Change::NameSecret(name.clone(), new.copied()));
     });
+    each(&old.logins, &new.logins, same, |service, _, new| {
+        puts.push(Change::Logins(*service, new.cloned()));
+    });
 }
 
 /// Do the two differ in nothing that [`ServiceEdit`] leaves out?

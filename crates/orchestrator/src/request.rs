@@ -4,6 +4,7 @@ mod content;
 mod deploy;
 mod fields;
 mod group;
+mod logins;
 mod network;
 mod node;
 mod ports;
@@ -127,7 +128,21 @@ fn stands(draft: &Draft<'_>, wanted: &Wanted, basis: Option<&str>) -> Result<(),
 /// Takes a request into the draft, or leaves the draft as it was. [`Request::Read`] is not for here.
 pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
     let saved = draft.save();
-    let result = match request {
+    match done(draft, request) {
+        Ok(Done { id, changes, warnings }) => {
+            // The entry that holds this becomes the next revision.
+            Response::Done { revision: draft.next_revision(), id, changes, warnings }
+        }
+        Err(Refusal { kind, diagnostics }) => {
+            draft.back_to(saved);
+            Response::Refused { kind, diagnostics }
+        }
+    }
+}
+
+/// Takes a request into the draft; half of it may be in there when it is refused.
+fn done(draft: &mut Draft<'_>, request: &Request) -> Result<Done, Refusal> {
+    match request {
         Request::Deploy { stack, remove_orphans, force_recreate } => {
             by_hand(draft, stack, *remove_orphans, *force_recreate)
         }
@@ -150,16 +165,7 @@ pub(crate) fn take(draft: &mut Draft<'_>, request: &Request) -> Response {
         Request::CreateContent { kind, content } => content::create(draft, *kind, content),
         Request::RemoveContent { kind, name } => content::remove(draft, *kind, name),
         Request::Source(request) => source::take(draft, request),
+        Request::WithLogins { request, logins } => logins::take(draft, request, logins),
         Request::Read => Ok(Done::default()),
-    };
-    match result {
-        Ok(Done { id, changes, warnings }) => {
-            // The entry that holds this becomes the next revision.
-            Response::Done { revision: draft.next_revision(), id, changes, warnings }
-        }
-        Err(Refusal { kind, diagnostics }) => {
-            draft.back_to(saved);
-            Response::Refused { kind, diagnostics }
-        }
     }
 }

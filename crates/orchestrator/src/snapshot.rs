@@ -3,9 +3,9 @@
 
 use crate::cluster::{Cluster, Failures, Followed, RemovingStack};
 use model::{
-    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Network, NetworkId, Node, NodeId, RequestId, Response,
-    SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time, UpdateStatus,
-    VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Logins, Network, NetworkId, Node, NodeId, RequestId,
+    Response, SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time,
+    UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,8 @@ pub struct Snapshot {
     secrets: BTreeMap<SecretId, Arc<ContentSpec>>,
     config_names: BTreeMap<String, ConfigId>,
     secret_names: BTreeMap<String, SecretId>,
+    #[serde(default)]
+    logins: BTreeMap<ServiceId, Arc<Logins>>,
     stacks_removing: BTreeMap<String, RemovingStack>,
     #[serde(default)]
     sources: Vec<Arc<Source>>,
@@ -176,6 +178,7 @@ impl From<&Cluster> for Snapshot {
             secrets: cluster.secrets.clone(),
             config_names: cluster.config_names.clone(),
             secret_names: cluster.secret_names.clone(),
+            logins: cluster.logins.clone(),
             stacks_removing: cluster.stacks_removing.clone(),
             answers: cluster.answers.iter().cloned().collect(),
             last_port: cluster.last_port,
@@ -287,6 +290,7 @@ impl From<Snapshot> for Cluster {
             secrets: snapshot.secrets,
             config_names: snapshot.config_names,
             secret_names: snapshot.secret_names,
+            logins: snapshot.logins,
             stacks_removing: snapshot.stacks_removing,
             sources: snapshot.sources.into_iter().map(|source| (source.spec.name.clone(), source)).collect(),
             followed: snapshot.followed.into_iter().filter_map(|record| followed(specs, record)).collect(),

@@ -65,6 +65,9 @@ pub(crate) struct Up {
     /// When to pull images; without it each service's `pull_policy` decides
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<Pull>,
+    /// Give the nodes that run its services your logins for the registries of their images, from now on
+    #[arg(long)]
+    pub(crate) with_registry_auth: bool,
     /// Print less
     #[arg(short, long, visible_alias = "quiet-pull")]
     pub(crate) quiet: bool,

@@ -255,7 +255,7 @@ pub(crate) struct Update {
     pub(crate) stop_grace_period: Option<String>,
     #[command(flatten)]
     pub(crate) policies: Policies,
-    /// Accepted for Docker's sake: credentials of this machine are always used
+    /// Give the nodes that run it your login for the registry of its image, in place of the one that they have
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
     #[command(flatten)]
@@ -294,7 +294,7 @@ pub(crate) struct Deploy {
     /// When to pull images
     #[arg(long, value_name = "WHEN", value_parser = resolve_image)]
     pub(crate) resolve_image: Option<Pull>,
-    /// Accepted for Docker's sake: credentials of this machine are always used
+    /// Give the nodes that run its services your logins for the registries of their images, from now on
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
     #[command(flatten)]

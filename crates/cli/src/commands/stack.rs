@@ -15,6 +15,7 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         timeout: None,
         changes: Changes { remove_orphans: args.prune, ..Changes::default() },
         pull: args.resolve_image,
+        with_registry_auth: args.with_registry_auth,
         quiet: args.patience.quiet,
         dry_run: false,
         // `stack deploy` does not ask (Docker).

@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
-    let logins = logins::of_stack(context, &stack).await;
+    let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
     let Before { basis, shown } = plan::before(context, &stack, &args, args.yes).await?;
     let name = stack.name.clone();
@@ -79,7 +79,7 @@ async fn saved(context: &Context, file: &str, args: &Up, timeout: Option<Duratio
     let SavedPlan { wanted, plan, .. } = plan::read(file)?;
     start::ensure(context).await?;
     let name = wanted.stack.name.clone();
-    let logins = logins::of_stack(context, &wanted.stack).await;
+    let logins = logins::of_stack(context, &wanted.stack, args.with_registry_auth).await?;
     let request = Request::Apply { wanted: Box::new(wanted), basis: Some(plan.basis) };
     settle(context, &name, (request, logins), args, (false, timeout)).await
 }
@@ -92,7 +92,8 @@ async fn settle(
     args: &Up,
     (shown, timeout): (bool, Option<Duration>),
 ) -> Result<u8> {
-    let changes = deploy(context, (request, logins), args.quiet, shown).await?;
+    let asked = logins::along(request, logins, args.with_registry_auth);
+    let changes = deploy(context, asked, args.quiet, shown).await?;
     if args.no_wait {
         return Ok(0);
     }

@@ -77,14 +77,14 @@ fn read(context: &Context, args: &Up) -> Result<(Result<StackSpec, Vec<model::di
 async fn apply(context: &Context, args: &Up, stack: StackSpec, first: bool) {
     let done = async {
         start::ensure(context).await?;
-        let logins = logins::of_stack(context, &stack).await;
+        let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
         up::fetch_images(context, &stack, &logins, args.quiet).await?;
         // Asked once at most; at a later save `--remove-orphans` means what it says.
         let shown = plan::before(context, &stack, args, args.yes || !first).await?.shown;
         let name = stack.name.clone();
         let wanted = Box::new(up::wanted(stack, &args.changes));
-        let request = Request::Apply { wanted, basis: None };
-        let changes = up::deploy(context, (request, logins), args.quiet, shown).await?;
+        let asked = logins::along(Request::Apply { wanted, basis: None }, logins, args.with_registry_auth);
+        let changes = up::deploy(context, asked, args.quiet, shown).await?;
         up::follow(context, &name, &changes, up::board(&changes), None, args.quiet).await
     };
     match done.await {

@@ -272,6 +272,52 @@ fn a_stack_is_deployed_under_the_name_that_is_given() {
 }
 
 #[test]
+fn logins_are_kept_by_nobody_unless_it_is_asked_for() {
+    let fake = cluster();
+    write(&fake, "services:\n  web:\n    image: a:5000/img\n  db:\n    image: b:5000/img\n");
+    std::fs::create_dir(fake.root.path().join(".docker")).unwrap();
+    let file = fake.root.path().join(".docker/config.json");
+    std::fs::write(&file, r#"{"auths": {"a:5000": {"registrytoken": "t"}}}"#).unwrap();
+    let mine = |words: &str| {
+        let mut command = crate::command(&fake, &words.split(' ').collect::<Vec<_>>());
+        let said = crate::snapshot(command.env("HOME", fake.root.path()).spawn().unwrap());
+        assert!(said.starts_with("exit 0\n"), "{words}: {said}");
+        let calls = fake.asked().into_iter().rev();
+        let mut calls = calls.filter_map(|asked| match asked {
+            Asked::Call(Call::Cluster { request, logins, .. }) if *request != Request::Read => Some((*request, logins)),
+            _ => None,
+        });
+        (calls.next().unwrap(), said)
+    };
+    for words in [
+        "service create -d --name x a:5000/img",
+        "service update -d --image a:5000/img shop_web",
+        "stack deploy -d -c compose.yaml shop",
+        "up --no-wait -f compose.yaml",
+    ] {
+        let ((request, logins), _) = mine(words);
+        assert!(!matches!(request, Request::WithLogins { .. }), "{words}");
+        assert_eq!(logins.hosts().collect::<Vec<_>>(), ["a:5000"], "{words}");
+        let ((request, logins), said) = mine(&words.replacen(" -", " --with-registry-auth -", 1));
+        let Request::WithLogins { request: inner, logins: kept } = request else { panic!("{words}: {request:?}") };
+        assert!(logins.is_empty() && !matches!(*inner, Request::WithLogins { .. }), "they are sent once");
+        assert_eq!(kept.hosts().collect::<Vec<_>>(), ["a:5000"], "{words}");
+        assert!(!said.contains("warning"), "{said}");
+    }
+    // The image stays, and so its digest: there is nothing to ask the registry.
+    let ((_, logins), _) = mine("service update -d --replicas 3 shop_web");
+    assert!(logins.is_empty());
+    let ((request, _), said) = mine("service update -d --with-registry-auth shop_web");
+    assert!(matches!(request, Request::WithLogins { logins, .. } if logins.is_empty()));
+    assert!(said.contains("config.json has no login for docker.io"), "{said}");
+    // One that is to be kept is not left out in silence.
+    std::fs::write(&file, "{").unwrap();
+    let words = ["service", "update", "-d", "--with-registry-auth", "--image", "a:5000/img", "shop_web"];
+    let said = crate::snapshot(crate::command(&fake, &words).env("HOME", fake.root.path()).spawn().unwrap());
+    assert!(said.starts_with("exit 1\n") && said.contains("look for a login for a:5000"), "{said}");
+}
+
+#[test]
 fn logs_of_a_service_follow_its_stack() {
     let fake = cluster();
     run(&fake, &["service", "logs", "-f", "--tail", "3", "shop_web"]);

@@ -18,7 +18,12 @@ pub(crate) async fn request(
     mut request: Request,
     logins: &Logins,
 ) -> Result<Response, ApiError> {
-    let _until_committed = match &mut request {
+    let kept = match &request {
+        Request::WithLogins { logins, .. } => Some(logins.clone()),
+        _ => None,
+    };
+    let logins = kept.as_ref().unwrap_or(logins);
+    let _until_committed = match request.inner_mut() {
         Request::Deploy { stack, .. } => pin::stack(daemon, stack, logins).await?,
         Request::Apply { wanted, .. } => pin::stack(daemon, &mut wanted.stack, logins).await?,
         Request::PutService { spec, .. } | Request::UpdateService { spec, .. } => {
@@ -48,7 +53,7 @@ pub(crate) async fn request(
 pub(crate) async fn propose(daemon: &Daemon, id: RequestId, request: Request) -> Result<Response, ApiError> {
     // What is going to be gone is asked for its id while it is there.
     let removes = matches!(
-        request,
+        request.inner(),
         Request::Deploy { .. }
             | Request::Apply { .. }
             | Request::RemoveNetwork(_)

@@ -35,6 +35,17 @@ pub(crate) fn failed(error: &Error) -> ApiError {
     }
 }
 
+/// What a task says of a registry that lets its node in neither with the login that came with it nor with the node's
+/// own.
+pub(super) fn denied(error: &Error, host: &str, has_login: bool) -> ApiError {
+    let what = match has_login {
+        true => "the login that its service was given is no good (any more)",
+        false => "its service was given no login",
+    };
+    let advice = format!("log in to {host}, then give yours: `service update --with-registry-auth`, or `up` with that");
+    failure::hint(ApiError::new(ErrorKind::Invalid, format!("{}; {what}: {advice}", failure::chain(error))), &advice)
+}
+
 /// What to do when there is no trust in a registry.
 fn trust(problem: TlsProblem) -> &'static str {
     match problem {
@@ -114,6 +125,18 @@ mod tests {
         assert_eq!(health(&of(&["NONE"])).and_then(|it| it.test), Some(HealthTest::None));
         assert_eq!(health(&of(&[])), None);
         assert_eq!(health(&of(&["CMD"])), None);
+    }
+
+    #[test]
+    fn a_task_that_is_denied_its_image_says_what_to_do() {
+        let (host, what) = ("a:5000".to_owned(), "web".to_owned());
+        let error = Error::Denied { host, what, why: "authentication required".to_owned() };
+        for (has_login, why) in [(false, "was given no login"), (true, "is no good (any more)")] {
+            let told = denied(&error, "a:5000", has_login);
+            assert_eq!(told.kind, ErrorKind::Invalid, "trying again by itself helps nobody");
+            assert!(told.message.starts_with("a:5000 denies access to web: authentication required; "), "{told}");
+            assert!(told.message.contains(why) && told.message.contains("--with-registry-auth"), "{told}");
+        }
     }
 
     #[test]

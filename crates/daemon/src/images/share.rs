@@ -156,7 +156,8 @@ pub(crate) fn write(store: &image::Store, id: &str, out: &mut dyn std::io::Write
 
 /// Why an image is nowhere to be had, for people.
 pub(crate) fn nowhere(error: &ApiError) -> ApiError {
-    let hint = "load it on a manager (`rswarm image load`), or push it to a registry";
+    let hint = "load it on a manager (`rswarm image load`), or push it to a registry; from one that wants a login it is \
+                pulled with --with-registry-auth";
     let text = format!("{}; no other node that was asked has it either: {hint}", error.message);
     failure::hint(ApiError::new(error.kind, text), hint)
 }

@@ -137,6 +137,23 @@ fn file<Id>(id: Id, target: &str) -> FileRef<Id> {
 }
 
 #[test]
+fn an_image_is_prepared_with_the_login_of_its_own_service() {
+    let mut rig = Rig::new();
+    rig.add(1, &service());
+    let login = |word: &str| [("a:5000".to_owned(), Login::Bearer(word.to_owned()))].into_iter().collect::<Logins>();
+    let own = rig.order.tasks[&TaskId(1)].task.service;
+    rig.order.logins = [(own, Arc::new(login("own"))), (ServiceId(own.0 + 1), Arc::new(login("other")))].into();
+    rig.assign();
+    let prepare = rig.open.iter().find_map(|(_, effect)| match effect {
+        Effect::Prepare(prepare) => Some(prepare),
+        _ => None,
+    });
+    let prepare = prepare.unwrap();
+    assert_eq!(*prepare.logins, login("own"));
+    assert!(!format!("{prepare:?}").contains("own\""), "{prepare:?}");
+}
+
+#[test]
 fn contents_come_as_files_and_a_missing_one_is_waited_for() {
     let content = |data: &str, template| ContentSpec {
         name: "app".to_owned(),

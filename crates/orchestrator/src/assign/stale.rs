@@ -49,6 +49,7 @@ impl Stale {
             Change::VolumeLeft(name, nodes) => {
                 self.nodes.extend(nodes.iter().chain(cluster.volumes_left.get(name).into_iter().flatten()));
             }
+            Change::Logins(service, _) => self.nodes.extend(cluster.tasks_of(*service).filter_map(|task| task.node)),
             Change::PutVolume(_) | Change::DropVolume(_) => self.all = true,
             Change::Cluster(_) | Change::PutNode(_) | Change::DropNode(_) => self.mesh = true,
             // [`Stale::contents`] looks for all of them at once.

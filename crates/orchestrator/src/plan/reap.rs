@@ -110,6 +110,7 @@ fn drop_services(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         if !draft.cluster().has_tasks(service.id) {
             draft.edit().services.remove(&service.id);
             draft.edit().failures.retain(|(of, _), _| *of != service.id);
+            draft.edit().logins.remove(&service.id);
         }
     }
 }

@@ -33,6 +33,8 @@ enum Op {
     NodeRemove(u8),
     Update(u8, u8, bool),
     Rollback(u8),
+    /// Somebody's login, or none.
+    Login(u8, u8),
     /// Follow: which of the switches are on.
     Follow(u8),
     Unfollow(bool),
@@ -62,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u8..3).prop_map(Op::NodeRemove),
         2 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(which, look, force)| Op::Update(which, look, force)),
         1 => any::<u8>().prop_map(Op::Rollback),
+        2 => (any::<u8>(), 0u8..3).prop_map(|(which, whose)| Op::Login(which, whose)),
         2 => any::<u8>().prop_map(Op::Follow),
         1 => any::<bool>().prop_map(Op::Unfollow),
         4 => (commit, 0u8..4).prop_map(|(services, commit)| Op::Sync(services, commit)),
@@ -207,6 +210,16 @@ fn step(world: &mut World, op: &Op) {
             let services = world.state().services;
             if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {
                 world.ask(Request::RollbackService(service.id));
+            }
+        }
+        Op::Login(which, whose) => {
+            let services = world.state().services;
+            if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {
+                let spec = Box::new((*service.spec).clone());
+                let request = Box::new(Request::UpdateService { id: service.id, spec, version: None, force: false });
+                let login = ("docker.io".to_owned(), Login::Bearer(whose.to_string()));
+                let logins = Some(login).filter(|_| *whose > 0).into_iter().collect();
+                world.ask(Request::WithLogins { request, logins });
             }
         }
         Op::Follow(switches) => {

@@ -5,6 +5,7 @@ mod drains;
 mod group;
 mod host;
 mod laws;
+mod logins;
 mod scale;
 mod script;
 mod spec;

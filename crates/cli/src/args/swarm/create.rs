@@ -99,7 +99,7 @@ pub(crate) struct Create {
     pub(crate) health: Health,
     #[command(flatten)]
     pub(crate) policies: Policies,
-    /// Accepted for Docker's sake: credentials of this machine are always used
+    /// Give the nodes that run it your login for the registry of its image, from now on
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
     #[command(flatten)]

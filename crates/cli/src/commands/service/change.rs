@@ -56,7 +56,8 @@ pub(in crate::commands) async fn update(context: &Context, args: Update) -> Resu
     let state = context.state().await?;
     let service = find(&state, &args.service)?;
     let spec = changed_spec(service, &args)?;
-    let logins = logins::of(context, args.image.as_deref()).await;
+    let image = args.image.as_deref().or(args.with_registry_auth.then_some(&service.spec.container.image));
+    let logins = logins::kept_of(context, image, args.with_registry_auth).await?;
     if let Some(image) = &args.image
         && !pull::is_here(context, image).await?
     {
@@ -65,7 +66,8 @@ pub(in crate::commands) async fn update(context: &Context, args: Update) -> Resu
     // Somebody else's change in between is not undone: the daemon refuses a version that is gone.
     let version = Some(service.version);
     let request = Request::UpdateService { id: service.id, spec: Box::new(spec), version, force: args.force };
-    put(context, service, (request, logins), &args.service, &args.patience).await
+    let asked = logins::along(request, logins, args.with_registry_auth);
+    put(context, service, asked, &args.service, &args.patience).await
 }
 
 pub(in crate::commands) async fn rollback(context: &Context, args: Rollback) -> Result<u8> {

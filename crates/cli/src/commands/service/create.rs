@@ -17,12 +17,13 @@ pub(in crate::commands) async fn run(context: &Context, args: Create) -> Result<
     let spec = spec(&args, &Surroundings { variable: &variable, read: &read, cwd: project::cwd()? })?;
     start::ensure(context).await?;
     let image = &spec.container.image;
-    let logins = logins::of(context, [image.as_str()]).await;
+    let logins = logins::kept_of(context, [image.as_str()], args.with_registry_auth).await?;
     if !pull::is_here(context, image).await? {
         pull::one(context, image, &logins, args.patience.quiet).await?;
     }
     let name = spec.name.clone();
     let request = Request::PutService { spec: Box::new(spec), create: true };
+    let (request, logins) = logins::along(request, logins, args.with_registry_auth);
     let changes = change::changed(context.request_as(request, logins).await?);
     context.line(&name)?;
     change::wait(context, None, &changes, up::board(&changes).about(&name), &args.patience).await
