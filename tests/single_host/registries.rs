@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Host, Options, Registry, eventually, make_layout, rootfs_tar, run};
+use e2e::{Host, Options, Output, Registry, eventually, make_layout, rootfs_tar, run, run_with_input};
 
 fn with_registry() -> Option<(Host, Registry)> {
     let options = Options {
@@ -253,4 +253,51 @@ fn a_login_of_whoever_asks_is_used_for_what_he_asks_and_kept_by_nobody() {
     let known = run(Command::new("grep").args(["-rlaF", PASSWORD]).arg(host.data()).arg(host.run_root()));
     assert_eq!(known.stdout, "", "files with the password");
     assert!(!host.log_tail().contains(PASSWORD));
+}
+
+/// Docker's protocol of helpers, with a file for each server.
+const HELPER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+case $1 in
+store) input=$(cat); server=$(printf %s "$input" | sed 's/.*"ServerURL":"\([^"]*\)".*/\1/')
+    printf %s "$input" > "of-$(printf %s "$server" | tr /: __)" ;;
+get) cat "of-$(tr /: __)" 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;
+erase) rm "of-$(tr /: __)" ;;
+esac
+"#;
+
+#[test]
+fn login_and_logout_put_logins_where_docker_does() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some((host, registry, image)) = private() else { return };
+    let helper = host.write("bin/docker-credential-e2e", HELPER);
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", host.work().join("bin").display(), std::env::var("PATH").unwrap());
+    let client = |words: &[&str], input: &str| -> Output {
+        let mut command = host.rswarm_command(words);
+        command.env("DOCKER_CONFIG", host.work().join("me")).env("PATH", &path);
+        run_with_input(&mut command, input.as_bytes())
+    };
+    let file = host.work().join("me/config.json");
+    let address = registry.address.as_str();
+    let login = ["login", "-u", "reader", "--password-stdin", "--insecure-registry", address, address];
+    client(&login, "wrong\n").fails().complains("denies access");
+    assert!(!file.exists(), "what the registry does not take is not kept");
+    client(&["login", address], "").fails().complains("no terminal");
+    client(&login, &format!("{PASSWORD}\n")).ok().prints("Login Succeeded").complains("not encrypted");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    client(&["pull", &image], "").ok();
+    client(&["logout", address], "").ok().prints(&format!("Removing login credentials for {address}"));
+    client(&["logout", address], "").ok().complains("there is no login");
+    client(&["pull", &image], "").fails().complains("login");
+
+    let mine = r#"{"credsStore": "e2e", "psFormat": "table {{.ID}}"}"#;
+    std::fs::write(&file, mine).unwrap();
+    client(&login, PASSWORD).ok().prints("Login Succeeded").never_says("not encrypted");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("psFormat") && kept.contains(address) && !kept.contains("\"auth\""), "{kept}");
+    client(&["pull", &image], "").ok();
+    client(&["logout", address], "").ok();
+    assert_eq!(run(Command::new("sh").args(["-c", "ls bin"]).current_dir(host.work())).text(), "docker-credential-e2e");
+    client(&["pull", &image], "").fails().complains("login");
 }

@@ -12,6 +12,7 @@ pub(crate) mod content;
 pub(crate) mod context;
 pub(crate) mod gitops;
 pub(crate) mod image;
+pub(crate) mod login;
 pub(crate) mod object;
 pub(crate) mod run;
 pub(crate) mod stack;
@@ -163,6 +164,10 @@ pub(crate) enum Command {
     Events(container::Events),
     /// Show the published ports of a container
     Port(container::Port),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Log out of a registry
+    Logout(login::Logout),
     /// Download an image
     Pull(image::Pull),
     /// List images

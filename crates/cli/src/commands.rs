@@ -20,6 +20,7 @@ mod images;
 mod inspect;
 mod load;
 mod lock;
+mod login;
 mod logs;
 mod ls;
 mod network;
@@ -81,6 +82,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Stats(args) => stats::run(context, args).await,
         Command::Events(args) => events::run(context, args).await,
         Command::Port(args) => port::run(context, args).await,
+        Command::Login(args) => login::login(context, args).await,
+        Command::Logout(args) => login::logout(context, args).await,
         Command::Pull(args) => pull::run(context, args).await,
         Command::Images(args) => images::ls(context, args).await,
         Command::Rmi(args) => images::rm(context, args).await,

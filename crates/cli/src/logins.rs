@@ -47,6 +47,7 @@ pub(crate) async fn kept_of<'a>(
         };
         let hosts = hosts.join(", ");
         context.printer.warn(&format!("--with-registry-auth: {where_it_is} has no login for {hosts}"));
+        context.printer.hint("`rswarm login` makes one");
     }
     Ok(logins.into_iter().collect())
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod auth;
 mod challenge;
+mod check;
 pub mod credentials;
 mod tls;
 

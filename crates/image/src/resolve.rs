@@ -1,10 +1,11 @@
-//! What tags mean on their registries now, without fetching what they name.
+//! What registries are asked without fetching images: what tags mean now, and whether a login is good.
 
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::registry::{Asked, Registry};
 use crate::schema::Document;
 use crate::store::Options;
+use model::Login;
 use model::image::{Digest, Reference};
 
 /// Registries, for asking only: there is no store.
@@ -30,5 +31,13 @@ impl Registries {
             self.registry.manifest(Asked::plainly(reference), reference.digest(), self.limits.document).await?;
         Document::parse(&bytes, &reference.to_string())?;
         Ok(digest)
+    }
+
+    /// Asks a registry ([`Reference::host`]) whether it takes a login.
+    ///
+    /// # Errors
+    /// [`crate::Error::Denied`]: it does not. It can't be reached.
+    pub async fn check(&self, host: &str, login: &Login) -> Result<()> {
+        self.registry.check(host, login).await
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn failed(error: &Error) -> ApiError {
     };
     let hint = match error {
         Error::Denied { .. } | Error::NotOnRegistry { .. } => {
-            Some("check the name; for a private repository log in first, here or where the daemon runs")
+            Some("check the name; for a private repository log in first: `rswarm login`, here or where the daemon runs")
         }
         Error::Tls { problem, .. } => Some(trust(*problem)),
         Error::DiskFull { .. } => Some("`rswarm image prune` removes images that nothing uses"),
@@ -42,7 +42,8 @@ pub(super) fn denied(error: &Error, host: &str, has_login: bool) -> ApiError {
         true => "the login that its service was given is no good (any more)",
         false => "its service was given no login",
     };
-    let advice = format!("log in to {host}, then give yours: `service update --with-registry-auth`, or `up` with that");
+    let advice =
+        format!("`rswarm login {host}`, then give yours: `service update --with-registry-auth`, or `up` with that");
     failure::hint(ApiError::new(ErrorKind::Invalid, format!("{}; {what}: {advice}", failure::chain(error))), &advice)
 }
 

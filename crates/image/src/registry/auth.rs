@@ -101,11 +101,12 @@ impl Auth {
     }
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
 
-async fn token(
+/// A token from its server, and how long it is good. An empty scope: for nothing but to see whether there is one.
+pub(super) async fn token(
     client: &Client,
     host: &str,
     realm: &str,
@@ -113,7 +114,8 @@ async fn token(
     scope: &str,
     login: Option<Login>,
 ) -> Result<(String, Duration)> {
-    let mut parameters = vec![("scope", scope)];
+    let mut parameters = Vec::new();
+    parameters.extend(Some(scope).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
     parameters.extend(service.map(|service| ("service", service)));
     let request = match &login {
         Some(Login::Bearer(token)) => return Ok((format!("Bearer {token}"), DEFAULT_LIFE)),

@@ -1,5 +1,9 @@
 //! Docker's credential file, and the helper programs that it names.
 
+mod keep;
+
+pub use keep::{Kept, erase, save};
+
 use crate::error::{Error, Result};
 use base64::Engine as _;
 use model::Login;
@@ -13,6 +17,8 @@ use tokio::io::AsyncWriteExt as _;
 
 /// Longest time that a helper may think.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What Docker's tools call the default registry.
+const SERVER_OF_DEFAULT: &str = "https://index.docker.io/v1/";
 /// What a helper calls its user when its secret is a refresh token.
 const TOKEN_USER: &str = "<token>";
 
@@ -22,6 +28,14 @@ struct File {
     auths: BTreeMap<String, Entry>,
     creds_store: String,
     cred_helpers: BTreeMap<String, String>,
+}
+
+impl File {
+    /// The helper that cares for a registry.
+    fn helper(&self, host: &str) -> Option<&str> {
+        let own = self.cred_helpers.iter().find(|(key, _)| names(key, host)).map(|(_, helper)| helper);
+        own.or(Some(&self.creds_store).filter(|store| !store.is_empty())).map(String::as_str)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -53,9 +67,7 @@ pub async fn find(folder: &Path, host: &str) -> Result<Option<Login>> {
         Err(error) => return Err(Error::io("read", &path, error)),
     };
     let file: File = serde_json::from_slice(&bytes).map_err(|error| malformed(&path, &error))?;
-    let helper = file.cred_helpers.iter().find(|(key, _)| names(key, host)).map(|(_, helper)| helper);
-    let store = Some(&file.creds_store).filter(|store| !store.is_empty());
-    if let Some(helper) = helper.or(store)
+    if let Some(helper) = file.helper(host)
         && let Some(login) = ask(helper, host).await?
     {
         return Ok(Some(login));
@@ -110,31 +122,41 @@ async fn ask(helper: &str, host: &str) -> Result<Option<Login>> {
         username: String,
         secret: String,
     }
-    let failed = |why: String| Error::CredentialHelper { helper: helper.to_owned(), host: host.to_owned(), why };
-    if helper.contains('/') {
-        return Err(failed("the name of a helper has no slash".to_owned()));
-    }
-    let server = if host == DEFAULT_REGISTRY { "https://index.docker.io/v1/" } else { host };
-    let mut command = tokio::process::Command::new(format!("docker-credential-{helper}"));
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let _it_need_not_read = stdin.write_all(server.as_bytes()).await;
-    }
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
-        .await
-        .map_err(|_| failed(format!("no answer within {} s", PATIENCE.as_secs())))?
-        .map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        // That is how helpers say it, on their standard output.
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        return if said.contains("credentials not found") { Ok(None) } else { Err(failed(said)) };
-    }
+    let failed = |why: &str| helper_failed(helper, host, why);
+    let Some(output) = run(helper, "get", host, keep::server(host).as_bytes()).await? else { return Ok(None) };
     // What is in the answer is not repeated: it may be the password.
-    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|_| failed("malformed answer".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&output).map_err(|_| failed("malformed answer"))?;
     Ok(Some(match answer.username == TOKEN_USER {
         true => Login::Refresh(answer.secret),
         false => Login::Password { user: answer.username, password: answer.secret },
     }))
+}
+
+fn helper_failed(helper: &str, host: &str, why: &str) -> Error {
+    Error::CredentialHelper { helper: helper.to_owned(), host: host.to_owned(), why: why.to_owned() }
+}
+
+/// Has a helper do something (`docker-credential-helpers`); what it says, `None`: it knows no such login.
+async fn run(helper: &str, action: &str, host: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
+    let failed = |why: &str| helper_failed(helper, host, why);
+    if helper.contains('/') {
+        return Err(failed("the name of a helper has no slash"));
+    }
+    let mut command = tokio::process::Command::new(format!("docker-credential-{helper}"));
+    command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| failed(&error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _it_need_not_read = stdin.write_all(input).await;
+    }
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .map_err(|_| failed(&format!("no answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| failed(&error.to_string()))?;
+    if output.status.success() {
+        return Ok(Some(output.stdout));
+    }
+    // That is how helpers say it, on their standard output.
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    if said.contains("credentials not found") { Ok(None) } else { Err(failed(&said)) }
 }

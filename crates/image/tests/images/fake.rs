@@ -35,7 +35,7 @@ pub(crate) struct Fake {
     pub(crate) sent: Arc<AtomicU64>,
     /// Requests by path.
     pub(crate) requests: Arc<Mutex<BTreeMap<String, u64>>>,
-    content: Content,
+    pub(crate) content: Content,
     over: Arc<AtomicBool>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::fake::Fake;
 use crate::lab::{Form, Lab, OCI, image, skipped, tar};
-use image::{Error, Pulled};
+use image::{Error, Pulled, Registries};
 use model::{Login, Logins};
 use std::sync::Arc;
 
@@ -80,4 +80,26 @@ async fn a_login_that_is_refused_does_not_shut_out_of_what_everybody_may_have() 
     *fake.behaviour.token.lock().unwrap() = Some(("t".to_owned(), None));
     let lab = Lab::new(&[&fake.host]);
     pull(&lab, &fake.name("v"), &joe(&fake.host, "expired")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_is_asked_whether_it_takes_a_login() {
+    if skipped() {
+        return;
+    }
+    let fake = private();
+    fake.content.lock().unwrap().insert("/v2/".to_owned(), ("application/json".to_owned(), b"{}".to_vec()));
+    let registries = Registries::new(&Lab::new(&[&fake.host]).options);
+    let check = async |password: &str| {
+        let logins = joe(&fake.host, password);
+        registries.check(&fake.host, logins.get(&fake.host).unwrap()).await
+    };
+    check("secret").await.unwrap();
+    let refused = check("wrong").await.unwrap_err();
+    assert!(matches!(refused, Error::Denied { .. }) && refused.to_string().contains("incorrect username"), "{refused}");
+    // One that lets everybody in takes any.
+    *fake.behaviour.token.lock().unwrap() = None;
+    check("wrong").await.unwrap();
+    fake.content.lock().unwrap().clear();
+    assert!(matches!(check("secret").await.unwrap_err(), Error::Registry { status: 404, .. }), "that is no registry");
 }

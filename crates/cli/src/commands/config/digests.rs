@@ -79,7 +79,7 @@ fn whole(error: &dyn std::error::Error) -> String {
 fn advice(error: &Error, host: &str) -> Option<String> {
     match error {
         Error::Denied { .. } | Error::NotOnRegistry { .. } => {
-            Some("check the name; logins are taken from Docker's config.json".to_owned())
+            Some("check the name; `rswarm login` makes logins, which are kept in Docker's config.json".to_owned())
         }
         Error::Tls { problem: TlsProblem::NoTls | TlsProblem::UnknownAuthority, .. } => {
             Some(format!("--insecure-registry {host} asks without TLS, or without verifying it"))
