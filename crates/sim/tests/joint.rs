@@ -54,7 +54,8 @@ fn the_same_seed_gives_the_same_history() {
 
 #[test]
 fn every_planted_bug_is_caught() {
-    let silent = Slip::ALL.into_iter().filter(|slip| (0..100).all(|seed| live(seed, Some(*slip)).is_ok()));
+    // Silence that goes unnoticed shows in one of a hundred seeds, the others sooner.
+    let silent = Slip::ALL.into_iter().filter(|slip| (0..400).all(|seed| live(seed, Some(*slip)).is_ok()));
     let silent: Vec<Slip> = silent.collect();
     assert!(silent.is_empty(), "nobody noticed {silent:?}");
 }

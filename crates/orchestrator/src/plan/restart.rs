@@ -9,6 +9,11 @@ use model::{
     Time, Verdict,
 };
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What could never start is tried again no sooner than this, whatever the policy says: it will not be otherwise a
+/// moment later, and a registry that is asked all the time shuts its door.
+const REJECTED: Duration = Duration::from_secs(1);
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     for service in slots::standing(draft.cluster(), restless) {
@@ -22,6 +27,15 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
             .collect();
         for task in ended {
             if let Some(begin) = again(draft, &service, &task) {
+                // A new task gets ready while it waits for its time; one after a task that never got that far would
+                // fail at once, and so on, hundreds of times until then. So the slot waits, and says why.
+                if task.status.state == TaskState::Rejected {
+                    let time = begin.not_before.max(task.status.since.after(REJECTED));
+                    if time > draft.now {
+                        draft.wake_at(time);
+                        continue;
+                    }
+                }
                 draft.wake_at(begin.not_before);
                 failures::note(draft, &service, &task);
                 slots::lower(draft, task.id, Desired::Shutdown);

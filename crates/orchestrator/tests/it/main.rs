@@ -6,6 +6,7 @@ mod group;
 mod host;
 mod laws;
 mod logins;
+mod restarts;
 mod scale;
 mod script;
 mod spec;
