@@ -58,7 +58,7 @@ impl Agent {
                 }
                 Step::Become(state, message) => self.becomes(now, id, state, message),
                 Step::Schedule => self.schedule(now, id),
-                Step::Revive => self.revive(id),
+                Step::Revive => self.revive(now, id),
                 Step::Removed => self.gone(now, id),
                 Step::Prepare => return self.begin(now, id, Kind::Prepare, TaskState::Preparing),
                 Step::Create => return self.begin_launch(now, id, 0, true),
@@ -157,10 +157,14 @@ impl Agent {
         self.touched.insert(id);
     }
 
-    /// It failed, and nobody is there to replace it.
-    fn revive(&mut self, id: TaskId) {
+    /// It failed, and nobody is there to replace it. That may have been told: then the state falls, which managers take
+    /// for old news; one that knows of the failure replaces the task when it is back.
+    fn revive(&mut self, now: Time, id: TaskId) {
         if let Some(local) = self.tasks.get_mut(&id) {
             (local.doomed, local.health) = (None, None);
+            if local.ended() {
+                local.become_state(TaskState::Running, String::new(), now);
+            }
         }
     }
 

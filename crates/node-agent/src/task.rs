@@ -354,7 +354,11 @@ impl Local {
         match self.host {
             Host::Running { .. } => self.stop(around),
             Host::Unclear(_) => self.unless_late(Step::Stop, Kind::Stop, around.now),
-            _ if self.ended() => Step::Rest,
+            _ if self.ended() => match around.deserted.filter(|_| self.is_left()) {
+                None => Step::Rest,
+                Some(at) if at > around.now => Step::Until(at),
+                Some(_) => Step::Revive,
+            },
             _ => match &self.doomed {
                 Some(why) => match around.deserted.filter(|_| !self.told_to_stop() && self.is_replaced(FAILURE)) {
                     None => Step::Become(TaskState::Failed, why.clone()),
@@ -422,6 +426,15 @@ impl Local {
             let policy = &it.task.spec.restart;
             policy.scope == RestartScope::InPlace && restarts_after(policy, exit.code, self.restarts)
         })
+    }
+
+    /// It ended and that was told, and the manager that should have replaced it is gone before it did: had it, the task
+    /// would not be wanted any more.
+    fn is_left(&self) -> bool {
+        let wanted = self.assigned.as_ref().is_some_and(|it| it.task.desired == Desired::Running);
+        let told = matches!(self.state, TaskState::Failed | TaskState::Complete);
+        let ended = matches!(self.host, Host::Exited(exit) if self.is_replaced(exit.code));
+        wanted && told && ended && !self.told_to_stop() && self.attempt == self.wanted_attempt()
     }
 
     /// Would managers, if there were any, have another task take its place after such an ending?

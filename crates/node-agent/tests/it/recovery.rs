@@ -103,6 +103,41 @@ fn without_managers_what_they_would_replace_is_started_again_here() {
 }
 
 #[test]
+fn what_a_manager_was_told_of_and_did_not_live_to_replace_is_started_again_here() {
+    let mut never = service();
+    never.restart.condition = RestartCondition::None;
+    let mut rig = Rig::new();
+    let [failed, over, stopped, replaced] =
+        [(1, &service()), (2, &never), (3, &service()), (4, &service())].map(|(number, spec)| rig.add(number, spec));
+    rig.assign();
+    rig.live(SECOND);
+    rig.change(stopped, |task| task.stopped_by_user = true);
+    rig.assign();
+    [failed, over, replaced].into_iter().for_each(|task| rig.dies(task, 3));
+    rig.live(SECOND);
+    rig.change(replaced, |task| task.desired = Desired::Shutdown);
+    rig.assign();
+    rig.live(SECOND);
+    assert_eq!(rig.state(failed), TaskState::Failed);
+    rig.words();
+    rig.input(AgentInput::SessionLost);
+    rig.live(4 * SECOND);
+    assert!(rig.words().is_empty(), "the next manager may replace it");
+    rig.live(10 * SECOND);
+    let starts: Vec<String> = rig.words().into_iter().filter(|word| word.starts_with("start")).collect();
+    assert_eq!(starts, ["start 1 restarts=1"]);
+
+    // Whoever comes back knows whether it failed, and says so.
+    rig.input(AgentInput::SessionUp);
+    rig.live(SECOND);
+    assert_eq!(rig.state(failed), TaskState::Running);
+    rig.change(failed, |task| task.desired = Desired::Shutdown);
+    rig.assign();
+    rig.live(SECOND);
+    assert_eq!(rig.words().first().map(String::as_str), Some("stop 1 - 10"));
+}
+
+#[test]
 fn what_ended_while_nobody_looked_is_told_as_it_was() {
     let tasks = [task(1, &service())];
     let mut rig = Rig::on(vec![ended(1, 4)], ledger(&tasks));
