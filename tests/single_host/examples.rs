@@ -12,8 +12,9 @@ fn up(host: &Host, file: &str) -> String {
     file.trim_end_matches(".yaml").to_owned()
 }
 
+/// Within a minute: which replica a visitor gets, once a second, is drawn.
 fn says(host: &Host, stack: &str, service: &str, text: &str) {
-    eventually(&format!("{service} says {text}"), Duration::from_secs(10), || {
+    eventually(&format!("{service} says {text}"), Duration::from_secs(60), || {
         host.rswarm(["logs", "-p", stack, "--no-log-prefix", service]).ok().stdout.contains(text)
     });
 }
