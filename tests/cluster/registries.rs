@@ -25,8 +25,7 @@ fn private() -> Option<(Lab, Registry, String)> {
 
 /// Somebody who has logged in, at the manager.
 fn as_me(lab: &Lab, words: &[&str]) -> Output {
-    let host = &lab.hosts[0];
-    run(host.rswarm_command(words).env("DOCKER_CONFIG", host.work().join("mine")))
+    lab.hosts[0].rswarm_as("mine", words)
 }
 
 /// Is the password somewhere in the memory of the daemon?

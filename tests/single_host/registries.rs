@@ -214,22 +214,15 @@ fn credentials_come_from_dockers_file() {
     assert!(out.stderr.contains("login"), "{out}");
     // That of the daemon, which a client without a login uses as well.
     registry.log_in(&host, "docker", "reader", PASSWORD);
-    let as_nobody = |words: &[&str]| {
-        let mut command = host.rswarm_command(words);
-        run(command.env("DOCKER_CONFIG", host.work().join("nobodys")))
-    };
-    as_nobody(&["pull", &image]).ok();
-    as_nobody(&["run", "--rm", &image, "true"]).ok();
+    host.rswarm_as("nobodys", ["pull", &image]).ok();
+    host.rswarm_as("nobodys", ["run", "--rm", &image, "true"]).ok();
 }
 
 #[test]
 fn a_login_of_whoever_asks_is_used_for_what_he_asks_and_kept_by_nobody() {
     let Some((host, registry, image)) = private() else { return };
     registry.log_in(&host, "mine", "reader", PASSWORD);
-    let as_me = |words: &[&str]| {
-        let mut command = host.rswarm_command(words);
-        run(command.env("DOCKER_CONFIG", host.work().join("mine")))
-    };
+    let as_me = |words: &[&str]| host.rswarm_as("mine", words);
     let file = |policy: &str| {
         let text = format!("services:\n  web:\n    image: {image}\n    command: sleep 1000\n{policy}");
         host.write("shop.yaml", &text)

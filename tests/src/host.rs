@@ -200,6 +200,11 @@ impl Host {
         run(&mut self.rswarm_command(words))
     }
 
+    /// Runs `rswarm` as somebody whose logins are in this folder of the host's.
+    pub fn rswarm_as<I: AsRef<OsStr>>(&self, folder: &str, words: impl IntoIterator<Item = I>) -> Output {
+        run(self.rswarm_command(words).env("DOCKER_CONFIG", self.work().join(folder)))
+    }
+
     /// Runs `rswarm` with words split at white space: `host.sh("ps -a")`.
     ///
     /// # Panics

@@ -50,11 +50,7 @@ fn folder() -> Result<PathBuf> {
 /// The registry as names of images have it.
 fn host(server: Option<&str>) -> Result<String> {
     let Some(text) = server else { return Ok(DEFAULT_REGISTRY.to_owned()) };
-    let host = text.trim_start_matches("https://").trim_start_matches("http://");
-    let host = host.split('/').next().unwrap_or_default();
-    if matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io") {
-        return Ok(DEFAULT_REGISTRY.to_owned());
-    }
+    let host = credentials::registry(text);
     match format!("{host}/x").parse::<Reference>() {
         Ok(reference) if reference.host() == host => Ok(host.to_owned()),
         _ => Err(advised(

@@ -82,14 +82,19 @@ fn malformed(path: &Path, error: &serde_json::Error) -> Error {
     Error::corrupt(path.display().to_string(), place)
 }
 
-/// Does this key of the file speak of that registry? Keys have schemes and paths at times.
-fn names(key: &str, host: &str) -> bool {
-    let key = key.trim_start_matches("https://").trim_start_matches("http://");
-    let key = key.split('/').next().unwrap_or_default();
-    match host == DEFAULT_REGISTRY {
-        true => matches!(key, "docker.io" | "index.docker.io" | "registry-1.docker.io"),
-        false => key == host,
+/// The registry that is meant, as names of images have it ([`model::image::Reference::host`]): files and people write
+/// schemes and paths at times, and the default one has several names.
+pub fn registry(text: &str) -> &str {
+    let host = text.trim_start_matches("https://").trim_start_matches("http://");
+    match host.split('/').next().unwrap_or_default() {
+        "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
+        host => host,
     }
+}
+
+/// Does this key of the file speak of that registry?
+fn names(key: &str, host: &str) -> bool {
+    registry(key) == host
 }
 
 fn login(entry: Entry, path: &Path) -> Result<Option<Login>> {

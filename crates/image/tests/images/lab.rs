@@ -68,6 +68,14 @@ impl Lab {
         Lab { store: Store::open(options.clone()).unwrap(), folder, options }
     }
 
+    /// One that has this file of Docker's.
+    pub(crate) fn knowing(insecure: &[&str], text: &str) -> Lab {
+        Lab::with(insecure, |options, folder| {
+            std::fs::write(folder.join("config.json"), text).unwrap();
+            options.docker_config = Some(folder.to_owned());
+        })
+    }
+
     /// Opens the store anew, as after a restart.
     pub(crate) fn reopen(&mut self) {
         self.store = Store::open(self.options.clone()).unwrap();

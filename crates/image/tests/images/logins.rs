@@ -27,11 +27,7 @@ fn private() -> Fake {
 
 /// A store whose own file has this login for the registry.
 fn knowing(fake: &Fake, basic: &str) -> Lab {
-    Lab::with(&[&fake.host], |options, folder| {
-        let text = format!(r#"{{"auths": {{"{}": {{"auth": "{basic}"}}}}}}"#, fake.host);
-        std::fs::write(folder.join("config.json"), text).unwrap();
-        options.docker_config = Some(folder.to_owned());
-    })
+    Lab::knowing(&[&fake.host], &format!(r#"{{"auths": {{"{}": {{"auth": "{basic}"}}}}}}"#, fake.host))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -275,11 +275,8 @@ async fn tokens_are_fetched_with_and_without_a_login() {
     let error = pull(&lab, &fake.name("v")).await.unwrap_err();
     assert!(matches!(*error, Error::Denied { .. }) && error.to_string().contains("incorrect username"), "{error}");
 
-    let lab = Lab::with(&[&fake.host], |options, folder| {
-        let text = format!(r#"{{"auths": {{"http://{}/v1/": {{"auth": "{basic}"}}}}}}"#, fake.host);
-        std::fs::write(folder.join("config.json"), text).unwrap();
-        options.docker_config = Some(folder.to_owned());
-    });
+    let text = format!(r#"{{"auths": {{"http://{}/v1/": {{"auth": "{basic}"}}}}}}"#, fake.host);
+    let lab = Lab::knowing(&[&fake.host], &text);
     pull(&lab, &fake.name("v")).await.unwrap();
 }
 
@@ -396,12 +393,7 @@ async fn credential_helpers_are_asked() {
     );
     std::fs::write(&helper, script).unwrap();
     std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let with = |text: String| {
-        Lab::with(&[&fake.host], |options, folder| {
-            std::fs::write(folder.join("config.json"), text).unwrap();
-            options.docker_config = Some(folder.to_owned());
-        })
-    };
+    let with = |text: String| Lab::knowing(&[&fake.host], &text);
     let good = with(format!(r#"{{"credHelpers": {{"{}": "imagetest"}}}}"#, fake.host));
     pull(&good, &fake.name("v")).await.unwrap();
     let store = with(r#"{"credsStore": "imagetest"}"#.to_owned());

@@ -135,12 +135,7 @@ async fn passwords_come_from_dockers_file_or_a_helper() {
             &format!("docker://{name}"),
         ],
     );
-    let with = |text: &str| {
-        Lab::with(&[&server.host], |options, folder| {
-            std::fs::write(folder.join("config.json"), text).unwrap();
-            options.docker_config = Some(folder.to_owned());
-        })
-    };
+    let with = |text: &str| Lab::knowing(&[&server.host], text);
     for (text, is_good) in [
         // joe:secret
         (format!(r#"{{"auths": {{"{}": {{"auth": "am9lOnNlY3JldA=="}}}}}}"#, server.host), true),

@@ -16,8 +16,10 @@ pub(crate) const MAC: super::Mac = [0x02, 0, 0, 0, 0, 0x01];
 /// tunnels).
 pub(crate) const HEADER: usize = 24;
 
+/// Bytes of Ethernet's header.
+pub(crate) const ETHERNET: usize = 14;
 /// Where a frame has the IPv4 address that it is for, in bytes.
-pub(crate) const FRAME_TO: u32 = 14 + 16;
+pub(crate) const FRAME_TO: u32 = ETHERNET as u32 + 16;
 
 /// Frames with that header, over several queues.
 const FLAGS: c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;

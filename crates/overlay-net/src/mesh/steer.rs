@@ -8,7 +8,7 @@
 use crate::kernel::tun::FRAME_TO;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// How many classes of peers there are; a class is always one worker's.
 pub(super) const CLASSES: u32 = 256;
@@ -37,7 +37,7 @@ pub(super) fn class(address: Ipv4Addr) -> u32 {
 }
 
 /// Has the kernel give a datagram to the socket of its peer's worker. One call for all sockets of a port.
-pub(super) fn sockets(one: impl AsFd, workers: usize) -> io::Result<()> {
+fn sockets(one: impl AsFd, workers: usize) -> io::Result<()> {
     let instruction = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
     let workers = u32::try_from(workers).unwrap_or(1).max(1);
     let mut program = [instruction(LOAD_BYTE.into(), RECEIVER), instruction(MODULO, workers), instruction(RETURN_A, 0)];
@@ -57,7 +57,7 @@ pub(super) fn sockets(one: impl AsFd, workers: usize) -> io::Result<()> {
 }
 
 /// Has the kernel put a frame into the queue of its peer's worker. One call for all queues of an interface.
-pub(super) fn queues(one: impl AsFd) -> io::Result<()> {
+fn queues(one: impl AsFd) -> io::Result<()> {
     // Register 6 is the frame; its byte becomes the result, of which the kernel takes the rest by the number of queues.
     let program = [MOVE_64 | 0x16 << 8, u64::from(LOAD_BYTE) | u64::from(FRAME_TO + 3) << 32, EXIT];
     let program = load(&program)?;
@@ -102,11 +102,11 @@ fn load(program: &[u64]) -> io::Result<OwnedFd> {
 }
 
 /// Both, as far as the kernel lets us: without them all works, slower.
-pub(super) fn steer(sockets_of: BorrowedFd<'_>, queues_of: BorrowedFd<'_>, workers: usize) {
+pub(super) fn steer(socket: impl AsFd, queue: impl AsFd, workers: usize) {
     if workers < 2 {
         return;
     }
-    let steered = sockets(sockets_of, workers).and_then(|()| queues(queues_of));
+    let steered = sockets(socket, workers).and_then(|()| queues(queue));
     if let Err(error) = steered {
         tracing::info!(%error, "the kernel does not let a peer be one worker's");
     }

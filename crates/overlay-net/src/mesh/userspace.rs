@@ -94,7 +94,7 @@ impl Userspace {
             .map_err(|error| io::Error::new(error.kind(), format!("listen on UDP port {}: {error}", mesh.port)))?;
         let queues: Vec<Queue> = sockets.iter().map(|_| tun::queue(run_root)).collect::<io::Result<_>>()?;
         if let (Some(socket), Some(queue)) = (sockets.first(), queues.first()) {
-            steer::steer(socket.as_fd(), queue.fd.as_fd(), sockets.len());
+            steer::steer(socket, &queue.fd, sockets.len());
         }
         let shared = Arc::new(Shared {
             sockets,

@@ -6,7 +6,7 @@ pub(super) const FRONT: usize = HEADER + ETHERNET;
 
 /// Bytes of the device's header.
 const HEADER: usize = crate::kernel::tun::HEADER;
-const ETHERNET: usize = 14;
+const ETHERNET: usize = crate::kernel::tun::ETHERNET;
 /// Of Ethernet's header: what follows is IPv4.
 const IPV4: [u8; 2] = [0x08, 0x00];
 
