@@ -6,6 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use overlay_net::mesh::offload::{Ear, join, split};
 use std::cell::RefCell;
 
+/// The longest acknowledgement that another one may stand for: in a VXLAN, of IPv6, with timestamps.
+const ACKNOWLEDGEMENT: usize = 50 + 40 + 32;
 /// The largest packet.
 const LARGEST: usize = 65_536;
 
@@ -48,8 +50,11 @@ fuzz_target!(|bytes: &[u8]| {
             });
             let mut sent: Vec<_> = sent.into_iter().map(traits).collect();
             sent.sort_unstable();
-            again.sort_unstable();
-            assert_eq!(sent, again);
+            for packet in again {
+                let there = sent.binary_search(&packet).expect("what is handed up was sent");
+                sent.remove(there);
+            }
+            assert!(sent.iter().all(|(length, _)| *length <= ACKNOWLEDGEMENT), "lost: {sent:?}");
         }
     }
 });

@@ -5,6 +5,7 @@
 //! are for, over one UDP socket in the host's own namespace. The handshake, its timers and the sealing are boringtun's;
 //! what is here moves packets in bulk (`worker`). Both speak the same protocol, so that nodes of either kind are in one mesh.
 
+mod ack;
 mod device;
 mod gro;
 mod inward;
@@ -14,6 +15,7 @@ mod outward;
 mod peers;
 mod steer;
 mod stop;
+mod sum;
 mod udp;
 mod userspace;
 mod virtio;

@@ -1,8 +1,10 @@
 //! Packets for the interface, joined again where they were cut: one write for many. Whatever is in the mesh is IPv4
 //! and was sealed by a peer, so its checksums need no second look. What is in a VXLAN is joined by what it carries, where
-//! the kernel takes that.
+//! the kernel takes that. Of acknowledgements in a row the last is enough.
 
-use super::virtio::{self, FRONT, fold, get16, network, pseudo, put16};
+use super::ack;
+use super::sum::fold;
+use super::virtio::{self, FRONT, get16, network, pseudo, put16};
 use crate::kernel::tun::Takes;
 use crate::kernel::tunnel::PORT as VXLAN;
 use std::os::fd::OwnedFd;
@@ -48,9 +50,9 @@ struct Flow {
     start: usize,
     /// Where the payload begins.
     payload: usize,
-    /// Payload of each part.
+    /// Payload of each part; none: an acknowledgement of TCP, which the next one may replace.
     size: usize,
-    /// Parts so far.
+    /// Parts so far; acknowledgements that became one.
     parts: usize,
     /// Sequence number of the next byte, of TCP.
     next: u32,
@@ -119,7 +121,7 @@ impl Coalescer {
 
     fn finish_one(&mut self, index: usize, write: &mut impl FnMut(&[u8])) {
         let Growing { mut bytes, flow } = self.growing.remove(index);
-        if flow.parts > 1 {
+        if flow.parts > 1 && flow.size > 0 {
             flow.dress(&mut bytes);
         }
         write(&bytes);
@@ -145,6 +147,11 @@ impl Growing {
         let held = self.bytes.get_mut(FRONT..).unwrap_or_default();
         if !self.flow.is_of(flow, held, packet) {
             return Beside::Apart;
+        }
+        if self.flow.is_covered(flow, held, packet) {
+            begin(&mut self.bytes, packet);
+            self.flow.parts += 1;
+            return Beside::Joined;
         }
         let payload = packet.get(flow.payload..).unwrap_or_default();
         if !self.flow.continues(flow, held, packet) || held.len() + payload.len() > LARGEST {
@@ -199,9 +206,12 @@ impl Flow {
         // What is to be handed on at once can end a row, but begins none.
         let fits = flags & !TCP_PSH == TCP_ACK && offset >> 4 >= 5;
         let payload = start + usize::from(offset >> 4) * 4;
-        let size = packet.len().checked_sub(payload).filter(|size| *size > 0 && fits)?;
+        let size = packet.len().checked_sub(payload).filter(|_| fits)?;
+        if size == 0 && !packet.get(start..).is_some_and(ack::is_plain) {
+            return None;
+        }
         let next = sequence(packet, start)?.wrapping_add(size as u32);
-        Some(Flow { tcp: true, v6, ip, start, payload, size, parts: 1, next, open: flags & TCP_PSH == 0 })
+        Some(Flow { tcp: true, v6, ip, start, payload, size, parts: 1, next, open: flags & TCP_PSH == 0 && size > 0 })
     }
 
     /// Is a packet part of the same conversation as what is held?
@@ -214,24 +224,37 @@ impl Flow {
         alike && around && same(ends, self.start + 4)
     }
 
-    /// May a packet of the same conversation be joined?
-    fn continues(&self, other: &Flow, held: &[u8], packet: &[u8]) -> bool {
+    /// Is what is held an acknowledgement that a packet of the same conversation replaces?
+    fn is_covered(&self, other: &Flow, held: &[u8], packet: &[u8]) -> bool {
+        let tcp = || packet.get(self.start..).zip(held.get(self.start..));
+        let both = (self.size, other.size) == (0, 0) && self.parts < ack::MOST;
+        both && self.is_alike(held, packet) && tcp().is_some_and(|(later, earlier)| ack::covers(later, earlier))
+    }
+
+    /// Do two packets of the same conversation travel alike?
+    fn is_alike(&self, held: &[u8], packet: &[u8]) -> bool {
         let same = |from: usize, to: usize| held.get(from..to) == packet.get(from..to);
-        // Version and service class; whether it may be cut; lifetime and protocol; then all of TCP but the checksum.
+        // Version and service class; whether it may be cut; lifetime and protocol.
         let network = |ip: usize, v6: bool| match v6 {
             true => same(ip, ip + 4) && same(ip + 6, ip + 8),
             false => same(ip, ip + 2) && same(ip + 6, ip + 10),
         };
+        network(self.ip, self.v6) && (self.ip == 0 || network(0, false))
+    }
+
+    /// May a packet of the same conversation be joined?
+    fn continues(&self, other: &Flow, held: &[u8], packet: &[u8]) -> bool {
+        let same = |from: usize, to: usize| held.get(from..to) == packet.get(from..to);
         let start = self.start;
+        // All of TCP but the checksum.
         let transport = || {
             let fields = same(start + 8, start + 13) && same(start + 14, start + 16) && same(start + 20, self.payload);
             fields && sequence(packet, start) == Some(self.next)
         };
         self.open
             && other.payload == self.payload
-            && other.size <= self.size
-            && network(self.ip, self.v6)
-            && (self.ip == 0 || network(0, false))
+            && (1..=self.size).contains(&other.size)
+            && self.is_alike(held, packet)
             && (!self.tcp || transport())
     }
 
@@ -400,7 +423,62 @@ mod tests {
         }
     }
 
+    /// One that acknowledges.
+    fn ack(inside: bool, port: u8, number: u32, flags: u8) -> Vec<u8> {
+        let mut packet = tcp(false, port, 7, flags, &[]);
+        packet[28..32].copy_from_slice(&number.to_be_bytes());
+        if inside { vxlan(&packet) } else { packet }
+    }
+
+    #[test]
+    fn of_acknowledgements_the_last_is_enough() {
+        for inside in [false, true] {
+            let [first, second, third] = [1, 2, 3].map(|number| ack(inside, 1, number * 100, TCP_ACK));
+            let other = ack(inside, 2, 1, TCP_ACK);
+            let sent = [first.clone(), other.clone(), second.clone(), third.clone()];
+            assert_eq!(through(ALL, &sent).1, [third.clone(), other], "{inside}");
+            // Asked for again; with news of congestion; before and behind data.
+            let sent = [first.clone(), first.clone()];
+            assert_eq!(through(ALL, &sent).1, sent);
+            let sent = [first.clone(), ack(inside, 1, 200, TCP_ACK | 0x40), third.clone()];
+            assert_eq!(through(ALL, &sent).1, sent);
+            let data = tcp(false, 1, 7, TCP_ACK, &[1; 9]);
+            let sent = [first.clone(), if inside { vxlan(&data) } else { data }, third.clone()];
+            assert_eq!(through(ALL, &sent).1, sent);
+            // One way was full.
+            let mut marked = second.clone();
+            marked[1] = 3;
+            network(&mut marked, false, 0);
+            let sent = [first.clone(), marked, third];
+            assert_eq!(through(ALL, &sent).1, sent);
+        }
+        let row: Vec<_> = (0..20).map(|number| ack(false, 1, number, TCP_ACK)).collect();
+        assert_eq!(through(ALL, &row).1, [7, 15, 19].map(|number| ack(false, 1, number, TCP_ACK)));
+    }
+
     proptest! {
+        /// What is left out is followed by one of the same flow that says more, with nothing of the flow in between.
+        #[test]
+        fn only_what_is_said_again_is_left_out(parts in proptest::collection::vec((1..3_u8, 0..4_u32, 0..3_u8), 0..40)) {
+            let sent: Vec<Vec<u8>> = parts.iter().enumerate().map(|(index, (port, number, kind))| match kind {
+                0 => tcp(false, *port, 7, TCP_ACK, &[index as u8; 3]),
+                kind => ack(false, *port, *number, TCP_ACK | (kind - 1) << 6),
+            }).collect();
+            let (_, again) = through(ALL, &sent);
+            for port in 1..3 {
+                let of = |packets: &[Vec<u8>]| packets.iter().filter(|it| it[21] == port).cloned().collect::<Vec<_>>();
+                let mut rest = of(&again).into_iter().peekable();
+                let sent = of(&sent);
+                for (index, packet) in sent.iter().enumerate() {
+                    if rest.next_if(|it| it == packet).is_none() {
+                        let later = sent.get(index + 1).map(|later| &later[20..]);
+                        prop_assert!(later.is_some_and(|later| ack::is_plain(later) && ack::covers(later, &packet[20..])));
+                    }
+                }
+                prop_assert_eq!(rest.next(), None);
+            }
+        }
+
         #[test]
         fn no_packet_is_fatal(packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..190), 0..9)) {
             let mut up = Coalescer::new(ALL);
