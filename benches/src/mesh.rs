@@ -20,10 +20,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::memory::rss;
 use crate::table::{Bar, Table, median, say};
 
-/// How long each stream of bytes runs, in seconds, after one that does not count.
-const SECONDS: &str = "2";
-/// How often everybody has his turn. What else the machine does, and where its cores are, changes by the minute.
-const ROUNDS: usize = 5;
+/// How long each stream of bytes runs, in seconds.
+const SECONDS: &str = "1";
+/// How often everybody has his turn. What else the machine does, and where its cores are, changes by the second: turns
+/// are short, and who is beside whom is compared in each.
+const ROUNDS: usize = 21;
+/// Who decides how much is on the way: what Linux does if nobody says otherwise. Another, BBR, has a model of the way and
+/// sends by the clock; then its guess is measured too.
+const CONGESTION: &str = "cubic";
 /// Packets of each round-trip measurement.
 const PACKETS: usize = 400;
 const STREAMS: [&str; 2] = ["1", "4"];
@@ -43,17 +47,20 @@ impl Way {
         Way { name: name.to_owned(), places: places.clone(), target, bulk: [vec![], vec![]], round_trip: vec![] }
     }
 
-    /// One more round.
-    fn measure(&mut self) {
+    /// One more turn with so many streams.
+    fn measure(&mut self, index: usize) {
+        let ([from, to], streams) = (&self.places, STREAMS[index]);
+        let before = busy();
+        let (rate, seconds) = rate(from, to, self.target.into(), streams);
+        self.bulk[index].push(Duration::from_secs_f64(8e8 / rate));
+        let cost = (busy() - before) / (rate * seconds / 8e9);
+        say(&format!("{}, {streams}: {:.2} Gbit/s, {cost:.2} s of CPU for a gigabyte", self.name, rate / 1e9));
+    }
+
+    /// One more turn of small packets.
+    fn ping(&mut self) {
         let [from, to] = &self.places;
         self.round_trip.push(round_trip(from, to, self.target.into()));
-        for (samples, streams) in self.bulk.iter_mut().zip(STREAMS) {
-            let before = busy();
-            let (rate, seconds) = rate(from, to, self.target.into(), streams);
-            samples.push(Duration::from_secs_f64(8e8 / rate));
-            let cost = (busy() - before) / (rate * seconds / 8e9);
-            say(&format!("{}, {streams}: {:.2} Gbit/s, {cost:.2} s of CPU for a gigabyte", self.name, rate / 1e9));
-        }
     }
 }
 
@@ -76,23 +83,28 @@ pub(crate) fn measure(table: &mut Table) {
     ways.extend(before.as_ref().map(|before| before.containers("another build, containers")));
     let (_running, peers): (Vec<_>, Vec<Way>) = others.into_iter().flatten().unzip();
     ways.extend(peers);
-    for _ in 0..ROUNDS {
-        ways.iter_mut().for_each(Way::measure);
+    let count = ways.len();
+    for round in 0..ROUNDS {
+        for index in 0..STREAMS.len() {
+            // Nobody always comes after the same other, whose heat and whose dust he would get.
+            (0..count).for_each(|place| ways[(round + place) % count].measure(index));
+        }
+        ways.iter_mut().for_each(Way::ping);
     }
     let [plain, hosts, containers, peers @ ..] = &ways[..] else { return };
     for (index, streams) in STREAMS.into_iter().enumerate() {
         let job = |what: &str| format!("mesh: 100 MB, {streams} stream(s), {what}");
-        table.times(&job("beside plain"), &hosts.bulk[index], &plain.bulk[index], Bar::Times(0.1));
+        table.turns(&job("beside plain"), &hosts.bulk[index], &plain.bulk[index], Bar::Times(0.1));
         for peer in peers {
             let bar = Bar::Times(match peer.name.as_str() {
                 "wireguard-go" => 2.0,
                 "boringtun-cli" => 8.0,
                 _ => 1.0,
             });
-            table.times(&job(&format!("beside {}", peer.name)), &hosts.bulk[index], &peer.bulk[index], bar);
+            table.turns(&job(&format!("beside {}", peer.name)), &hosts.bulk[index], &peer.bulk[index], bar);
         }
         let job = job("container to container beside host to host");
-        table.times(&job, &containers.bulk[index], &hosts.bulk[index], Bar::Times(0.85));
+        table.turns(&job, &containers.bulk[index], &hosts.bulk[index], Bar::Times(0.85));
     }
     let added = |way: &Way| [Duration::from_secs_f64((median(&way.round_trip) - median(&plain.round_trip)).max(0.0))];
     let go = peers.iter().find(|peer| peer.name == "wireguard-go").map(added);
@@ -279,16 +291,17 @@ fn busy() -> f64 {
     [0, 1, 2, 5, 6].into_iter().filter_map(|index| fields.get(index)).sum::<f64>() / 100.0
 }
 
-/// Bits per second over TCP, and for how many seconds it went on, those that do not count among them.
+/// Bits per second over TCP, and for how many seconds it went on.
 fn rate(from: &Path, to: &Path, target: IpAddr, streams: &str) -> (f64, f64) {
     let mut server = entering(to, "iperf3");
     let _server = Ends(server.args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap());
     std::thread::sleep(Duration::from_millis(300));
     let address = target.to_string();
-    let report = output(entering(from, "iperf3").args(["-c", &address, "-t", SECONDS, "-O", "1", "-P", streams, "-J"]));
+    let report =
+        output(entering(from, "iperf3").args(["-c", &address, "-t", SECONDS, "-P", streams, "-C", CONGESTION, "-J"]));
     let sum = report.rsplit_once("\"sum_received\"").unwrap().1;
     let rate = sum.split_once("\"bits_per_second\":").unwrap().1.split(',').next().unwrap();
-    (rate.trim().parse().unwrap(), SECONDS.parse::<f64>().unwrap() + 1.0)
+    (rate.trim().parse().unwrap(), SECONDS.parse().unwrap())
 }
 
 /// The median of small packets, one at a time, with a pause after each.

@@ -14,6 +14,8 @@ struct Row {
     job: String,
     ours: f64,
     peer: Option<f64>,
+    /// Peer over ours.
+    ratio: Option<f64>,
     unit: &'static str,
     /// How many times the peer's figure may be ours at least: 8 means eight times faster or smaller.
     bar: Bar,
@@ -33,6 +35,22 @@ impl Table {
     pub(crate) fn times(&mut self, job: &str, ours: &[Duration], peer: &[Duration], bar: Bar) {
         let peer = (!peer.is_empty()).then(|| median(peer));
         self.push(job, median(ours) * 1e3, peer.map(|seconds| seconds * 1e3), "ms", bar);
+    }
+
+    /// A job that both did in turns, by the samples of each: the ratio is the one in the middle of all turns, so that a
+    /// machine that is slow for a while is so for both.
+    pub(crate) fn turns(&mut self, job: &str, ours: &[Duration], peer: &[Duration], bar: Bar) {
+        let ratios: Vec<f64> =
+            ours.iter().zip(peer).map(|(ours, peer)| peer.as_secs_f64() / ours.as_secs_f64()).collect();
+        let ratio = (!ratios.is_empty()).then(|| middle(ratios));
+        self.add(Row {
+            job: job.to_owned(),
+            ours: median(ours) * 1e3,
+            peer: Some(median(peer) * 1e3),
+            ratio,
+            unit: "ms",
+            bar,
+        });
     }
 
     /// A share in per cent.
@@ -56,7 +74,11 @@ impl Table {
     }
 
     fn push(&mut self, job: &str, ours: f64, peer: Option<f64>, unit: &'static str, bar: Bar) {
-        let row = Row { job: job.to_owned(), ours, peer, unit, bar };
+        let ratio = peer.map(|peer| peer / ours);
+        self.add(Row { job: job.to_owned(), ours, peer, ratio, unit, bar });
+    }
+
+    fn add(&mut self, row: Row) {
         say(&row.line());
         self.rows.push(row);
     }
@@ -74,7 +96,7 @@ impl Table {
 impl Row {
     fn line(&self) -> String {
         let figure = |value: f64| format!("{value:.1} {}", self.unit);
-        let ratio = self.peer.map(|peer| peer / self.ours);
+        let ratio = self.ratio;
         let (bar, met) = match self.bar {
             Bar::Times(times) => {
                 (format!("≥ {} times", (times * 100.0).round() / 100.0), ratio.map(|ratio| ratio >= times))
@@ -83,16 +105,19 @@ impl Row {
         };
         let met = met.map_or("–", |met| if met { "yes" } else { "NO" });
         let peer = self.peer.map_or_else(|| "–".to_owned(), figure);
-        let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.1}"));
+        let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
         format!("| {} | {} | {peer} | {ratio} | {bar} | {met} |", self.job, figure(self.ours))
     }
 }
 
 /// In seconds.
 pub(crate) fn median(samples: &[Duration]) -> f64 {
-    let mut sorted: Vec<_> = samples.iter().map(Duration::as_secs_f64).collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    middle(samples.iter().map(Duration::as_secs_f64).collect())
+}
+
+fn middle(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }
 
 /// Progress, on stderr.
@@ -107,8 +132,8 @@ mod tests {
     #[test]
     fn medians_and_verdicts() {
         assert!((median(&[3, 1, 2].map(Duration::from_secs)) - 2.0).abs() < 1e-9);
-        let row = |bar| Row { job: "j".to_owned(), ours: 10.0, peer: Some(75.0), unit: "ms", bar };
-        assert_eq!(row(Bar::Times(8.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.5 | ≥ 8 times | NO |");
-        assert_eq!(row(Bar::AtMost(10.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.5 | ≤ 10.0 ms | yes |");
+        let row = |bar| Row { job: "j".to_owned(), ours: 10.0, peer: Some(75.0), ratio: Some(7.5), unit: "ms", bar };
+        assert_eq!(row(Bar::Times(8.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.50 | ≥ 8 times | NO |");
+        assert_eq!(row(Bar::AtMost(10.0)).line(), "| j | 10.0 ms | 75.0 ms | 7.50 | ≤ 10.0 ms | yes |");
     }
 }
