@@ -87,7 +87,10 @@ pub(crate) fn measure(table: &mut Table) {
     for round in 0..ROUNDS {
         for index in 0..STREAMS.len() {
             // Nobody always comes after the same other, whose heat and whose dust he would get.
-            (0..count).for_each(|place| ways[(round + place) % count].measure(index));
+            for place in 0..count {
+                let place = if round % 2 == 0 { place } else { count - 1 - place };
+                ways[(round + place) % count].measure(index);
+            }
         }
         ways.iter_mut().for_each(Way::ping);
     }
