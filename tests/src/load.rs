@@ -33,9 +33,10 @@ int main(int argc, char **argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&any, sizeof any) || listen(listener, 1024)) return 1;
     open[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
-    while (!ending || (count > 1 && idle < 20)) {
+    /* Asked to end, it hears first whoever has called already, however late it got to run. */
+    while (!ending || idle < (count > 1 ? 40 : 1)) {
         int ready = poll(open, count, 50);
-        idle = ready > 0 ? 0 : idle + 1;
+        idle = ready == 0 ? idle + 1 : 0;
         for (int i = count - 1; i >= 0; i--) {
             char buffer[4096], answer[256];
             if (ready <= 0 || !open[i].revents) continue;
