@@ -36,13 +36,24 @@ pub(crate) enum Stale {
     To(BTreeSet<IpAddr>),
 }
 
+/// A tracked connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    family: u8,
+    /// Its ends as whoever began it sees them.
+    original: Vec<u8>,
+    /// Another one with the same ends has another.
+    id: Vec<u8>,
+}
+
 /// Forgets connections by their original destination port. Established TCP connections would be cut, so callers name
 /// UDP ports only.
-pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<usize> {
+pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<()> {
     if ports.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    forget_if(&Socket::netfilter()?, |entry| {
+    let socket = Socket::netfilter()?;
+    let doomed = find(&socket, |entry| {
         let original = attr(entry, TUPLE_ORIG).filter(|tuple| attr(tuple, TUPLE_IP).is_some());
         match original.and_then(port_of).and_then(|port| ports.get(&port)) {
             None => false,
@@ -52,24 +63,43 @@ pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<usize> {
                 backend.is_some_and(|backend| backends.contains(&backend))
             }
         }
-    })
+    })?;
+    delete(&socket, &doomed)
 }
 
 /// Forgets what goes to a backend that its virtual address does not lead to any more, so that the next packet
-/// goes to one that it leads to: whatever knows no end of a conversation, as UDP, and TCP that was not answered
-/// yet. An established TCP connection goes on. `lost`: virtual addresses, each with such a backend.
-pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) -> io::Result<usize> {
+/// goes to one that it leads to, of whatever knows no end of a conversation, as UDP. An established TCP connection goes
+/// on. `lost`: virtual addresses, each with such a backend. Gives the TCP connections that were not answered yet: they
+/// may be in this very moment, and are for [`forget_unanswered`] later.
+pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) -> io::Result<BTreeSet<Entry>> {
     // A look at the entries of one namespace costs a walk over those of all.
     if lost.is_empty() || entries(socket)? == Some(0) {
-        return Ok(0);
+        return Ok(BTreeSet::new());
     }
-    forget_if(socket, |entry| {
+    let found = find(socket, |entry| {
         let ends = || Some((address(attr(entry, TUPLE_ORIG)?, false)?, address(attr(entry, TUPLE_REPLY)?, true)?));
-        let ours = ends().is_some_and(|ends| lost.contains(&ends));
-        let protocol = attr(entry, TUPLE_ORIG).and_then(number_of);
-        let state = || attr(attr(attr(entry, PROTOCOL_INFO)?, TCP_INFO)?, TCP_STATE)?.first().copied();
-        ours && (protocol != Some(TCP) || state() == Some(SYN_SENT))
-    })
+        ends().is_some_and(|ends| lost.contains(&ends)) && (!is_tcp(entry) || is_unanswered(entry))
+    })?;
+    let (unanswered, doomed): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|entry| number_of(&entry.original) == Some(TCP));
+    delete(socket, &doomed)?;
+    Ok(unanswered.into_iter().collect())
+}
+
+/// Forgets those of them that are not answered to this day, so that what is sent again goes to another backend.
+pub(crate) fn forget_unanswered(socket: &Socket, suspects: &BTreeSet<Entry>) -> io::Result<()> {
+    let mut silent = find(socket, is_unanswered)?;
+    silent.retain(|entry| suspects.contains(entry));
+    delete(socket, &silent)
+}
+
+fn is_tcp(entry: &[u8]) -> bool {
+    attr(entry, TUPLE_ORIG).and_then(number_of) == Some(TCP)
+}
+
+fn is_unanswered(entry: &[u8]) -> bool {
+    let state = || attr(attr(attr(entry, PROTOCOL_INFO)?, TCP_INFO)?, TCP_STATE)?.first().copied();
+    is_tcp(entry) && state() == Some(SYN_SENT)
 }
 
 /// How many connections the socket's namespace tracks.
@@ -81,27 +111,34 @@ fn entries(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
-fn forget_if(socket: &Socket, is_doomed: impl Fn(&[u8]) -> bool) -> io::Result<usize> {
-    let mut doomed = Batch::default();
-    let mut count = 0;
+fn find(socket: &Socket, is_meant: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Entry>> {
+    let mut found = Vec::new();
     for family in [2_u8, 10] {
         let mut batch = Batch::default();
         batch.message(GET, F_DUMP, &[family, 0, 0, 0]);
         for entry in socket.dump(batch)? {
             let rest = entry.payload.get(4..).unwrap_or_default();
-            let Some(original) = attr(rest, TUPLE_ORIG).filter(|_| is_doomed(rest)) else { continue };
-            doomed.message(DELETE, F_ACK, &[family, 0, 0, 0]).attr(TUPLE_ORIG | NESTED, original);
-            if let Some(id) = attr(rest, ID) {
-                doomed.attr(ID, id);
-            }
-            count += 1;
+            let Some(original) = attr(rest, TUPLE_ORIG).filter(|_| is_meant(rest)) else { continue };
+            let id = attr(rest, ID).unwrap_or_default();
+            found.push(Entry { family, original: original.to_vec(), id: id.to_vec() });
         }
     }
-    if !doomed.is_empty() {
-        // Entries end by themselves meanwhile; not finding one is what was wanted.
-        socket.transact(doomed)?;
+    Ok(found)
+}
+
+fn delete(socket: &Socket, doomed: &[Entry]) -> io::Result<()> {
+    let mut batch = Batch::default();
+    for Entry { family, original, id } in doomed {
+        batch.message(DELETE, F_ACK, &[*family, 0, 0, 0]).attr(TUPLE_ORIG | NESTED, original);
+        if !id.is_empty() {
+            batch.attr(ID, id);
+        }
     }
-    Ok(count)
+    if !batch.is_empty() {
+        // Entries end by themselves meanwhile; not finding one is what was wanted.
+        socket.transact(batch)?;
+    }
+    Ok(())
 }
 
 /// An end of a tuple.

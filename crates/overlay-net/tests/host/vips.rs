@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Sets who is behind the n-th address of a network.
 fn vip(daemon: &mut Daemon, network: NetworkId, n: u32, behind: &[TaskId]) -> IpAddr {
@@ -114,6 +114,27 @@ fn one_that_leaves_keeps_its_conversations_and_gets_no_new_ones() {
         daemon.apply_clean();
         assert_eq!(asks(&daemon, client, web, 5), [("one 10.9.0.2".to_owned(), 5)].into());
         assert_eq!(ask_udp(&socket, SocketAddr::new(web, 53)), Some("one".to_owned()));
+        daemon.finish();
+    });
+}
+
+#[test]
+fn what_one_that_left_never_answered_is_asked_of_another() {
+    on_a_host(|| {
+        let (mut daemon, network, [client, one, two], web) = shop();
+        vip(&mut daemon, network, 100, &[one]);
+        daemon.apply_clean();
+        let rules = "table ip silent { chain input { type filter hook input priority 0; policy drop; }; }";
+        daemon.inside(one, || drop(nft(rules)));
+        let place = overlay_net::netns_path(daemon.run_root(), client);
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| within(&place, || call((web, 80))));
+            std::thread::sleep(Duration::from_millis(200));
+            vip(&mut daemon, network, 100, &[two]);
+            daemon.apply_clean();
+            assert!(!asked.is_finished(), "it might still be answered");
+            assert_eq!(asked.join().unwrap(), Ok("two 10.9.0.2".to_owned()));
+        });
         daemon.finish();
     });
 }

@@ -15,6 +15,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// After which a backend that is there would have answered: less than TCP waits before it asks again.
+const UNANSWERED: Duration = Duration::from_millis(600);
 
 /// The one who tells namespaces what to translate.
 #[derive(Debug)]
@@ -124,16 +128,41 @@ impl Translations {
             workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect::<Vec<_>>()
         });
         let mut errors = BTreeMap::new();
+        let mut unanswered = Unanswered::new();
         for (task, outcome) in outcomes {
             match outcome {
-                Ok(inside) => drop(self.inside.insert(task, inside)),
+                Ok((inside, waiting)) => {
+                    self.inside.insert(task, inside);
+                    unanswered.extend((!waiting.is_empty()).then_some((task, waiting)));
+                }
                 Err(error) => {
                     self.inside.remove(&task);
                     errors.insert(task, error);
                 }
             }
         }
+        if !unanswered.is_empty() {
+            let run_root = run_root.clone();
+            let later = move || forget_unanswered(&run_root, unanswered);
+            // Without it they wait until nobody tries any more.
+            let _best_effort = std::thread::Builder::new().name("unanswered".to_owned()).spawn(later);
+        }
         errors
+    }
+}
+
+/// Connections to backends that went before they had answered, by whose they are.
+type Unanswered = BTreeMap<TaskId, BTreeSet<conntrack::Entry>>;
+
+/// Gives backends that may only be slow the time to answer: a connection that is forgotten in the moment when it is
+/// answered would be cut.
+fn forget_unanswered(run_root: &Path, unanswered: Unanswered) {
+    std::thread::sleep(UNANSWERED);
+    for (task, suspects) in unanswered {
+        let forgotten = open(run_root, task).and_then(|socket| conntrack::forget_unanswered(&socket, &suspects));
+        if let Err(error) = forgotten {
+            tracing::debug!(%task, %error, "cannot forget what a backend that is gone never answered");
+        }
     }
 }
 
@@ -157,8 +186,10 @@ impl Message {
 }
 
 impl Job {
-    fn run(self, run_root: &Path) -> io::Result<Inside> {
+    /// Gives what it is now, and what was asked of backends that are gone.
+    fn run(self, run_root: &Path) -> io::Result<(Inside, BTreeSet<conntrack::Entry>)> {
         let Job { task, mut inside, after, message } = self;
+        let mut unanswered = BTreeSet::new();
         if !message.letter.is_empty() {
             let socket = match inside.socket.take() {
                 Some(socket) => socket,
@@ -169,13 +200,14 @@ impl Job {
             let now = generation(&socket)?;
             // More than one step: somebody else was there at the same time.
             inside.generation = now.filter(|now| before.map(|before| before.wrapping_add(1)) == Some(*now));
-            if let Err(error) = conntrack::forget_lost(&socket, &message.lost) {
-                tracing::warn!(%task, %error, "cannot forget conversations with a backend that is gone");
+            match conntrack::forget_lost(&socket, &message.lost) {
+                Ok(waiting) => unanswered = waiting,
+                Err(error) => tracing::warn!(%task, %error, "cannot forget conversations with a backend that is gone"),
             }
             inside.socket = Some(socket);
         }
         inside.told = Some(after);
-        Ok(inside)
+        Ok((inside, unanswered))
     }
 }
 
