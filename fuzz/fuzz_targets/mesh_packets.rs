@@ -1,5 +1,6 @@
 //! What the mesh reads: datagrams of the wire, packets of peers that are joined for the interface, and what the
-//! interface says of a packet. No crash; and what is joined comes apart again as it was.
+//! interface says of a packet. No crash; what is joined comes apart again as it was, and only acknowledgements may be
+//! missing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
