@@ -21,7 +21,7 @@ use crate::memory::rss;
 use crate::table::{Bar, Table, median, say};
 
 /// How long each stream of bytes runs, in seconds.
-const SECONDS: &str = "1";
+const SECONDS: u32 = 1;
 /// How often everybody has his turn. What else the machine does, and where its cores are, changes by the second: turns
 /// are short, and who is beside whom is compared in each.
 const ROUNDS: usize = 21;
@@ -51,9 +51,9 @@ impl Way {
     fn measure(&mut self, index: usize) {
         let ([from, to], streams) = (&self.places, STREAMS[index]);
         let before = busy();
-        let (rate, seconds) = rate(from, to, self.target.into(), streams);
+        let rate = rate(from, to, self.target.into(), streams);
         self.bulk[index].push(Duration::from_secs_f64(8e8 / rate));
-        let cost = (busy() - before) / (rate * seconds / 8e9);
+        let cost = (busy() - before) / (rate * f64::from(SECONDS) / 8e9);
         say(&format!("{}, {streams}: {:.2} Gbit/s, {cost:.2} s of CPU for a gigabyte", self.name, rate / 1e9));
     }
 
@@ -294,17 +294,17 @@ fn busy() -> f64 {
     [0, 1, 2, 5, 6].into_iter().filter_map(|index| fields.get(index)).sum::<f64>() / 100.0
 }
 
-/// Bits per second over TCP, and for how many seconds it went on.
-fn rate(from: &Path, to: &Path, target: IpAddr, streams: &str) -> (f64, f64) {
+/// Bits per second over TCP.
+fn rate(from: &Path, to: &Path, target: IpAddr, streams: &str) -> f64 {
     let mut server = entering(to, "iperf3");
     let _server = Ends(server.args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap());
     std::thread::sleep(Duration::from_millis(300));
-    let address = target.to_string();
+    let (address, seconds) = (target.to_string(), SECONDS.to_string());
     let report =
-        output(entering(from, "iperf3").args(["-c", &address, "-t", SECONDS, "-P", streams, "-C", CONGESTION, "-J"]));
+        output(entering(from, "iperf3").args(["-c", &address, "-t", &seconds, "-P", streams, "-C", CONGESTION, "-J"]));
     let sum = report.rsplit_once("\"sum_received\"").unwrap().1;
     let rate = sum.split_once("\"bits_per_second\":").unwrap().1.split(',').next().unwrap();
-    (rate.trim().parse().unwrap(), SECONDS.parse().unwrap())
+    rate.trim().parse().unwrap()
 }
 
 /// The median of small packets, one at a time, with a pause after each.

@@ -42,15 +42,8 @@ impl Table {
     pub(crate) fn turns(&mut self, job: &str, ours: &[Duration], peer: &[Duration], bar: Bar) {
         let ratios: Vec<f64> =
             ours.iter().zip(peer).map(|(ours, peer)| peer.as_secs_f64() / ours.as_secs_f64()).collect();
-        let ratio = (!ratios.is_empty()).then(|| middle(ratios));
-        self.add(Row {
-            job: job.to_owned(),
-            ours: median(ours) * 1e3,
-            peer: Some(median(peer) * 1e3),
-            ratio,
-            unit: "ms",
-            bar,
-        });
+        let (ours, peer, ratio) = (median(ours) * 1e3, Some(median(peer) * 1e3), Some(middle(ratios)));
+        self.add(Row { job: job.to_owned(), ours, peer, ratio, unit: "ms", bar });
     }
 
     /// A share in per cent.
@@ -96,16 +89,15 @@ impl Table {
 impl Row {
     fn line(&self) -> String {
         let figure = |value: f64| format!("{value:.1} {}", self.unit);
-        let ratio = self.ratio;
         let (bar, met) = match self.bar {
             Bar::Times(times) => {
-                (format!("≥ {} times", (times * 100.0).round() / 100.0), ratio.map(|ratio| ratio >= times))
+                (format!("≥ {} times", (times * 100.0).round() / 100.0), self.ratio.map(|ratio| ratio >= times))
             }
             Bar::AtMost(limit) => (format!("≤ {}", figure(limit)), Some(self.ours <= limit)),
         };
         let met = met.map_or("–", |met| if met { "yes" } else { "NO" });
         let peer = self.peer.map_or_else(|| "–".to_owned(), figure);
-        let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let ratio = self.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
         format!("| {} | {} | {peer} | {ratio} | {bar} | {met} |", self.job, figure(self.ours))
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) ->
     Ok(unanswered.into_iter().collect())
 }
 
-/// Forgets those of them that are not answered to this day, so that what is sent again goes to another backend.
+/// Forgets those of them that are still not answered, so that what is sent again goes to another backend.
 pub(crate) fn forget_unanswered(socket: &Socket, suspects: &BTreeSet<Entry>) -> io::Result<()> {
     let mut silent = find(socket, is_unanswered)?;
     silent.retain(|entry| suspects.contains(entry));

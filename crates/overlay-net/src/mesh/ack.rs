@@ -4,12 +4,11 @@
 //! more, and only where nothing else is told by their number: repeated ones, which ask for data again, those with
 //! `SACK` or any option but timestamps, and those that speak of congestion stay as they are.
 
-use super::virtio::get16;
+use super::virtio::{TCP_ACK, get32};
 
 /// The most that become one: a sender that hears of so much at a time has long got more to send.
 pub(super) const MOST: usize = 8;
 
-const ACK: u8 = 0x10;
 /// Of TCP's header: how the only option begins, with two that mean nothing in front.
 const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 /// Bytes of TCP's header without options, and with timestamps.
@@ -24,19 +23,17 @@ pub(super) fn is_plain(tcp: &[u8]) -> bool {
         _ => false,
     };
     // The length of the header with nothing in the bits beside it; the flags.
-    options && tcp.get(12..14) == Some(&[((tcp.len() / 4) << 4) as u8, ACK])
+    options && tcp.get(12..14) == Some(&[((tcp.len() / 4) << 4) as u8, TCP_ACK])
 }
 
 /// Of two that are plain, of one flow: does the later one say all that the earlier one does?
 pub(super) fn covers(later: &[u8], earlier: &[u8]) -> bool {
-    let grows = |at: usize| {
-        let word = |tcp: &[u8]| u32::from(get16(tcp, at)) << 16 | u32::from(get16(tcp, at + 2));
-        word(later).wrapping_sub(word(earlier))
-    };
-    const FORWARD: std::ops::Range<u32> = 1..1 << 31;
-    let stamps = later.len() == BARE || grows(24) < FORWARD.end;
+    const HALF: u32 = 1 << 31;
+    let grows = |at| Some(get32(later, at)?.wrapping_sub(get32(earlier, at)?));
+    let stamps = later.len() == BARE || grows(24).is_some_and(|by| by < HALF);
     // Nothing was sent in between; the window is whatever the later one says.
-    later.len() == earlier.len() && grows(4) == 0 && FORWARD.contains(&grows(8)) && stamps
+    let says_more = grows(4) == Some(0) && grows(8).is_some_and(|by| (1..HALF).contains(&by));
+    later.len() == earlier.len() && says_more && stamps
 }
 
 #[cfg(test)]
@@ -46,7 +43,7 @@ mod tests {
     fn ack(number: u32, window: u16, stamp: Option<u32>) -> Vec<u8> {
         let mut tcp = vec![0, 80, 1, 2, 0, 0, 0, 9];
         tcp.extend(number.to_be_bytes());
-        tcp.extend([if stamp.is_some() { 0x80 } else { 0x50 }, ACK]);
+        tcp.extend([if stamp.is_some() { 0x80 } else { 0x50 }, TCP_ACK]);
         tcp.extend(window.to_be_bytes());
         tcp.extend([7, 7, 0, 0]);
         if let Some(stamp) = stamp {
@@ -79,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_says_more_is_not_plain() {
-        for (at, byte) in [(12, 0x51), (13, ACK | 0x40), (13, ACK | 0x01), (13, 0x02), (12, 0x60)] {
+        for (at, byte) in [(12, 0x51), (13, TCP_ACK | 0x40), (13, TCP_ACK | 0x01), (13, 0x02), (12, 0x60)] {
             let mut tcp = ack(1, 2, None);
             tcp[at] = byte;
             assert!(!is_plain(&tcp), "{at} {byte:#x}");

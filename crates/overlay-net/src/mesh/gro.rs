@@ -4,7 +4,7 @@
 
 use super::ack;
 use super::sum::fold;
-use super::virtio::{self, FRONT, get16, network, pseudo, put16};
+use super::virtio::{self, FRONT, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_PSH, get16, get32, network, pseudo, put16};
 use crate::kernel::tun::Takes;
 use crate::kernel::tunnel::PORT as VXLAN;
 use std::os::fd::OwnedFd;
@@ -18,10 +18,6 @@ const START4: usize = 20;
 const START6: usize = 40;
 /// What is in front of an IP packet in a VXLAN: IPv4, UDP, VXLAN, Ethernet.
 const INSIDE: usize = START4 + 8 + 8 + 14;
-const PROTO_TCP: u8 = 6;
-const PROTO_UDP: u8 = 17;
-const TCP_ACK: u8 = 0x10;
-const TCP_PSH: u8 = 0x08;
 
 /// Packets that are growing.
 #[derive(Debug)]
@@ -210,8 +206,8 @@ impl Flow {
         if size == 0 && !packet.get(start..).is_some_and(ack::is_plain) {
             return None;
         }
-        let next = sequence(packet, start)?.wrapping_add(size as u32);
-        Some(Flow { tcp: true, v6, ip, start, payload, size, parts: 1, next, open: flags & TCP_PSH == 0 && size > 0 })
+        let next = get32(packet, start + 4)?.wrapping_add(size as u32);
+        Some(Flow { tcp: true, v6, ip, start, payload, size, parts: 1, next, open: flags & TCP_PSH == 0 })
     }
 
     /// Is a packet part of the same conversation as what is held?
@@ -226,9 +222,11 @@ impl Flow {
 
     /// Is what is held an acknowledgement that a packet of the same conversation replaces?
     fn is_covered(&self, other: &Flow, held: &[u8], packet: &[u8]) -> bool {
-        let tcp = || packet.get(self.start..).zip(held.get(self.start..));
-        let both = (self.size, other.size) == (0, 0) && self.parts < ack::MOST;
-        both && self.is_alike(held, packet) && tcp().is_some_and(|(later, earlier)| ack::covers(later, earlier))
+        let tcp = packet.get(self.start..).zip(held.get(self.start..));
+        (self.size, other.size) == (0, 0)
+            && self.parts < ack::MOST
+            && self.is_alike(held, packet)
+            && tcp.is_some_and(|(later, earlier)| ack::covers(later, earlier))
     }
 
     /// Do two packets of the same conversation travel alike?
@@ -249,7 +247,7 @@ impl Flow {
         // All of TCP but the checksum.
         let transport = || {
             let fields = same(start + 8, start + 13) && same(start + 14, start + 16) && same(start + 20, self.payload);
-            fields && sequence(packet, start) == Some(self.next)
+            fields && get32(packet, start + 4) == Some(self.next)
         };
         self.open
             && other.payload == self.payload
@@ -297,10 +295,6 @@ fn plain6(packet: &[u8]) -> Option<u8> {
     let (&protocol, &first) = packet.get(6).zip(packet.first())?;
     let whole = usize::from(get16(packet, 4)) + START6 == packet.len();
     (first >> 4 == 6 && whole).then_some(protocol)
-}
-
-fn sequence(packet: &[u8], start: usize) -> Option<u32> {
-    packet.get(start + 4..start + 8)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -21,10 +21,11 @@ const GSO_UDP: u8 = 5;
 const GSO_TUNNEL: u8 = 0x20;
 const GSO_ECN: u8 = 0x80;
 const TCP_FIN: u8 = 0x01;
-const TCP_PSH: u8 = 0x08;
+pub(super) const TCP_PSH: u8 = 0x08;
+pub(super) const TCP_ACK: u8 = 0x10;
 const TCP_CWR: u8 = 0x80;
-const PROTO_TCP: u8 = 6;
-const PROTO_UDP: u8 = 17;
+pub(super) const PROTO_TCP: u8 = 6;
+pub(super) const PROTO_UDP: u8 = 17;
 
 /// The header, read. Places are counted from the beginning of the IP packet; the device counts from Ethernet's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -243,6 +244,10 @@ fn complete(packet: &mut [u8], start: usize, offset: usize) -> bool {
 
 pub(super) fn get16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b))
+}
+
+pub(super) fn get32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 pub(super) fn put16(bytes: &mut [u8], at: usize, value: u16) -> bool {
