@@ -20,15 +20,18 @@ fn a_worker_that_is_booted_runs_all_again_without_a_manager() {
     manager.up("shop", &format!("services:\n  web: {web}\nvolumes:\n  data: {{}}\n")).ok();
     let answers = || worker.get("http://127.0.0.1:8080/").as_deref() == Some("here\n");
     eventually("it answers", SOON, answers);
-    let before = worker.sh("ps -q --no-trunc").ok().lines();
+    let containers = || worker.sh("ps -q --no-trunc").ok().lines();
+    eventually("both are told as running", SOON, || containers().len() == 2);
+    let before = containers();
     // An agent writes down what it is told within a tenth of a second.
     std::thread::sleep(Duration::from_millis(300));
     manager.kill_daemon();
     lab.reboot(1);
     eventually("both run", SOON, || worker.processes(WEB).len() == 2);
     eventually("it answers", SOON, answers);
-    let containers = || worker.sh("ps -q --no-trunc").ok().lines();
-    assert_eq!(containers(), before, "the same containers");
+    // A container's process is there a moment before the agent has noted that it runs.
+    eventually("the same containers are told as running", SOON, || containers().len() == 2);
+    assert_eq!(containers(), before);
     worker.rswarm(["exec", &before[0], "cat", "/data/starts"]).ok().prints(&"start\n".repeat(4));
     let names = || worker.rswarm(["exec", &before[0], "nslookup", "tasks.web"]).succeeded();
     eventually("they have names", SOON, names);
@@ -38,6 +41,7 @@ fn a_worker_that_is_booted_runs_all_again_without_a_manager() {
     eventually("both run again", SOON, || {
         worker.processes(WEB).len() == 2 && !worker.processes(WEB).contains(&one.as_raw_nonzero().get())
     });
+    eventually("both are told as running again", SOON, || containers().len() == 2);
     let processes = worker.processes(WEB);
 
     manager.start_daemon();
