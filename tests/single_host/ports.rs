@@ -25,11 +25,16 @@ fn a_port_on_all_addresses_and_on_one() {
     web(&host, "web", &[&format!("{all}:80"), &format!("127.0.0.1:{one}:80")]).ok();
     reached(&host, &format!("http://127.0.0.1:{all}/"), "web");
     reached(&host, &format!("http://10.66.0.1:{all}/"), "web");
+    reached(&host, &format!("http://[::1]:{all}/"), "web");
     reached(&host, &format!("http://127.0.0.1:{one}/"), "web");
-    assert_eq!(host.get(&format!("http://10.66.0.1:{one}/")), None);
+    for other in ["10.66.0.1", "[::1]"] {
+        assert_eq!(host.get(&format!("http://{other}:{one}/")), None);
+    }
     host.sh("ps").ok().says(&format!("0.0.0.0:{all}->80/tcp"));
     host.sh("rm -f web").ok();
-    assert_eq!(host.get(&format!("http://127.0.0.1:{all}/")), None);
+    for address in ["127.0.0.1", "[::1]"] {
+        assert_eq!(host.get(&format!("http://{address}:{all}/")), None);
+    }
 }
 
 #[test]
@@ -133,10 +138,12 @@ fn udp_is_published_too() {
     let mount = format!("{echo}:/echo:ro");
     host.rswarm(["run", "-d", "--name", "echo", "-p", &format!("{port}:7/udp"), "-v", &mount, BUSYBOX, "/echo"]).ok();
     host.sh("ps").ok().says(&format!("{port}->7/udp"));
-    let ask = format!("exec 3<>/dev/udp/127.0.0.1/{port}; echo hello >&3; timeout 1 head -n 1 <&3");
-    eventually("the datagram comes back", Duration::from_secs(10), || {
-        e2e::run(host.command("bash").args(["-c", &ask])).stdout.trim() == "hello"
-    });
+    for address in ["127.0.0.1", "::1"] {
+        let ask = format!("exec 3<>/dev/udp/{address}/{port}; echo hello >&3; timeout 1 head -n 1 <&3");
+        eventually("the datagram comes back", Duration::from_secs(10), || {
+            e2e::run(host.command("bash").args(["-c", &ask])).stdout.trim() == "hello"
+        });
+    }
 }
 
 /// busybox has no UDP server: a static one of a few lines.

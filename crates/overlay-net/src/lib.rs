@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod names;
 pub mod netd;
 mod ports;
+mod relay;
 mod report;
 mod routes;
 mod rules;

@@ -1,21 +1,31 @@
 //! Published ports are held by bound sockets: no other process of the host can take one, and if one
-//! has it already, we can say who. Traffic never reaches the sockets; rules send it to containers.
+//! has it already, we can say who. Rules send traffic to containers; what they can't send reaches the sockets of IPv6
+//! (`relay`).
 
 use crate::rules::protocol;
 use model::{Protocol, PublishedPort};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-type Key = (Protocol, Option<IpAddr>, u16);
+/// What tells published ports apart.
+pub(crate) type Key = (Protocol, Option<IpAddr>, u16);
 
 /// The ports held by this process.
 #[derive(Debug, Default)]
 pub(crate) struct Reserved {
-    sockets: BTreeMap<Key, Vec<OwnedFd>>,
+    sockets: BTreeMap<Key, Vec<Held>>,
+}
+
+/// A socket that nobody listens on.
+#[derive(Debug)]
+struct Held {
+    address: SocketAddr,
+    socket: OwnedFd,
 }
 
 impl Reserved {
@@ -50,9 +60,36 @@ impl Reserved {
         }
         (held, errors)
     }
+
+    /// A socket that takes what comes over IPv6 to a port that is held; of TCP one that listens. `None`: it is not held
+    /// there.
+    pub(crate) fn over_ipv6(&self, key: &Key) -> Option<io::Result<OwnedFd>> {
+        let held = self.sockets.get(key)?.iter().find(|held| held.address.is_ipv6())?;
+        Some(match key.0 {
+            Protocol::Tcp => held.listening(),
+            Protocol::Udp => held.socket.try_clone(),
+        })
+    }
 }
 
-fn key(port: &PublishedPort) -> Key {
+impl Held {
+    /// Another socket beside this one, which goes on holding the port when the other is closed.
+    fn listening(&self) -> io::Result<OwnedFd> {
+        /// As many as the kernel lets wait unless it is told otherwise (`net.core.somaxconn`).
+        const BACKLOG: i32 = 4096;
+        let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_ipv6_v6only(&socket, true)?;
+        // Both have to allow it, this one until the other listens, which shuts everybody else out.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseaddr(&self.socket, true)?;
+        let listening = bind(&socket, &self.address).and_then(|()| listen(&socket, BACKLOG));
+        sockopt::set_socket_reuseaddr(&self.socket, false)?;
+        listening?;
+        Ok(socket)
+    }
+}
+
+pub(crate) fn key(port: &PublishedPort) -> Key {
     (port.protocol, port.host_ip, port.host_port)
 }
 
@@ -73,12 +110,13 @@ fn shown(port: &PublishedPort) -> String {
     format!("port {}/{}", ip.unwrap_or_else(|| port.host_port.to_string()), protocol(port.protocol))
 }
 
-fn take(port: &PublishedPort) -> Result<Vec<OwnedFd>, String> {
+fn take(port: &PublishedPort) -> Result<Vec<Held>, String> {
     let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let mut sockets = Vec::new();
     for ip in port.host_ip.map_or(everywhere.to_vec(), |ip| vec![ip]) {
-        match hold(port.protocol, SocketAddr::new(ip, port.host_port)) {
-            Ok(socket) => sockets.push(socket),
+        let address = SocketAddr::new(ip, port.host_port);
+        match hold(port.protocol, address) {
+            Ok(socket) => sockets.push(Held { address, socket }),
             // A host without IPv6 cannot lose an IPv6 port to anyone.
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if port.host_ip.is_none() && ip.is_ipv6() => {}
             Err(Errno::ADDRINUSE) => {
@@ -151,7 +189,7 @@ fn inodes(kind: Protocol, version: &str, port: u16) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     fn port(host_ip: Option<&str>, host_port: u16, service: &str) -> PublishedPort {
         PublishedPort {
@@ -179,6 +217,28 @@ mod tests {
         assert!(TcpListener::bind(("127.0.0.1", taken)).is_err(), "it is reserved now");
         assert!(reserved.sync(&[]).1.is_empty());
         assert!(TcpListener::bind(("127.0.0.1", taken)).is_ok(), "it is free again");
+    }
+
+    #[test]
+    fn a_port_can_be_listened_at_and_is_held_all_the_while() {
+        let free = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+        let mut reserved = Reserved::default();
+        let ports = [port(Some("::1"), free, "web")];
+        assert!(reserved.sync(&ports).1.is_empty());
+        let url = (Ipv6Addr::LOCALHOST, free);
+        for _ in 0..2 {
+            assert!(TcpStream::connect(url).is_err(), "nobody listens");
+            let listener = reserved.over_ipv6(&key(&ports[0])).unwrap().unwrap();
+            let conversation = TcpStream::connect(url).unwrap();
+            let (accepted, _) = TcpListener::from(listener.try_clone().unwrap()).accept().unwrap();
+            assert!(TcpListener::bind(url).is_err(), "it listens");
+            drop(listener);
+            assert!(TcpListener::bind(url).is_err(), "it is held");
+            // What is left of conversations does not keep the port from the next one who holds it.
+            drop((accepted, conversation));
+        }
+        drop(reserved);
+        assert!(Reserved::default().sync(&ports).1.is_empty());
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
         body.push_str(&postrouting(net, bridges));
         body.push_str(&guard_plain(net));
     }
+    if let Some(internal) = &internal {
+        body.push_str(&guard_relayed(internal, ports));
+    }
     if let Some(ingress) = &ingress {
         body.push_str(&ingress.chains());
         if bridges.is_none() {
@@ -69,6 +72,27 @@ fn guard_plain(net: &HostNet) -> String {
     format!(
         "\tchain plain {{\n\t\ttype filter hook input priority filter; policy accept;\n{honest}\t\t{carried} drop\n\t}}\n"
     )
+}
+
+/// What `netd` takes over IPv6 and passes on comes from the host then; containers of internal networks get no further
+/// than over IPv4.
+fn guard_relayed(internal: &str, ports: &[&PublishedPort]) -> String {
+    let mut text = String::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let of = ports.iter().filter(|port| port.protocol == protocol && is_relayed(port));
+        let Some(ports) = listed(of.map(|port| port.host_port.to_string())) else { continue };
+        let protocol = self::protocol(protocol);
+        let _infallible = writeln!(text, "\t\tiifname {internal} meta nfproto ipv6 {protocol} dport {ports} drop");
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("\tchain relayed {{\n\t\ttype filter hook input priority filter; policy accept;\n{text}\t}}\n")
+}
+
+/// Does `netd` answer at it over IPv6, where rules do not lead further?
+pub(crate) fn is_relayed(port: &PublishedPort) -> bool {
+    port.host_ip.is_none_or(|ip| ip.is_ipv6()) && !port.backends.is_empty()
 }
 
 /// Who may talk to whom through this host. Order matters: each line speaks about what is left.
@@ -237,7 +261,7 @@ fn postrouting(net: &HostNet, bridges: &str) -> String {
     text
 }
 
-/// Where published ports lead.
+/// Where published ports lead. Nothing leaves the link that ::1 is on, whatever its new address: it stays.
 fn published(ports: &[&PublishedPort]) -> String {
     if ports.iter().all(|port| port.backends.is_empty()) {
         return String::new();
@@ -246,7 +270,7 @@ fn published(ports: &[&PublishedPort]) -> String {
         "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n\
          \t\tfib daddr type local jump ports\n\t}\n\
          \tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\
-         \t\tfib daddr type local jump ports\n\t}\n\tchain ports {\n",
+         \t\tip6 daddr ::1 accept\n\t\tfib daddr type local jump ports\n\t}\n\tchain ports {\n",
     );
     // Ports with one backend, the rule on most hosts, share one map per protocol and family: one lookup
     // for a thousand ports. A fixed host address is more special than all, so those come first.

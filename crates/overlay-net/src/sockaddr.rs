@@ -1,4 +1,4 @@
-//! Addresses of sockets as C has them.
+//! Addresses of sockets, and messages, as C has them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -75,6 +75,18 @@ impl Address {
         let least = if i32::from(address.family) == libc::AF_INET6 { 24 } else { 8 };
         address.parsed().filter(|_| bytes.len() >= least)
     }
+}
+
+/// What `sendmsg` and `recvmsg` take: one row of bytes and an address, of which `length` bytes count.
+pub(crate) fn message(bytes: &mut libc::iovec, address: &mut Address, length: libc::socklen_t) -> libc::msghdr {
+    // SAFETY: zero is a value for every field: no name, no data, no control message.
+    #[expect(unsafe_code, reason = "a C structure with private padding on some targets")]
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = (&raw mut *address).cast();
+    message.msg_namelen = length;
+    message.msg_iov = bytes;
+    message.msg_iovlen = 1;
+    message
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The UDP socket of the mesh. The kernel cuts what is sent (`UDP_SEGMENT`) and joins what is received
 //! (`UDP_GRO`), so that one call moves up to 64 KiB.
 
-use crate::sockaddr::Address;
+use crate::sockaddr::{self, Address};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -63,15 +63,11 @@ impl Socket {
     /// Sends `bytes` as datagrams of `size` bytes each; the last may be shorter.
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], size: usize) -> io::Result<()> {
         let to = self.shaped(to);
-        let (address, length) = Address::of(to);
+        let (mut address, length) = Address::of(to);
         let segment = u16::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut control = Control::default();
         let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let mut message = empty();
-        message.msg_name = (&raw const address).cast_mut().cast();
-        message.msg_namelen = length;
-        message.msg_iov = &raw mut iov;
-        message.msg_iovlen = 1;
+        let mut message = sockaddr::message(&mut iov, &mut address, length);
         if bytes.len() > size {
             control.put(UDP_SEGMENT, segment);
             message.msg_control = (&raw mut control).cast();
@@ -88,11 +84,7 @@ impl Socket {
         let mut control = Control::default();
         let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let mut address = Address::default();
-        let mut message = empty();
-        message.msg_name = (&raw mut address).cast();
-        message.msg_namelen = size_of::<Address>() as u32;
-        message.msg_iov = &raw mut iov;
-        message.msg_iovlen = 1;
+        let mut message = sockaddr::message(&mut iov, &mut address, size_of::<Address>() as u32);
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = size_of::<Control>();
         // SAFETY: every pointer of the message is to something that lives here, with its length.
@@ -157,14 +149,6 @@ impl Control {
         let fits = length >= size_of::<Header>() + 4 && (self.header.level, self.header.kind) == (libc::SOL_UDP, kind);
         let [a, b, c, d, ..] = self.data;
         usize::try_from(i32::from_ne_bytes([a, b, c, d])).ok().filter(|_| fits)
-    }
-}
-
-fn empty() -> libc::msghdr {
-    // SAFETY: zero is a value for every field: no name, no data, no control message.
-    #[expect(unsafe_code, reason = "a C structure with private padding on some targets")]
-    unsafe {
-        std::mem::zeroed()
     }
 }
 

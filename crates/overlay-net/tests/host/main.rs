@@ -10,6 +10,7 @@ mod ingress;
 mod lab;
 mod mtu;
 mod published;
+mod relay;
 mod vips;
 mod wire;
 

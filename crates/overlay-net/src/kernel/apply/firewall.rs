@@ -3,6 +3,7 @@
 use crate::kernel::conntrack::{self, Stale};
 use crate::kernel::nft;
 use crate::ports::Reserved;
+use crate::relay::Relays;
 use crate::report::Applied;
 use crate::rules;
 use model::{HostNet, Protocol, PublishedPort};
@@ -19,11 +20,13 @@ pub(super) struct Firewall {
     /// Ports as published last.
     published: Vec<PublishedPort>,
     reserved: Reserved,
+    relays: Relays,
 }
 
 impl Firewall {
     pub(super) fn new(table: String, owner: u32) -> Firewall {
-        Firewall { table, owner, rules: None, published: Vec::new(), reserved: Reserved::default() }
+        let (reserved, relays) = (Reserved::default(), Relays::default());
+        Firewall { table, owner, rules: None, published: Vec::new(), reserved, relays }
     }
 
     /// See [`super::Engine::adopt_ports`].
@@ -35,7 +38,12 @@ impl Firewall {
     pub(super) fn apply(&mut self, net: &HostNet, look: bool, applied: &mut Applied) {
         let (held, errors) = self.reserved.sync(&net.ports);
         applied.port_errors = errors;
-        let table = rules::table(&self.table, self.owner, net, &held);
+        self.agree(net, &held, look, applied);
+        self.relays.sync(&held, &self.reserved);
+    }
+
+    fn agree(&mut self, net: &HostNet, held: &[&PublishedPort], look: bool, applied: &mut Applied) {
+        let table = rules::table(&self.table, self.owner, net, held);
         let changed = match &self.rules {
             None => true,
             Some((done, _)) if *done != table => true,
@@ -67,11 +75,11 @@ impl Firewall {
                 return;
             }
         }
-        let stale = stale_ports(&self.published, &held);
+        let stale = stale_ports(&self.published, held);
         if let Err(error) = conntrack::forget(&stale) {
             tracing::warn!(%error, "cannot forget connections of ports that changed");
         }
-        self.published = held.into_iter().cloned().collect();
+        self.published = held.iter().copied().cloned().collect();
     }
 }
 
