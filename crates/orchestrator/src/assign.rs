@@ -13,13 +13,12 @@ use crate::cluster::{Cluster, TaskExt};
 use crate::plan::join_target;
 use crate::usage;
 use desk::Shared;
-use drain::Drains;
 use model::{AssignedTask, Assignment, Desired, Generation, NetworkId, NodeId, PortSpec, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The assignment of a node. `shared` is up to date with the cluster.
-fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared, drains: &Drains) -> Assignment {
+/// The assignment of a node, but for what [`Drains`](drain::Drains) know. `shared` is up to date with the cluster.
+fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared) -> Assignment {
     let own: Vec<&Arc<Task>> = cluster.tasks_on(node).filter(|task| is_assigned(task)).collect();
     let wanted: BTreeSet<NetworkId> = own
         .iter()
@@ -44,8 +43,8 @@ fn assign(cluster: &Cluster, term: u64, node: NodeId, shared: &Shared, drains: &
         remotes: wanted.iter().filter_map(|id| Some((*id, shared.remotes.get(id)?.clone()))).collect(),
         vips: wanted.iter().filter_map(|id| Some((*id, shared.vips.get(id)?.clone()))).collect(),
         ingress: shared.ingress.clone(),
-        sent_to: own.iter().filter(|task| drains.holds(task)).map(|task| task.id).collect(),
-        awaited: drains.awaits(node),
+        sent_to: BTreeSet::new(),
+        awaited: false,
     };
     for (volume, nodes) in &cluster.volumes_left {
         if nodes.contains(&node) {
@@ -107,8 +106,8 @@ fn serves(task: &Task) -> bool {
     task.desired == Desired::Running && !task.stopped_by_user && task.is_serving()
 }
 
-/// Do two assignments ask for the same? What was seen of tasks is no part of what is asked. What nodes share is
-/// mostly the very same value, which `Arc` sees at once.
+/// Do two assignments ask for the same? What was seen of tasks is no part of what is asked, nor is who waits for whom.
+/// What nodes share is mostly the very same value, which `Arc` sees at once.
 fn same(a: &Assignment, b: &Assignment) -> bool {
     a.tasks.len() == b.tasks.len()
         && a.tasks.iter().zip(&b.tasks).all(|((_, a), (_, b))| same_task(a, b))
@@ -124,7 +123,6 @@ fn same(a: &Assignment, b: &Assignment) -> bool {
         && a.remotes == b.remotes
         && a.vips == b.vips
         && a.ingress == b.ingress
-        && a.sent_to == b.sent_to
 }
 
 fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {

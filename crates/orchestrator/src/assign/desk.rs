@@ -94,46 +94,40 @@ impl Desk {
         let told: Vec<NodeId> =
             nodes.filter(|node| stale.all || stale.nodes.contains(node) || !self.sent.contains_key(node)).collect();
         let generation = generation(cluster, term);
-        let own = self.begin_drains(cluster, left, &told, generation);
+        self.begin_drains(cluster, left, &told, generation);
+        let draw = |node: &NodeId| assign(cluster, term, *node, &self.shared);
+        let drafts: Vec<Assignment> = told.iter().map(draw).collect();
+        for draft in &drafts {
+            if let Some(last) = self.sent.get(&draft.node).filter(|last| same(last, draft)) {
+                self.drains.heard_before(draft.node, generation, last);
+            }
+        }
         let mut news = Vec::new();
-        // Who need not be told anything is waited for by none of those that leave.
-        let (last, first): (Vec<NodeId>, Vec<NodeId>) = told.into_iter().partition(|node| own.contains(node));
-        for node in first.into_iter().chain(last) {
-            let assignment = assign(cluster, term, node, &self.shared, &self.drains);
-            if self.sent.get(&node).is_none_or(|known| !same(known, &assignment)) {
-                self.sent.insert(node, assignment.clone());
+        for mut assignment in drafts {
+            self.drains.tell(&mut assignment);
+            let last = self.sent.get(&assignment.node);
+            if last.is_none_or(|last| !same(last, &assignment) || last.sent_to != assignment.sent_to) {
+                self.sent.insert(assignment.node, assignment.clone());
                 news.push(assignment);
-            } else {
-                self.follows(cluster, node, generation);
             }
         }
         news
     }
 
-    /// Notes who is waited for; returns the nodes of the tasks.
-    fn begin_drains(
-        &mut self,
-        cluster: &Cluster,
-        mut left: BTreeSet<TaskId>,
-        told: &[NodeId],
-        generation: Generation,
-    ) -> BTreeSet<NodeId> {
+    /// Notes who is waited for.
+    fn begin_drains(&mut self, cluster: &Cluster, mut left: BTreeSet<TaskId>, told: &[NodeId], generation: Generation) {
         let fresh = std::mem::take(&mut self.fresh);
         if self.shared.mesh.is_none() {
-            return BTreeSet::new();
+            return;
         }
         if fresh {
             let leaving = cluster.tasks.values().filter(|task| leaves(task) && !task.endpoints.is_empty());
             left.extend(leaving.map(|task| task.id));
         }
-        let tasks = left.iter().filter_map(|id| cluster.tasks.get(id));
-        let mut own = BTreeSet::new();
-        for task in tasks {
+        for task in left.iter().filter_map(|id| cluster.tasks.get(id)) {
             self.drains.begin(task, told, generation);
-            own.extend(task.node);
         }
         self.drains.keep(cluster);
-        own
     }
 
     fn renew_mesh(&mut self, cluster: &Cluster, stale: &mut Stale) {

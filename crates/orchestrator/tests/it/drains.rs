@@ -91,6 +91,28 @@ fn nobody_waits_for_a_node_that_is_lost_nor_for_an_older_word() {
 }
 
 #[test]
+fn who_tells_of_something_else_has_not_followed() {
+    let mut world = shop();
+    let others = scale_down(&mut world);
+    assert_eq!(told(&world), (true, others.clone()));
+    for id in &others {
+        let state = world.state();
+        let task = state.tasks.iter().find(|task| task.node == Some(*id)).expect("each has one");
+        let mut status = task.status.clone();
+        status.message = "its health was looked at".to_owned();
+        let report = TaskReport { task: task.id, status, removed: false };
+        let report = AgentReport { tasks: vec![report], ..AgentReport::default() };
+        world.tell(orchestrator::ManagerInput::Report(*id, Box::new(report)));
+        world.settle();
+        assert_eq!(told(&world), (true, others.clone()));
+    }
+    for (index, id) in others.iter().enumerate() {
+        follow(&mut world, *id);
+        assert_eq!(told(&world).0, index == 0, "after {} of {}", index + 1, others.len());
+    }
+}
+
+#[test]
 fn a_new_leader_asks_all_again() {
     let mut world = shop();
     let others = scale_down(&mut world);
