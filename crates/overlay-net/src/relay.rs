@@ -11,6 +11,7 @@ mod destination;
 use crate::ports::{Key, Reserved, key};
 use crate::rules::is_relayed;
 use model::{Protocol, PublishedPort};
+use rustix::net::sockopt;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
@@ -25,6 +26,9 @@ use tokio::time::{sleep, timeout};
 
 /// How long a container may take to answer before its client is refused.
 const CONNECT: Duration = Duration::from_secs(10);
+/// After so much silence it is asked whether a side is still there, and again at as long a pause; one that does not
+/// answer for some minutes is gone. What goes by rules is the kernel's to forget.
+const SILENCE: Duration = Duration::from_secs(30);
 /// What is held of a conversation in each direction, in bytes.
 const BUFFER: usize = 16 << 10;
 
@@ -152,6 +156,9 @@ async fn converse(mut client: TcpStream, target: Option<SocketAddr>) {
     let Ok(Ok(mut server)) = connected else { return cut(&client) };
     for side in [&client, &server] {
         let _as_it_came = side.set_nodelay(true);
+        let _or_it_stays = sockopt::set_socket_keepalive(side, true)
+            .and_then(|()| sockopt::set_tcp_keepidle(side, SILENCE))
+            .and_then(|()| sockopt::set_tcp_keepintvl(side, SILENCE));
     }
     if tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await.is_err() {
         cut(&client);
