@@ -103,7 +103,7 @@ fn a_login_goes_to_the_nodes_of_its_service_and_to_no_other() {
 
 #[test]
 fn a_stack_is_pulled_by_every_node_with_the_login_that_came_with_it() {
-    let Some((lab, _registry, image)) = private() else { return };
+    let Some((lab, registry, image)) = private() else { return };
     let text = format!(
         "services:\n  web:\n    image: {image}\n    command: sleep 1000\n    stop_grace_period: 0s\n    deploy: {{mode: global}}\n"
     );
@@ -111,5 +111,18 @@ fn a_stack_is_pulled_by_every_node_with_the_login_that_came_with_it() {
     as_me(&lab, &["up", "-p", "shop", "-f", &file, "--with-registry-auth", "--timeout", "60"]).ok();
     assert_eq!(lab.places(0, "shop_web"), ["host1", "host2", "host3"]);
     nothing_is_in_the_clear(&lab);
+
+    // Whoever leads pins what a source says with the logins that came with its stack.
+    let me = format!("reader:{PASSWORD}");
+    let (from, to) = (format!("docker://{image}"), format!("docker://{}", image.replace("/bb:", "/two:")));
+    registry.skopeo(&["copy", "-q", "--src-creds", &me, "--dest-creds", &me, &from, &to]).ok();
+    let first = &lab.hosts[0];
+    let source = first.write("source/compose.yaml", &text.replace("/bb:", "/two:"));
+    first.rswarm(["gitops", "add", "shop", source.trim_end_matches("/compose.yaml")]).ok();
+    let status = || first.sh("gitops status shop --wait");
+    status().ok();
+    let runs = |host: &Host| host.sh("ps --format {{.Image}}").ok().stdout.contains("/two:1");
+    assert!(lab.hosts.iter().all(runs), "{}", status());
+    first.sh("gitops rm shop").ok();
     lab.hosts[0].down("shop").ok();
 }

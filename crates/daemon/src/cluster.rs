@@ -5,7 +5,9 @@ use crate::raft_net::{Forward, Forwards};
 use api::ApiError;
 use bytes::Bytes;
 use consensus::Input;
-use model::{AgentReport, Assignment, ClusterInfo, Node, NodeId, Request, RequestId, Response, Source, State, TaskId};
+use model::{
+    AgentReport, Assignment, ClusterInfo, Logins, Node, NodeId, Request, RequestId, Response, Source, State, TaskId,
+};
 use orchestrator::Snapshot;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub(crate) enum Message {
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Sources with their credentials, and whether this member leads.
     Sources(oneshot::Sender<(bool, Vec<Arc<Source>>)>),
+    /// The logins of registries that are kept with the services of a stack.
+    Logins(String, oneshot::Sender<Logins>),
     /// What the cluster is, with its secrets.
     Info(oneshot::Sender<Option<Arc<ClusterInfo>>>),
     /// The agent of a node is connected.
@@ -308,6 +312,16 @@ impl Cluster {
     pub(crate) async fn sources(&self) -> Result<(bool, Vec<Arc<Source>>), ApiError> {
         let (sender, receiver) = oneshot::channel();
         self.tell(Message::Sources(sender));
+        receiver.await.map_err(|_| gone())
+    }
+
+    /// The logins of registries that are kept with the services of a stack.
+    ///
+    /// # Errors
+    /// The daemon is on its way out.
+    pub(crate) async fn logins(&self, stack: &str) -> Result<Logins, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Message::Logins(stack.to_owned(), sender));
         receiver.await.map_err(|_| gone())
     }
 

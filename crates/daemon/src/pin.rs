@@ -26,6 +26,7 @@ pub(crate) async fn stack(
 
 /// The same for what nobody waits for: an image that is not to be had now stays what a service runs under its
 /// name already. The registry may be away, or the only machine that the image was loaded on. Says which these are.
+/// Registries are shown the logins that are kept with services of the stack.
 ///
 /// # Errors
 /// All images that are not to be had, and that do not run.
@@ -33,7 +34,8 @@ pub(crate) async fn stack_or_as_it_runs(
     daemon: &Arc<Daemon>,
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
-    let (leases, mut problems) = try_stack(daemon, stack, Logins::NONE).await?;
+    let logins = daemon.cluster.logins(&stack.name).await?;
+    let (leases, mut problems) = try_stack(daemon, stack, &logins).await?;
     if problems.is_empty() {
         return Ok((leases, Vec::new()));
     }

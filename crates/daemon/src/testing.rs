@@ -173,6 +173,7 @@ fn manage(
             | Message::Survive(_)
             | Message::Snapshot(_)
             | Message::Sources(_)
+            | Message::Logins(..)
             | Message::SessionUp { .. }
             | Message::Described(_)
             | Message::SessionLost { .. }

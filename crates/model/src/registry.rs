@@ -69,6 +69,13 @@ impl Logins {
         self.0.keys().map(String::as_str)
     }
 
+    /// Those of registries that there are none of yet.
+    pub fn add(&mut self, others: &Logins) {
+        for (host, login) in &others.0 {
+            self.0.entry(host.clone()).or_insert_with(|| login.clone());
+        }
+    }
+
     /// No more than what this image needs; nothing where the text is no reference.
     #[must_use]
     pub fn for_image(&self, image: &str) -> Logins {

@@ -14,7 +14,8 @@ use crate::snapshot::Snapshot;
 use crate::{observe, plan, request};
 use flight::{Flight, Inbox};
 use model::{
-    AgentReport, Assignment, ClusterInfo, Ids, Node, NodeId, Request, RequestId, Response, Source, State, TaskId, Time,
+    AgentReport, Assignment, ClusterInfo, Ids, Logins, Node, NodeId, Request, RequestId, Response, Source, State,
+    TaskId, Time,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -152,6 +153,19 @@ impl Manager {
     /// Sources with their credentials, for whoever fetches.
     pub fn sources(&self) -> Vec<Arc<Source>> {
         self.cluster.sources.values().cloned().collect()
+    }
+
+    /// The logins of registries that are kept with the services of a stack: the first of a registry, where its services
+    /// have different ones.
+    pub fn logins(&self, stack: &str) -> Logins {
+        let mut all = Logins::default();
+        for (service, kept) in &self.cluster.logins {
+            let service = self.cluster.services.get(service);
+            if service.is_some_and(|service| service.spec.stack.as_deref() == Some(stack)) {
+                all.add(kept);
+            }
+        }
+        all
     }
 
     /// The managers that there should be, with their numbers in the group; empty on a machine of its own.

@@ -181,6 +181,9 @@ impl Core {
             Message::Sources(client) => {
                 let _left = client.send((self.manager.leads(), self.manager.sources()));
             }
+            Message::Logins(stack, client) => {
+                let _left = client.send(self.manager.logins(&stack));
+            }
             Message::Info(client) => {
                 let _left = client.send(self.manager.cluster_info());
             }
