@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Host, Options, Output, Registry, eventually, make_layout, rootfs_tar, run, run_with_input};
+use e2e::{Host, Options, Output, Pty, Registry, eventually, make_layout, rootfs_tar, run, run_with_input};
 
 fn with_registry() -> Option<(Host, Registry)> {
     let options = Options {
@@ -293,4 +293,28 @@ fn login_and_logout_put_logins_where_docker_does() {
     client(&["logout", address], "").ok();
     assert_eq!(run(Command::new("sh").args(["-c", "ls bin"]).current_dir(host.work())).text(), "docker-credential-e2e");
     client(&["pull", &image], "").fails().complains("login");
+}
+
+#[test]
+fn a_login_is_asked_for_at_a_terminal() {
+    let Some((host, registry, image)) = private() else { return };
+    let command = |words: &[&str]| {
+        let mut command = host.rswarm_command(words);
+        command.env("DOCKER_CONFIG", host.work().join("me"));
+        command
+    };
+    for (password, wanted, code) in [("wrong", "denies access", 1), (PASSWORD, "Login Succeeded", 0)] {
+        let login = ["login", "--insecure-registry", &registry.address, &registry.address];
+        let mut pty = Pty::spawn(&mut command(&login));
+        pty.expect("Username: ");
+        pty.send("reader\n");
+        pty.expect("Password: ");
+        // It reads once nothing is shown any more; what was typed before would be thrown away.
+        std::thread::sleep(Duration::from_millis(300));
+        pty.send(&format!("{password}\n"));
+        assert_eq!(pty.wait(), code, "{}", pty.seen);
+        assert!(!pty.seen.contains(password), "{}", pty.seen);
+        pty.expect(wanted);
+    }
+    run(&mut command(&["pull", &image])).ok();
 }
