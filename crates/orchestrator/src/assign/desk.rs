@@ -95,18 +95,21 @@ impl Desk {
             nodes.filter(|node| stale.all || stale.nodes.contains(node) || !self.sent.contains_key(node)).collect();
         let generation = generation(cluster, term);
         self.begin_drains(cluster, left, &told, generation);
-        let draw = |node: &NodeId| assign(cluster, term, *node, &self.shared);
-        let drafts: Vec<Assignment> = told.iter().map(draw).collect();
-        for draft in &drafts {
-            if let Some(last) = self.sent.get(&draft.node).filter(|last| same(last, draft)) {
-                self.drains.heard_before(draft.node, generation, last);
+        let mut drafts = Vec::with_capacity(told.len());
+        for node in told {
+            let draft = assign(cluster, term, node, &self.shared);
+            let last = self.sent.get(&node).filter(|last| same(last, &draft));
+            if let Some(last) = last {
+                self.drains.heard_before(node, generation, last);
             }
+            drafts.push((last.is_some(), draft));
         }
+        // Only now it is known who waits for whom.
         let mut news = Vec::new();
-        for mut assignment in drafts {
+        for (is_same, mut assignment) in drafts {
             self.drains.tell(&mut assignment);
-            let last = self.sent.get(&assignment.node);
-            if last.is_none_or(|last| !same(last, &assignment) || last.sent_to != assignment.sent_to) {
+            let last = self.sent.get(&assignment.node).filter(|_| is_same);
+            if last.is_none_or(|last| last.sent_to != assignment.sent_to) {
                 self.sent.insert(assignment.node, assignment.clone());
                 news.push(assignment);
             }
