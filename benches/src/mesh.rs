@@ -27,7 +27,7 @@ const SECONDS: u32 = 1;
 const ROUNDS: usize = 21;
 /// Who decides how much is on the way: what Linux does if nobody says otherwise. Another, BBR, has a model of the way and
 /// sends by the clock; then its guess is measured too.
-const CONGESTION: &str = "cubic";
+pub(crate) const CONGESTION: &str = "cubic";
 /// Packets of each round-trip measurement.
 const PACKETS: usize = 400;
 const STREAMS: [&str; 2] = ["1", "4"];

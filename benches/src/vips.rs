@@ -13,7 +13,7 @@ use model::{
 use overlay_net::client::{Launch, Netd};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::mesh::within;
+use crate::mesh::{CONGESTION, within};
 use crate::table::{Bar, Table, median, say};
 
 const NETWORK: NetworkId = NetworkId(0xbf << 80);
@@ -23,7 +23,7 @@ const WEB: u16 = 80;
 const SINK: u16 = 81;
 /// Connections of one sample, and samples of each way.
 const CONNECTIONS: usize = 500;
-const SAMPLES: usize = 15;
+const SAMPLES: usize = 61;
 /// Bytes of one sample.
 const BULK: usize = 500 << 20;
 /// Questions at full speed, how many of them are under way, and questions of the other measurement.
@@ -141,14 +141,14 @@ fn translated(table: &mut Table, services: usize) {
     let targets = [vip(services - 1), address(SERVER)];
     machine.inside(CLIENT, || {
         let [translated, direct] = in_turns(targets.map(|ip| move || connections((ip, WEB).into())));
-        table.times(
+        table.turns(
             &format!("vips: {CONNECTIONS} connections, {services} service(s), beside direct"),
             &translated,
             &direct,
             Bar::Times(0.85),
         );
         let [translated, direct] = in_turns(targets.map(|ip| move || bulk((ip, SINK).into())));
-        table.times(
+        table.turns(
             &format!("vips: 500 MiB, {services} service(s), beside direct"),
             &translated,
             &direct,
@@ -158,11 +158,12 @@ fn translated(table: &mut Table, services: usize) {
     });
 }
 
+/// Who is first is last the next time.
 fn in_turns(mut ways: [impl FnMut() -> Duration; 2]) -> [Vec<Duration>; 2] {
     let mut samples = [Vec::new(), Vec::new()];
-    for _ in 0..SAMPLES {
-        for (way, samples) in ways.iter_mut().zip(&mut samples) {
-            samples.push(way());
+    for turn in 0..SAMPLES {
+        for way in [turn % 2, 1 - turn % 2] {
+            samples[way].push(ways[way]());
         }
     }
     samples
@@ -180,6 +181,7 @@ fn connections(target: SocketAddr) -> Duration {
 
 fn bulk(target: SocketAddr) -> Duration {
     let mut stream = TcpStream::connect(target).unwrap();
+    rustix::net::sockopt::set_tcp_congestion(&stream, CONGESTION).unwrap();
     let piece = vec![7; 256 << 10];
     let began = Instant::now();
     for _ in 0..BULK / piece.len() {
