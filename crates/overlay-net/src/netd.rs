@@ -8,6 +8,7 @@ use crate::names;
 use crate::report::Applied;
 use crate::wire::{self, Request, Response, VERSION};
 use model::{HostNet, TaskId};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -47,12 +48,22 @@ fn report(error: &io::Error) {
 fn run(NetdArgs { run_root, data_root }: &NetdArgs) -> io::Result<()> {
     std::fs::create_dir_all(run_root)?;
     let _lock = lock(run_root)?;
+    open_many();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(listen(run_root, data_root));
     // An apply under way finishes its step in the background and dies with the process: every step can
     // be interrupted.
     runtime.shutdown_background();
     served
+}
+
+/// As many sockets as the host allows: some for each container and each published port. What starts it may have the
+/// usual limit of 1,024, which is for programs that use `select`.
+fn open_many() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "ask for more open files");
+    }
 }
 
 /// One netd per run root. The kernel lets go of the lock when the process ends, however it ends.

@@ -12,6 +12,7 @@ use crate::ports::{Key, Reserved, key};
 use crate::rules::is_relayed;
 use model::{Protocol, PublishedPort};
 use rustix::net::sockopt;
+use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
@@ -21,6 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -29,14 +31,27 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// After so much silence it is asked whether a side is still there, and again at as long a pause; one that does not
 /// answer for some minutes is gone. What goes by rules is the kernel's to forget.
 const SILENCE: Duration = Duration::from_secs(30);
+/// The most conversations of all ports together; one more waits until another ends. Each has up to two sockets.
+const MOST: u64 = 16_384;
 /// What is held of a conversation in each direction, in bytes.
 const BUFFER: usize = 16 << 10;
 
 /// All relays of a host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Relays {
     runtime: Option<Runtime>,
     running: BTreeMap<Key, Relay>,
+    /// For how many more conversations there is room.
+    room: Arc<Semaphore>,
+}
+
+impl Default for Relays {
+    fn default() -> Relays {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST * 4);
+        // Half of what may be open is left to all else that `netd` does.
+        let room = usize::try_from(MOST.min(limit / 4)).unwrap_or_default();
+        Relays { runtime: None, running: BTreeMap::new(), room: Arc::new(Semaphore::new(room)) }
+    }
 }
 
 #[derive(Debug)]
@@ -92,12 +107,12 @@ impl Relays {
         let task = match protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::from_std(StdListener::from(socket))?;
-                runtime.spawn(listen(listener, targets.clone()))
+                runtime.spawn(listen(listener, targets.clone(), self.room.clone()))
             }
             Protocol::Udp => {
                 destination::tell(&socket)?;
                 let socket = UdpSocket::from_std(StdSocket::from(socket))?;
-                runtime.spawn(datagrams::serve(Arc::new(socket), targets.clone()))
+                runtime.spawn(datagrams::serve(Arc::new(socket), targets.clone(), self.room.clone()))
             }
         };
         Ok(Relay { targets, task: task.abort_handle() })
@@ -134,10 +149,17 @@ fn targets(port: &PublishedPort) -> Vec<SocketAddr> {
     }
 }
 
-async fn listen(listener: TcpListener, targets: Arc<Targets>) {
+async fn listen(listener: TcpListener, targets: Arc<Targets>, room: Arc<Semaphore>) {
     loop {
         match listener.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(converse(client, targets.next()))),
+            Ok((client, _)) => {
+                let Ok(place) = room.clone().acquire_owned().await else { return };
+                let target = targets.next();
+                tokio::spawn(async move {
+                    converse(client, target).await;
+                    drop(place);
+                });
+            }
             Err(error) => {
                 // Most often there are too many conversations for the limits of the process.
                 tracing::warn!(%error, "take a connection to a published port");

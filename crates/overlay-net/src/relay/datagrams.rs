@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
 /// A conversation in which nothing is said for so long is over (Docker's `docker-proxy` has it so).
 const IDLE: Duration = Duration::from_secs(90);
-/// The most conversations of a port. One more is dropped, as the kernel drops where its table is full.
-const MOST: usize = 4096;
 /// Datagrams of a client that wait to be passed on.
 const WAITING: usize = 64;
 /// No datagram is larger.
@@ -25,7 +24,7 @@ const LARGEST: usize = 1 << 16;
 type Pair = (SocketAddr, Destination);
 
 /// Passes on what comes until dropped or aborted.
-pub(super) async fn serve(socket: Arc<UdpSocket>, targets: Arc<Targets>) {
+pub(super) async fn serve(socket: Arc<UdpSocket>, targets: Arc<Targets>, room: Arc<Semaphore>) {
     let mut buffer = vec![0; LARGEST];
     let mut conversations: HashMap<Pair, Sender<Vec<u8>>> = HashMap::new();
     loop {
@@ -45,7 +44,9 @@ pub(super) async fn serve(socket: Arc<UdpSocket>, targets: Arc<Targets>) {
             continue;
         }
         conversations.retain(|_, open| !open.is_closed());
-        let Some(target) = targets.next().filter(|_| conversations.len() < MOST) else { continue };
+        let Some(target) = targets.next() else { continue };
+        // Dropped, as the kernel drops where its table is full.
+        let Ok(place) = room.clone().try_acquire_owned() else { continue };
         let (sender, said) = mpsc::channel(WAITING);
         let _room = sender.try_send(datagram);
         conversations.insert(pair, sender);
@@ -54,6 +55,7 @@ pub(super) async fn serve(socket: Arc<UdpSocket>, targets: Arc<Targets>) {
             if let Err(error) = converse(&socket, pair, target, said).await {
                 tracing::debug!(%error, client = %pair.0, %target, "a conversation at a published port");
             }
+            drop(place);
         });
     }
 }
