@@ -412,8 +412,7 @@ fn backends(assigned: &AssignedTask, networks: &BTreeMap<NetworkId, Network>) ->
 fn published(assigned: &AssignedTask) -> impl Iterator<Item = (PortKey, &PortSpec)> {
     let own = assigned.joins.is_none() && assigned.task.spec.network_mode == NetworkMode::Networks;
     assigned.ports.iter().filter(move |_| own).filter_map(|port| {
-        let address = port.host_ip.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok());
-        let host_ip = address.filter(|address| !address.is_unspecified());
+        let host_ip = port.host_ip.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok());
         port.published.map(|host_port| ((port.protocol, host_port, host_ip), port))
     })
 }

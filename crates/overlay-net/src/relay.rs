@@ -10,7 +10,7 @@ mod destination;
 
 use crate::ports::{Key, Reserved, key};
 use crate::rules::is_relayed;
-use model::{Protocol, PublishedPort};
+use model::{Endpoint, HostNet, Protocol, PublishedPort};
 use rustix::net::sockopt;
 use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// How long a container may take to answer before its client is refused.
@@ -31,40 +31,23 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// After so much silence it is asked whether a side is still there, and again at as long a pause; one that does not
 /// answer for some minutes is gone. What goes by rules is the kernel's to forget.
 const SILENCE: Duration = Duration::from_secs(30);
-/// The most conversations of all ports together; one more waits until another ends. Each has up to two sockets.
-const MOST: u64 = 16_384;
+/// The most conversations of a port, so that whoever floods one keeps nobody from the others. Each has two sockets at
+/// most; where few may be open there is room for less.
+const MOST: u64 = 4096;
 /// What is held of a conversation in each direction, in bytes.
 const BUFFER: usize = 16 << 10;
 
 /// All relays of a host.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Relays {
     runtime: Option<Runtime>,
     running: BTreeMap<Key, Relay>,
-    /// For how many more conversations there is room.
-    room: Arc<Semaphore>,
-}
-
-impl Default for Relays {
-    fn default() -> Relays {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST * 4);
-        // Half of what may be open is left to all else that `netd` does.
-        let room = usize::try_from(MOST.min(limit / 4)).unwrap_or_default();
-        Relays { runtime: None, running: BTreeMap::new(), room: Arc::new(Semaphore::new(room)) }
-    }
 }
 
 #[derive(Debug)]
 struct Relay {
     targets: Arc<Targets>,
-    task: AbortHandle,
-}
-
-impl Drop for Relay {
-    /// Conversations go on, as they do where rules lead.
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    task: JoinHandle<()>,
 }
 
 impl Drop for Relays {
@@ -76,19 +59,31 @@ impl Drop for Relays {
 }
 
 impl Relays {
+    /// Answers no more at ports that are not among these, or that nobody here is behind: their sockets are closed when
+    /// this returns. Connections go on, as they do where rules lead.
+    pub(crate) fn leave(&mut self, net: &HostNet) {
+        let wanted: BTreeMap<Key, &PublishedPort> = net.ports.iter().map(|port| (key(port), port)).collect();
+        let is_left = |key: &Key| wanted.get(key).is_none_or(|port| targets(port, net).is_empty());
+        let left: Vec<Relay> = self.running.extract_if(.., |key, _| is_left(key)).map(|(_, relay)| relay).collect();
+        let Some(runtime) = &self.runtime else { return };
+        for Relay { task, .. } in left {
+            task.abort();
+            let _aborted = runtime.block_on(task);
+        }
+    }
+
     /// Answers at these ports, at those that somebody is behind. What can't be is told in the log: over IPv4 the port
     /// works.
-    pub(crate) fn sync(&mut self, held: &[&PublishedPort], reserved: &Reserved) {
-        let wanted: BTreeMap<Key, &PublishedPort> =
-            held.iter().filter(|port| is_relayed(port)).map(|port| (key(port), *port)).collect();
-        self.running.retain(|key, _| wanted.contains_key(key));
-        for (key, port) in wanted {
+    pub(crate) fn sync(&mut self, held: &[&PublishedPort], reserved: &Reserved, net: &HostNet) {
+        self.leave(net);
+        for port in held {
+            let (key, all) = (key(port), targets(port, net));
             if let Some(relay) = self.running.get(&key) {
-                relay.targets.set(targets(port));
+                relay.targets.set(all);
                 continue;
             }
-            let Some(socket) = reserved.over_ipv6(&key) else { continue };
-            match socket.and_then(|socket| self.begin(key.0, socket, targets(port))) {
+            let Some(socket) = (!all.is_empty()).then(|| reserved.over_ipv6(&key)).flatten() else { continue };
+            match socket.and_then(|socket| self.begin(key.0, socket, all)) {
                 Ok(relay) => drop(self.running.insert(key, relay)),
                 Err(error) => tracing::warn!(port = key.2, %error, "a published port is not answered over IPv6"),
             }
@@ -104,18 +99,22 @@ impl Relays {
         let _within = runtime.enter();
         rustix::io::ioctl_fionbio(&socket, true)?;
         let targets = Arc::new(Targets { all: RwLock::new(all), next: AtomicUsize::new(0) });
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST * 8);
+        let room = usize::try_from(MOST.min(limit / 8)).unwrap_or_default();
         let task = match protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::from_std(StdListener::from(socket))?;
-                runtime.spawn(listen(listener, targets.clone(), self.room.clone()))
+                runtime.spawn(listen(listener, targets.clone(), Arc::new(Semaphore::new(room))))
             }
             Protocol::Udp => {
                 destination::tell(&socket)?;
+                // What came while nobody was there to take it is too old.
+                while destination::receive(&socket, &mut []).is_ok() {}
                 let socket = UdpSocket::from_std(StdSocket::from(socket))?;
-                runtime.spawn(datagrams::serve(Arc::new(socket), targets.clone(), self.room.clone()))
+                runtime.spawn(datagrams::serve(Arc::new(socket), targets.clone(), room))
             }
         };
-        Ok(Relay { targets, task: task.abort_handle() })
+        Ok(Relay { targets, task })
     }
 }
 
@@ -131,6 +130,10 @@ impl Targets {
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
+    fn has(&self, target: SocketAddr) -> bool {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).contains(&target)
+    }
+
     fn next(&self) -> Option<SocketAddr> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(all.len())?;
@@ -138,15 +141,17 @@ impl Targets {
     }
 }
 
-/// At the port's IPv4 address rules know the way to every node; a port of one IPv6 address has none there, and its
-/// containers are on this host.
-fn targets(port: &PublishedPort) -> Vec<SocketAddr> {
-    match port.host_ip {
-        None if port.backends.iter().any(|(address, _)| address.is_ipv4()) => {
-            vec![(Ipv4Addr::LOCALHOST, port.host_port).into()]
-        }
-        _ => port.backends.iter().copied().map(SocketAddr::from).collect(),
+/// At a port's IPv4 address rules know the way to every node. A port of one IPv6 address has none there: of its
+/// containers those on this host are reached, since only rules tell a connection to another node from others.
+fn targets(port: &PublishedPort, net: &HostNet) -> Vec<SocketAddr> {
+    if !is_relayed(port) {
+        return Vec::new();
     }
+    if port.host_ip.is_none() && port.backends.iter().any(|(address, _)| address.is_ipv4()) {
+        return vec![(Ipv4Addr::LOCALHOST, port.host_port).into()];
+    }
+    let own = || net.endpoints.values().flat_map(|it| &it.attachments).flat_map(Endpoint::addresses);
+    port.backends.iter().filter(|(address, _)| own().any(|it| it == *address)).copied().map(SocketAddr::from).collect()
 }
 
 async fn listen(listener: TcpListener, targets: Arc<Targets>, room: Arc<Semaphore>) {
@@ -207,11 +212,21 @@ mod tests {
 
     #[test]
     fn a_port_leads_to_its_address_on_the_host_or_to_its_containers() {
-        let shown = |port| targets(&port).iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+        let mut net = HostNet::default();
+        let address = |last| IpAddr::from([10, 0, 0, last]);
+        let network = model::NetworkId(1);
+        let endpoint = |last| Endpoint { network, address: address(last), address6: None, mac: None, aliases: vec![] };
+        let attachments = vec![endpoint(2), endpoint(3), Endpoint { address6: "fd00::2".parse().ok(), ..endpoint(9) }];
+        let endpoint = model::HostEndpoint { attachments, ..Default::default() };
+        net.endpoints.insert(model::TaskId(1), endpoint);
+        let shown = |port| targets(&port, &net).iter().map(SocketAddr::to_string).collect::<Vec<_>>();
         assert_eq!(shown(port(None, &["10.0.0.2", "fd00::2"])), ["127.0.0.1:8080"]);
         assert_eq!(shown(port(None, &["fd00::2"])), ["[fd00::2]:80"]);
-        assert_eq!(shown(port(Some("::1"), &["10.0.0.2", "10.0.0.3"])), ["10.0.0.2:80", "10.0.0.3:80"]);
-        assert!(!is_relayed(&port(Some("10.1.1.1"), &["10.0.0.2"])) && !is_relayed(&port(None, &[])));
+        // 10.0.0.4 is on another node.
+        assert_eq!(shown(port(Some("::1"), &["10.0.0.2", "10.0.0.3", "10.0.0.4"])), ["10.0.0.2:80", "10.0.0.3:80"]);
+        for other in [port(Some("10.1.1.1"), &["10.0.0.2"]), port(Some("0.0.0.0"), &["10.0.0.2"]), port(None, &[])] {
+            assert!(shown(other).is_empty());
+        }
     }
 
     #[test]

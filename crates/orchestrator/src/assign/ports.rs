@@ -43,7 +43,7 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
             Some(addresses.map(move |address| (address, target)))
         });
         let backends = backends.flatten().collect();
-        let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
+        let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok());
         let everywhere = wanted == PortMode::Ingress;
         let (service, admitted) = (service.spec.name.clone(), BTreeSet::new());
         PublishedPort { protocol, host_ip, host_port, backends, service, everywhere, admitted }

@@ -3,7 +3,8 @@
 use crate::lab::*;
 use model::Protocol;
 use std::io::Write;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 const HERE: Ipv6Addr = Ipv6Addr::LOCALHOST;
 
@@ -35,6 +36,12 @@ fn ports_of_containers_with_ipv4_addresses_answer_over_ipv6() {
         daemon.publish(Protocol::Tcp, 8083, &[(ip_a, 80)]);
         daemon.net.ports[3].host_ip = Some(HERE.into());
         daemon.publish(Protocol::Udp, 5300, &[(ip_a, 53)]);
+        daemon.publish(Protocol::Udp, 5301, &[]);
+        // Of IPv4, and of IPv6.
+        daemon.publish(Protocol::Tcp, 8084, &[(ip_a, 80)]);
+        daemon.net.ports[6].host_ip = Some("0.0.0.0".parse().unwrap());
+        daemon.publish(Protocol::Tcp, 8085, &[(ip_a, 80), ("10.231.1.99".parse().unwrap(), 80)]);
+        daemon.net.ports[7].host_ip = Some("::".parse().unwrap());
         daemon.apply_clean();
         greeter(&daemon, a, 80, "a");
         greeter(&daemon, b, 80, "b");
@@ -53,6 +60,12 @@ fn ports_of_containers_with_ipv4_addresses_answer_over_ipv6() {
         assert_eq!(call((HERE, 8082)), Err("connection refused".to_owned()), "nobody is behind it");
         assert_eq!(call((HERE, 8083)), Ok("a 10.231.1.1".to_owned()));
         assert_eq!(call((host, 8083)), Err("connection refused".to_owned()), "at the other address only");
+        assert_eq!(call((HERE, 8084)), Err("connection refused".to_owned()), "another family");
+        assert_eq!(call((Ipv4Addr::LOCALHOST, 8084)), Ok("a 10.231.1.1".to_owned()));
+        assert_eq!(call((Ipv4Addr::LOCALHOST, 8085)), Err("connection refused".to_owned()), "another family");
+        for _ in 0..2 {
+            assert_eq!(call((HERE, 8085)), Ok("a 10.231.1.1".to_owned()), "the other is elsewhere");
+        }
         assert_eq!(daemon.inside(both, || call((host, 8080))), Ok("a 10.231.1.1".to_owned()), "from a container");
         let vaults: IpAddr = "fd00:232::1".parse().unwrap();
         assert!(daemon.inside(locked, || call((vaults, 8080))).is_err(), "no way out of an internal network");
@@ -69,8 +82,15 @@ fn ports_of_containers_with_ipv4_addresses_answer_over_ipv6() {
         daemon.apply_clean();
         assert_eq!(call((HERE, 8080)), Ok("b 10.231.1.1".to_owned()));
         assert_eq!(ask_from(&socket, (host, 5300).into()).as_deref(), Some("from b"), "a client that says no goodbye");
+        // What came while nobody was there is not passed on to whoever comes later.
+        let early = UdpSocket::bind("[::]:0").unwrap();
+        assert_eq!(ask_from(&early, (host, 5301).into()), None);
+        daemon.net.ports[5].backends = [(ip_a, 53)].into();
         daemon.net.ports[0].backends.clear();
         daemon.apply_clean();
+        early.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert!(early.recv(&mut [0; 64]).is_err());
+        assert_eq!(ask_from(&early, (host, 5301).into()).as_deref(), Some("from a"));
         assert_eq!(call((HERE, 8080)), Err("connection refused".to_owned()), "nobody is behind it any more");
         assert!(TcpListener::bind((HERE, 8080)).is_err(), "and it is still held");
         stays.write_all(b"well\n").unwrap();

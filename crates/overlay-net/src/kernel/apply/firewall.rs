@@ -36,10 +36,11 @@ impl Firewall {
 
     /// Makes the kernel agree. `look`: others may have changed something since.
     pub(super) fn apply(&mut self, net: &HostNet, look: bool, applied: &mut Applied) {
+        self.relays.leave(net);
         let (held, errors) = self.reserved.sync(&net.ports);
         applied.port_errors = errors;
         self.agree(net, &held, look, applied);
-        self.relays.sync(&held, &self.reserved);
+        self.relays.sync(&held, &self.reserved, net);
     }
 
     fn agree(&mut self, net: &HostNet, held: &[&PublishedPort], look: bool, applied: &mut Applied) {
