@@ -39,6 +39,8 @@ pub(crate) struct Desk {
     drains: Drains,
     /// Nothing is known of what nodes were told by an earlier leader.
     fresh: bool,
+    /// Nodes that are up, and do what that leader told them until they hear of this one.
+    unheard: BTreeSet<NodeId>,
 }
 
 impl Desk {
@@ -66,6 +68,7 @@ impl Desk {
 
     /// A node is out of reach; is there somebody to tell?
     pub(crate) fn lost(&mut self, cluster: &Cluster, node: NodeId) -> bool {
+        self.unheard.remove(&node);
         let over = self.drains.lost(node);
         self.drained(cluster, &over)
     }
@@ -91,6 +94,7 @@ impl Desk {
         let mut left = BTreeSet::new();
         self.renew_zones(cluster, &mut stale, &mut left);
         self.renew_ports(cluster, &mut stale, &mut left);
+        self.give_up(cluster, &mut stale);
         let told: Vec<NodeId> =
             nodes.filter(|node| stale.all || stale.nodes.contains(node) || !self.sent.contains_key(node)).collect();
         let generation = generation(cluster, term);
@@ -117,6 +121,15 @@ impl Desk {
         news
     }
 
+    /// Nobody waits for nodes that did not come back.
+    fn give_up(&mut self, cluster: &Cluster, stale: &mut Stale) {
+        let is_down = |node: &NodeId| cluster.nodes.get(node).is_none_or(|node| !node.ready);
+        for node in self.unheard.extract_if(.., |node| is_down(node)) {
+            let over = self.drains.lost(node);
+            stale.nodes.extend(over.iter().filter_map(|id| cluster.tasks.get(id)?.node));
+        }
+    }
+
     /// Notes who is waited for.
     fn begin_drains(&mut self, cluster: &Cluster, mut left: BTreeSet<TaskId>, told: &[NodeId], generation: Generation) {
         let fresh = std::mem::take(&mut self.fresh);
@@ -126,9 +139,14 @@ impl Desk {
         if fresh {
             let leaving = cluster.tasks.values().filter(|task| leaves(task) && !task.endpoints.is_empty());
             left.extend(leaving.map(|task| task.id));
+            self.unheard = cluster.nodes.values().filter(|node| node.ready).map(|node| node.id).collect();
         }
+        for node in told {
+            self.unheard.remove(node);
+        }
+        let nodes: Vec<NodeId> = told.iter().chain(&self.unheard).copied().collect();
         for task in left.iter().filter_map(|id| cluster.tasks.get(id)) {
-            self.drains.begin(task, told, generation);
+            self.drains.begin(task, &nodes, generation);
         }
         self.drains.keep(cluster);
     }

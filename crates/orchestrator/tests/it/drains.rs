@@ -122,3 +122,23 @@ fn a_new_leader_asks_all_again() {
     others.iter().for_each(|id| follow(&mut world, *id));
     assert!(!told(&world).0);
 }
+
+#[test]
+fn a_new_leader_waits_for_those_that_are_not_back_yet() {
+    let mut world = shop();
+    let others = scale_down(&mut world);
+    let (_, own) = leaving(&world);
+    let nodes = world.nodes.clone();
+    world.tell(orchestrator::ManagerInput::Following);
+    nodes.keys().for_each(|id| world.tell(orchestrator::ManagerInput::SessionLost(*id)));
+    world.tell(orchestrator::ManagerInput::Leading { term: 2 });
+    world.settle();
+    world.join(nodes[&own].clone());
+    assert!(told(&world).0, "nobody has said that it follows");
+    for (index, id) in others.iter().enumerate() {
+        world.join(nodes[id].clone());
+        assert!(told(&world).0);
+        follow(&mut world, *id);
+        assert_eq!(told(&world).0, index == 0, "after {} of {}", index + 1, others.len());
+    }
+}
