@@ -155,17 +155,9 @@ impl Manager {
         self.cluster.sources.values().cloned().collect()
     }
 
-    /// The logins of registries that are kept with the services of a stack: the first of a registry, where its services
-    /// have different ones.
+    /// The logins of registries that are kept with the services of a stack.
     pub fn logins(&self, stack: &str) -> Logins {
-        let mut all = Logins::default();
-        for (service, kept) in &self.cluster.logins {
-            let service = self.cluster.services.get(service);
-            if service.is_some_and(|service| service.spec.stack.as_deref() == Some(stack)) {
-                all.add(kept);
-            }
-        }
-        all
+        request::logins::of_stack(&self.cluster, stack)
     }
 
     /// The managers that there should be, with their numbers in the group; empty on a machine of its own.

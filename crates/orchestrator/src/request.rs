@@ -4,7 +4,7 @@ mod content;
 mod deploy;
 mod fields;
 mod group;
-mod logins;
+pub(crate) mod logins;
 mod network;
 mod node;
 mod ports;

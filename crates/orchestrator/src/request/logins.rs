@@ -1,8 +1,9 @@
 //! Logins that are kept with services (`--with-registry-auth`), so that whatever node runs one can pull its image.
 
 use super::{Done, Refusal};
+use crate::cluster::Cluster;
 use crate::draft::Draft;
-use model::{Logins, ObjectChange, Request, ServiceSpec};
+use model::{Logins, ObjectChange, Request, ServiceSpec, StackSpec};
 use std::sync::Arc;
 
 /// What is said of a service whose login is another one.
@@ -36,6 +37,31 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request, logins: &Logins) ->
         changes.for_each(tell);
     }
     Ok(done)
+}
+
+/// Those that are kept with the services of a stack: the first of a registry, where its services have different ones.
+pub(crate) fn of_stack(cluster: &Cluster, stack: &str) -> Logins {
+    let mut all = Logins::default();
+    for (service, kept) in &cluster.logins {
+        let service = cluster.services.get(service);
+        if service.is_some_and(|service| service.spec.stack.as_deref() == Some(stack)) {
+            all.add(kept);
+        }
+    }
+    all
+}
+
+/// Whoever follows the stack's files has nobody's login: a service whose image is of a registry that it has no login
+/// for is given the one of `known`, those that its stack had.
+pub(super) fn share(draft: &mut Draft<'_>, stack: &StackSpec, known: &Logins) {
+    for spec in stack.services.values() {
+        let wanted = known.for_image(&spec.container.image);
+        let Some(id) = draft.cluster().service_named(&spec.name).map(|service| service.id) else { continue };
+        let own = draft.cluster().logins.get(&id);
+        if wanted.hosts().any(|host| own.is_none_or(|own| own.get(host).is_none())) {
+            draft.edit().logins.insert(id, Arc::new(wanted));
+        }
+    }
 }
 
 fn tell(change: &mut ObjectChange) {

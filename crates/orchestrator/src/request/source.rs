@@ -1,6 +1,6 @@
 //! Sources that are followed: added, changed, forgotten; and what they bring.
 
-use super::{Done, Refusal, changed, deploy, stack};
+use super::{Done, Refusal, changed, deploy, logins, stack};
 use crate::cluster::{Cluster, Followed};
 use crate::draft::Draft;
 use model::diagnostic::{Diagnostic, Severity};
@@ -162,6 +162,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
         return Err(Refusal::conflict(format!("source {} {why}", sync.name)));
     }
     let saved = draft.save();
+    let logins: Vec<_> = sync.stacks.iter().map(|stack| logins::of_stack(draft.cluster(), &stack.name)).collect();
     let applied = not_ours(draft.cluster(), &source, sync).and_then(|()| apply(draft, &source.spec, sync));
     let (changes, mut warnings) = match applied {
         Ok(applied) => applied,
@@ -178,6 +179,7 @@ fn take_sync(draft: &mut Draft<'_>, sync: &Sync) -> Result<Done, Refusal> {
             return take_report(draft, &report);
         }
     };
+    sync.stacks.iter().zip(&logins).for_each(|(stack, logins)| logins::share(draft, stack, logins));
     // What is odd in a file shows with its place in the status; what befell the commit is history.
     let told = sync.warnings.iter().filter(|warning| warning.span.is_none());
     let told: Vec<String> = told.map(|warning| warning.message.clone()).collect();

@@ -4,7 +4,7 @@ use crate::spec;
 use crate::world::{World, node};
 use model::*;
 use orchestrator::Snapshot;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 fn logins(pairs: &[(&str, &str)]) -> Logins {
@@ -176,4 +176,53 @@ fn clients_and_logs_see_none_and_older_snapshots_are_read() {
     let mut text = serde_json::to_value(assignment).expect("written");
     assert!(text.as_object_mut().expect("an object").remove("logins").is_some());
     serde_json::from_value::<Assignment>(text).expect("an older one is read");
+}
+
+#[test]
+fn what_a_source_adds_to_a_stack_has_the_login_that_the_stack_had() {
+    let mut world = world();
+    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
+    let net = NetworkSpec { name: "shop_default".into(), stack: Some("shop".into()), ..NetworkSpec::default() };
+    stack.networks.insert(net.name.clone(), net);
+    let add = |stack: &mut StackSpec, key: &str, image: &str| {
+        let mut spec = spec::service(Some("shop"), key);
+        spec::set(&mut spec, &format!("image={image}"));
+        spec.placement.constraints = vec!["node.hostname==n1".to_owned()];
+        stack.services.insert(spec.name.clone(), spec);
+    };
+    add(&mut stack, "web", "a:5000/web");
+    let deploy = Request::Deploy { stack: Box::new(stack.clone()), remove_orphans: false, force_recreate: false };
+    world.ask(with(deploy, &[("a:5000", "one")]));
+    let source = |request| Request::Source(Box::new(request));
+    let spec = SourceSpec {
+        name: "git".to_owned(),
+        origin: Origin::Git { url: "file:///repo".to_owned(), reference: "main".to_owned() },
+        paths: Vec::new(),
+        stacks: vec!["shop".to_owned()],
+        interval: Duration::from_secs(60),
+        prune: false,
+        prune_volumes: false,
+        self_heal: false,
+        forward_only: false,
+        rollback: false,
+        patience: Duration::from_secs(60),
+        allow: BTreeSet::new(),
+        env: BTreeMap::new(),
+        credentials: Credentials::default(),
+    };
+    world.ask(source(SourceRequest::Put { spec: Box::new(spec), create: true }));
+    add(&mut stack, "worker", "a:5000/worker");
+    add(&mut stack, "db", "b:5000/db");
+    let sync = Sync {
+        name: "git".to_owned(),
+        version: 1,
+        commit: Commit { id: "c1".to_owned(), ..Commit::default() },
+        stacks: vec![stack],
+        names: ["shop".to_owned()].into(),
+        asked: false,
+        warnings: Vec::new(),
+    };
+    changes(world.ask(source(SourceRequest::Sync(Box::new(sync)))));
+    let one = BTreeMap::from([("a:5000".to_owned(), "one".to_owned())]);
+    assert_eq!(told(&world, 1), BTreeMap::from(["shop_web", "shop_worker"].map(|name| (name.to_owned(), one.clone()))));
 }
