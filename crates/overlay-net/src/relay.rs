@@ -108,8 +108,12 @@ impl Relays {
             }
             Protocol::Udp => {
                 destination::tell(&socket)?;
-                // What came while nobody was there to take it is too old.
-                while destination::receive(&socket, &mut []).is_ok() {}
+                // What came while nobody was there to take it is too old. Who sends without end ends this nevertheless.
+                for _ in 0..MOST {
+                    if destination::receive(&socket, &mut []).is_err() {
+                        break;
+                    }
+                }
                 let socket = UdpSocket::from_std(StdSocket::from(socket))?;
                 runtime.spawn(datagrams::serve(Arc::new(socket), targets.clone(), room))
             }
