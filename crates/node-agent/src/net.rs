@@ -5,8 +5,8 @@ use crate::effect::{EffectId, NetFault};
 use crate::elsewhere::Others;
 use crate::task::{Goal, Local, Place};
 use model::{
-    AssignedTask, Assignment, Endpoint, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec, Protocol,
-    PublishedPort, TaskId, Time,
+    AssignedTask, Assignment, Endpoint, Generation, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec,
+    Protocol, PublishedPort, TaskId, Time,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -44,6 +44,11 @@ pub(crate) struct Nets {
     pub(crate) landed: Option<HostNet>,
     pub(crate) faults: Vec<NetFault>,
     pub(crate) flight: Option<(EffectId, HostNet)>,
+    /// Which assignments those two were worked out from.
+    pub(crate) landed_of: Option<Generation>,
+    pub(crate) flight_of: Option<Generation>,
+    /// The first of the assignments that somebody waits for now.
+    awaited_from: Option<Generation>,
     pub(crate) retry: Retry,
     /// Why the last try failed as a whole.
     pub(crate) failure: Option<String>,
@@ -171,6 +176,18 @@ impl Nets {
         self.flight.is_none() && self.landed.as_ref() == Some(&self.wanted)
     }
 
+    /// The newest assignment that the network follows, of those that somebody waits for: while something newer is
+    /// always wanted it is not all there at any time.
+    pub(crate) fn follows(&mut self, newest: &Assignment) -> Option<Generation> {
+        if !newest.awaited {
+            self.awaited_from = None;
+            return None;
+        }
+        let from = *self.awaited_from.get_or_insert(newest.generation);
+        let follows = if self.is_true() { Some(newest.generation) } else { self.landed_of };
+        follows.filter(|generation| *generation >= from)
+    }
+
     /// Is there something to tell the kernel?
     pub(crate) fn is_due(&self, now: Time) -> bool {
         if self.flight.is_some() || self.retry.wait(now).is_some() {
@@ -196,6 +213,7 @@ impl Nets {
         let every = if faults.is_empty() { VERIFY } else { VERIFY_FAULTY };
         self.verify_at = (!net.endpoints.is_empty() || !faults.is_empty()).then(|| now.after(every));
         self.landed = Some(net);
+        self.landed_of = self.flight_of;
         self.faults = faults;
         self.retry = Retry::default();
         self.failure = None;
@@ -205,6 +223,7 @@ impl Nets {
         self.flight = None;
         // Nobody knows how far it came.
         self.landed = None;
+        self.landed_of = None;
         let delay = self.retry.failed(now);
         self.failure = Some(format!("{message} (trying again in {})", crate::backoff::shown(delay)));
     }

@@ -1,7 +1,7 @@
 //! What to tell the manager, and when: many changes in one report.
 
 use crate::task::Local;
-use model::{AgentReport, Assignment, Generation, TaskId, TaskReport, TaskState, TaskStatus, Time};
+use model::{AgentReport, Generation, TaskId, TaskReport, TaskState, TaskStatus, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -64,11 +64,10 @@ impl Reporter {
         }
     }
 
-    /// The network is as the assignment wants it.
-    pub(crate) fn network(&mut self, assignment: &Assignment) {
-        let news = assignment.awaited && self.network_told.is_none_or(|told| told < assignment.generation);
-        if self.up && news && self.network != Some(assignment.generation) {
-            self.network = Some(assignment.generation);
+    /// The network is as an assignment of this generation wants it, and somebody waits for that.
+    pub(crate) fn network(&mut self, follows: Generation) {
+        if self.up && self.network.max(self.network_told).is_none_or(|told| told < follows) {
+            self.network = Some(follows);
             self.urgent = true;
         }
     }

@@ -276,6 +276,7 @@ impl Agent {
             let net = self.nets.wanted.clone();
             let id = self.emit(Target::Net, Effect::EnsureNet(Box::new(net.clone())));
             self.nets.flight = Some((id, net));
+            self.nets.flight_of = self.assignment.as_ref().map(|assignment| assignment.generation);
         }
     }
 
@@ -309,10 +310,8 @@ impl Agent {
                 self.reporter.look(local, now);
             }
         }
-        if let Some(assignment) = self.assignment.as_ref().filter(|assignment| assignment.awaited)
-            && self.nets.is_true()
-        {
-            self.reporter.network(assignment);
+        if let Some(follows) = self.assignment.as_ref().and_then(|assignment| self.nets.follows(assignment)) {
+            self.reporter.network(follows);
         }
         let moving = self.moving();
         if let Some(report) = self.reporter.take(now, moving) {

@@ -137,3 +137,25 @@ fn it_says_that_its_network_follows_when_somebody_waits_for_it() {
     rig.pass(Duration::from_secs(1));
     assert_eq!(told(&rig).len(), 2, "nobody waits");
 }
+
+#[test]
+fn it_says_so_of_what_it_follows_while_it_is_told_something_newer_all_the_time() {
+    let (mut rig, _) = meshed();
+    rig.order.awaited = true;
+    rig.reports.clear();
+    let told = |rig: &Rig| rig.reports.iter().filter_map(|report| report.network).collect::<Vec<_>>();
+    let mut orders = Vec::new();
+    for last in 3..8 {
+        let mut vips = rig.order.vips[&NET].to_vec();
+        vips[0].backends = BTreeSet::from([[10, 0, 1, last].into()]);
+        rig.order.vips.insert(NET, Arc::new(vips));
+        rig.assign();
+        orders.push(rig.order.generation);
+        if last > 3 {
+            landed(&mut rig);
+        }
+        rig.pass(Duration::from_millis(100));
+    }
+    // One is always under way, with what came before it.
+    assert_eq!(told(&rig), orders[..4]);
+}
