@@ -151,14 +151,19 @@ impl Cluster {
     /// # Errors
     /// The daemon is on its way out.
     pub(crate) async fn info(&self) -> Result<Option<Arc<ClusterInfo>>, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Info(sender));
-        receiver.await.map_err(|_| gone())
+        self.look(Message::Info).await
     }
 
     /// Tells the manager something that has no answer.
     pub(crate) fn tell(&self, message: Message) {
         let _told = self.try_tell(message);
+    }
+
+    /// Tells it something that it answers.
+    async fn look<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(message(sender));
+        receiver.await.map_err(|_| gone())
     }
 
     fn try_tell(&self, message: Message) -> Result<(), ApiError> {
@@ -270,9 +275,7 @@ impl Cluster {
     /// # Errors
     /// The disk fails, or the daemon is on its way out.
     pub(crate) async fn survive(&self) -> Result<(), ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Survive(sender));
-        receiver.await.map_err(|_| gone())?.map_err(failure::failed)
+        self.look(Message::Survive).await?.map_err(failure::failed)
     }
 
     /// The same with an id of its own, for what the daemon itself asks; a refusal is an error.
@@ -290,9 +293,7 @@ impl Cluster {
     /// # Errors
     /// The daemon is on its way out.
     pub(crate) async fn state(&self) -> Result<Arc<State>, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::State(sender));
-        receiver.await.map_err(|_| gone())
+        self.look(Message::State).await
     }
 
     /// The replicated state, complete: contents of secrets are in it, so it stays in this process.
@@ -300,9 +301,7 @@ impl Cluster {
     /// # Errors
     /// The daemon is on its way out.
     pub(crate) async fn snapshot(&self) -> Result<Box<Snapshot>, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Snapshot(sender));
-        receiver.await.map_err(|_| gone())
+        self.look(Message::Snapshot).await
     }
 
     /// Sources with their credentials, and whether this member leads.
@@ -310,9 +309,7 @@ impl Cluster {
     /// # Errors
     /// The daemon is on its way out.
     pub(crate) async fn sources(&self) -> Result<(bool, Vec<Arc<Source>>), ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Sources(sender));
-        receiver.await.map_err(|_| gone())
+        self.look(Message::Sources).await
     }
 
     /// The logins of registries that are kept with the services of a stack.
@@ -320,9 +317,7 @@ impl Cluster {
     /// # Errors
     /// The daemon is on its way out.
     pub(crate) async fn logins(&self, stack: &str) -> Result<Logins, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Message::Logins(stack.to_owned(), sender));
-        receiver.await.map_err(|_| gone())
+        self.look(|sender| Message::Logins(stack.to_owned(), sender)).await
     }
 
     /// Turns when the state does.

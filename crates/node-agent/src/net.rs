@@ -45,7 +45,7 @@ pub(crate) struct Nets {
     pub(crate) faults: Vec<NetFault>,
     pub(crate) flight: Option<(EffectId, HostNet)>,
     /// Which assignments those two were worked out from.
-    pub(crate) landed_of: Option<Generation>,
+    landed_of: Option<Generation>,
     pub(crate) flight_of: Option<Generation>,
     /// The first of the assignments that somebody waits for now.
     awaited_from: Option<Generation>,

@@ -77,15 +77,11 @@ impl Held {
     fn listening(&self) -> io::Result<OwnedFd> {
         /// As many as the kernel lets wait unless it is told otherwise (`net.core.somaxconn`).
         const BACKLOG: i32 = 4096;
-        let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        sockopt::set_ipv6_v6only(&socket, true)?;
         // Both have to allow it, this one until the other listens, which shuts everybody else out.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
         sockopt::set_socket_reuseaddr(&self.socket, true)?;
-        let listening = bind(&socket, &self.address).and_then(|()| listen(&socket, BACKLOG));
+        let listening = bound(Protocol::Tcp, self.address).and_then(|socket| listen(&socket, BACKLOG).map(|()| socket));
         sockopt::set_socket_reuseaddr(&self.socket, false)?;
-        listening?;
-        Ok(socket)
+        Ok(listening?)
     }
 }
 
@@ -131,6 +127,17 @@ fn take(port: &PublishedPort) -> Result<Vec<Held>, String> {
 }
 
 fn hold(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = bound(protocol, address)?;
+    // Once the port is ours, the option is taken back, because it would let another process listen beside us. The TCP
+    // socket does not listen itself: without a backend clients are refused at once, as they should be.
+    if protocol == Protocol::Tcp {
+        sockopt::set_socket_reuseaddr(&socket, false)?;
+    }
+    Ok(socket)
+}
+
+/// Remains of closed TCP connections do not keep the port from it for a minute.
+fn bound(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
@@ -140,16 +147,10 @@ fn hold(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    // Remains of closed connections must not keep the port from us for a minute; once it is ours, the
-    // option is taken back, because it would let another process listen beside us. The TCP socket does
-    // not listen itself: without a backend clients are refused at once, as they should be.
     if protocol == Protocol::Tcp {
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &address)?;
-    if protocol == Protocol::Tcp {
-        sockopt::set_socket_reuseaddr(&socket, false)?;
-    }
     Ok(socket)
 }
 

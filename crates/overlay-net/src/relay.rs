@@ -73,9 +73,8 @@ impl Relays {
     }
 
     /// Answers at these ports, at those that somebody is behind. What can't be is told in the log: over IPv4 the port
-    /// works.
+    /// works. [`Relays::leave`] comes first.
     pub(crate) fn sync(&mut self, held: &[&PublishedPort], reserved: &Reserved, net: &HostNet) {
-        self.leave(net);
         for port in held {
             let (key, all) = (key(port), targets(port, net));
             if let Some(relay) = self.running.get(&key) {

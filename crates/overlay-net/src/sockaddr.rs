@@ -1,6 +1,8 @@
-//! Addresses of sockets, and messages, as C has them.
+//! Addresses of sockets, their options, and messages, as C has them.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd};
 
 /// `struct sockaddr_in6`, which `struct sockaddr_in` fits into.
 #[repr(C, align(8))]
@@ -75,6 +77,16 @@ impl Address {
         let least = if i32::from(address.family) == libc::AF_INET6 { 24 } else { 8 };
         address.parsed().filter(|_| bytes.len() >= least)
     }
+}
+
+/// Sets an option that is a number.
+pub(crate) fn set(socket: impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (socket, value) = (socket.as_fd().as_raw_fd(), (&raw const value).cast());
+    // SAFETY: the value lives here, and its length is told.
+    #[expect(unsafe_code, reason = "rustix does not know all options")]
+    let done = unsafe { libc::setsockopt(socket, level, option, value, length) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What `sendmsg` and `recvmsg` take: one row of bytes and an address, of which `length` bytes count.

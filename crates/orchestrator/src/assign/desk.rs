@@ -85,6 +85,7 @@ impl Desk {
         term: u64,
         nodes: impl Iterator<Item = NodeId>,
     ) -> Vec<Assignment> {
+        self.give_up(cluster);
         let mut stale = std::mem::take(&mut self.stale);
         self.renew_mesh(cluster, &mut stale);
         if stale.all {
@@ -94,7 +95,6 @@ impl Desk {
         let mut left = BTreeSet::new();
         self.renew_zones(cluster, &mut stale, &mut left);
         self.renew_ports(cluster, &mut stale, &mut left);
-        self.give_up(cluster, &mut stale);
         let told: Vec<NodeId> =
             nodes.filter(|node| stale.all || stale.nodes.contains(node) || !self.sent.contains_key(node)).collect();
         let generation = generation(cluster, term);
@@ -122,11 +122,11 @@ impl Desk {
     }
 
     /// Nobody waits for nodes that did not come back.
-    fn give_up(&mut self, cluster: &Cluster, stale: &mut Stale) {
+    fn give_up(&mut self, cluster: &Cluster) {
         let is_down = |node: &NodeId| cluster.nodes.get(node).is_none_or(|node| !node.ready);
-        for node in self.unheard.extract_if(.., |node| is_down(node)) {
-            let over = self.drains.lost(node);
-            stale.nodes.extend(over.iter().filter_map(|id| cluster.tasks.get(id)?.node));
+        let down: Vec<NodeId> = self.unheard.iter().copied().filter(is_down).collect();
+        for node in down {
+            self.lost(cluster, node);
         }
     }
 

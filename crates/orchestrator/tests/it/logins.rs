@@ -27,6 +27,20 @@ fn service(name: &str, image: &str, host: &str) -> ServiceSpec {
     spec
 }
 
+/// A stack of services with these images, on one node.
+fn shop(images: &[(&str, &str)]) -> StackSpec {
+    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
+    let net = NetworkSpec { name: "shop_default".into(), stack: Some("shop".into()), ..NetworkSpec::default() };
+    stack.networks.insert(net.name.clone(), net);
+    for (key, image) in images {
+        let mut spec = spec::service(Some("shop"), key);
+        spec::set(&mut spec, &format!("image={image}"));
+        spec.placement.constraints = vec!["node.hostname==n1".to_owned()];
+        stack.services.insert(spec.name.clone(), spec);
+    }
+    stack
+}
+
 fn put(spec: ServiceSpec) -> Request {
     Request::PutService { spec: Box::new(spec), create: false }
 }
@@ -127,15 +141,7 @@ fn it_goes_with_its_service() {
 #[test]
 fn stacks_have_logins_and_what_is_no_service_has_none() {
     let mut world = world();
-    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
-    let net = NetworkSpec { name: "shop_default".into(), stack: Some("shop".into()), ..NetworkSpec::default() };
-    stack.networks.insert(net.name.clone(), net);
-    for (key, image) in [("web", "a:5000/web"), ("db", "busybox")] {
-        let mut spec = spec::service(Some("shop"), key);
-        spec::set(&mut spec, &format!("image={image}"));
-        spec.placement.constraints = vec!["node.hostname==n1".to_owned()];
-        stack.services.insert(spec.name.clone(), spec);
-    }
+    let stack = shop(&[("web", "a:5000/web"), ("db", "busybox")]);
     let deploy = || Request::Deploy { stack: Box::new(stack.clone()), remove_orphans: false, force_recreate: false };
     world.ask(with(deploy(), &[("a:5000", "one")]));
     assert_eq!(told(&world, 1), only("shop_web", "a:5000", "one"));
@@ -181,17 +187,8 @@ fn clients_and_logs_see_none_and_older_snapshots_are_read() {
 #[test]
 fn what_a_source_adds_to_a_stack_has_the_login_that_the_stack_had() {
     let mut world = world();
-    let mut stack = StackSpec { name: "shop".to_owned(), ..StackSpec::default() };
-    let net = NetworkSpec { name: "shop_default".into(), stack: Some("shop".into()), ..NetworkSpec::default() };
-    stack.networks.insert(net.name.clone(), net);
-    let add = |stack: &mut StackSpec, key: &str, image: &str| {
-        let mut spec = spec::service(Some("shop"), key);
-        spec::set(&mut spec, &format!("image={image}"));
-        spec.placement.constraints = vec!["node.hostname==n1".to_owned()];
-        stack.services.insert(spec.name.clone(), spec);
-    };
-    add(&mut stack, "web", "a:5000/web");
-    let deploy = Request::Deploy { stack: Box::new(stack.clone()), remove_orphans: false, force_recreate: false };
+    let stack = shop(&[("web", "a:5000/web")]);
+    let deploy = Request::Deploy { stack: Box::new(stack), remove_orphans: false, force_recreate: false };
     world.ask(with(deploy, &[("a:5000", "one")]));
     let source = |request| Request::Source(Box::new(request));
     let spec = SourceSpec {
@@ -211,13 +208,11 @@ fn what_a_source_adds_to_a_stack_has_the_login_that_the_stack_had() {
         credentials: Credentials::default(),
     };
     world.ask(source(SourceRequest::Put { spec: Box::new(spec), create: true }));
-    add(&mut stack, "worker", "a:5000/worker");
-    add(&mut stack, "db", "b:5000/db");
     let sync = Sync {
         name: "git".to_owned(),
         version: 1,
         commit: Commit { id: "c1".to_owned(), ..Commit::default() },
-        stacks: vec![stack],
+        stacks: vec![shop(&[("web", "a:5000/web"), ("worker", "a:5000/worker"), ("db", "b:5000/db")])],
         names: ["shop".to_owned()].into(),
         asked: false,
         warnings: Vec::new(),

@@ -56,7 +56,7 @@ impl Socket {
             // Smaller ones only mean that a burst loses packets.
             let _best_effort = force(&fd, BUFFER);
         }
-        set(&fd, UDP_GRO, 1)?;
+        sockaddr::set(&fd, libc::SOL_UDP, UDP_GRO, 1)?;
         Ok(Socket { fd, v6 })
     }
 
@@ -109,14 +109,6 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn set(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the value lives here, and its length is told.
-    #[expect(unsafe_code, reason = "rustix knows no UDP_GRO")]
-    let done = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_UDP, option, (&raw const value).cast(), length) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// `struct cmsghdr`.

@@ -31,12 +31,7 @@ const LENGTH: usize = offset_of!(Control, destination) + size_of::<Destination>(
 
 /// Has the kernel tell with each datagram where it was sent to.
 pub(super) fn tell(socket: &impl AsFd) -> io::Result<()> {
-    let (value, length) = (1, size_of::<libc::c_int>() as libc::socklen_t);
-    let (socket, value) = (socket.as_fd().as_raw_fd(), (&raw const value).cast());
-    // SAFETY: the value lives here, and its length is told.
-    #[expect(unsafe_code, reason = "rustix knows no IPV6_RECVPKTINFO")]
-    let done = unsafe { libc::setsockopt(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, value, length) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    sockaddr::set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
 }
 
 /// A datagram: how long it is, from where it is, and where it was sent to.
