@@ -284,8 +284,16 @@ pub(crate) async fn counters_and_processes(with: With) {
     let stats = engine.stats(TASK).await.unwrap();
     assert!(stats.cpu_ns > 0 && stats.memory > 0 && stats.pids >= 1, "{stats:?}");
     assert_eq!(stats.memory_limit, Some(64 << 20));
-    let top = engine.top(TASK).await.unwrap();
-    assert!(top.iter().any(|process| process.command.contains("sleep 1000")), "{top:?}");
+    // From one program to the next a process has no command line for a moment, only a name.
+    let deadline = Instant::now() + LONG;
+    let top = loop {
+        let top = engine.top(TASK).await.unwrap();
+        if top.iter().any(|process| process.command.contains("sleep 1000")) {
+            break top;
+        }
+        assert!(Instant::now() < deadline, "{top:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     let begun = top[0].started.0.abs_diff(jiff::Timestamp::now().as_millisecond().unsigned_abs());
     assert!(begun < 60_000, "{top:?}");
     engine.remove(TASK, true).await.unwrap();
