@@ -303,14 +303,22 @@ fn a_login_is_asked_for_at_a_terminal() {
         command.env("DOCKER_CONFIG", host.work().join("me"));
         command
     };
-    for (password, wanted, code) in [("wrong", "denies access", 1), (PASSWORD, "Login Succeeded", 0)] {
+    let asked = || {
         let login = ["login", "--insecure-registry", &registry.address, &registry.address];
         let mut pty = Pty::spawn(&mut command(&login));
         pty.expect("Username: ");
         pty.send("reader\n");
         pty.expect("Password: ");
-        // It reads once nothing is shown any more; what was typed before would be thrown away.
-        std::thread::sleep(Duration::from_millis(300));
+        // What was typed before would be thrown away.
+        eventually("nothing is shown any more", Duration::from_secs(10), || !pty.echoes());
+        pty
+    };
+    let mut pty = asked();
+    // Who thinks better of it has a terminal that shows again what is typed.
+    pty.send("\x03");
+    assert_eq!((pty.wait(), pty.echoes()), (130, true), "{}", pty.seen);
+    for (password, wanted, code) in [("wrong", "denies access", 1), (PASSWORD, "Login Succeeded", 0)] {
+        let mut pty = asked();
         pty.send(&format!("{password}\n"));
         assert_eq!(pty.wait(), code, "{}", pty.seen);
         assert!(!pty.seen.contains(password), "{}", pty.seen);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// A command on a terminal of its own.
 #[derive(Debug)]
@@ -79,6 +79,14 @@ impl Pty {
         }
         let at = self.seen.find(text).unwrap() + text.len();
         self.seen.drain(..at);
+    }
+
+    /// Does it show what is typed?
+    ///
+    /// # Panics
+    /// The terminal is gone.
+    pub fn echoes(&self) -> bool {
+        tcgetattr(&self.master).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
     /// Changes the size; the kernel tells the foreground process.

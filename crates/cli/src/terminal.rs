@@ -1,8 +1,10 @@
 //! The terminal: raw mode, its size, and the keys that detach.
 
+use crate::failure::Silent;
 use anyhow::{Context as _, Result, bail};
 use rustix::termios::{LocalModes, OptionalActions, Termios};
 use std::io::Write as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Raw mode of standard input; the old mode comes back when this is dropped.
 #[derive(Debug)]
@@ -44,19 +46,28 @@ pub(crate) fn stdin_is_terminal() -> bool {
 /// A secret: typed at a terminal, which does not show it, or a line of standard input.
 ///
 /// # Errors
-/// Standard input fails.
-pub(crate) fn secret(prompt: &str) -> Result<String> {
-    let _hidden = match stdin_is_terminal() {
-        true => {
-            let mut terminal = std::io::stderr().lock();
-            terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask for the key")?;
-            Some(Hidden::enter().context("hide what is typed")?)
-        }
-        false => None,
+/// Standard input fails, or the person thinks better of it with ctrl-c.
+pub(crate) async fn secret(prompt: &str) -> Result<String> {
+    let typed = || {
+        let mut text = String::new();
+        std::io::stdin().read_line(&mut text).map(|_| text)
     };
-    let mut text = String::new();
-    std::io::stdin().read_line(&mut text).context("read the key from standard input")?;
-    Ok(text)
+    if !stdin_is_terminal() {
+        return typed().context("read the key from standard input");
+    }
+    // The signal alone would end the process and leave a terminal that shows nothing.
+    let mut interrupts = signal(SignalKind::interrupt()).context("wait for ctrl-c")?;
+    let mut terminal = std::io::stderr();
+    terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask for the key")?;
+    let hidden = Hidden::enter().context("hide what is typed")?;
+    tokio::select! {
+        typed = tokio::task::spawn_blocking(typed) => typed?.context("read the key from the terminal"),
+        _ = interrupts.recv() => {
+            drop(hidden);
+            terminal.write_all(b"\n").context("end the line")?;
+            Err(Silent(130).into())
+        }
+    }
 }
 
 /// What is typed is not shown until this is dropped.

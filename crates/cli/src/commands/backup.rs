@@ -58,7 +58,7 @@ async fn restore(context: &Context, args: Restore) -> Result<u8> {
     let file = std::fs::File::open(&args.file).with_context(|| format!("open {}", args.file.display()))?;
     let key = match args.key_file.as_deref() {
         Some(path) => key_in(path)?,
-        None => ask()?,
+        None => ask().await?,
     };
     start::ensure(context).await?;
     let before = super::cluster::life(context).await?;
@@ -82,8 +82,8 @@ fn key_in(path: &Path) -> Result<BackupKey> {
     parse(&text)
 }
 
-fn ask() -> Result<BackupKey> {
-    parse(&terminal::secret("Key of the backup: ")?)
+async fn ask() -> Result<BackupKey> {
+    parse(&terminal::secret("Key of the backup: ").await?)
 }
 
 fn parse(text: &str) -> Result<BackupKey> {

@@ -9,7 +9,7 @@ use api::{Call, Reply};
 
 pub(super) async fn unlock(context: &Context) -> Result<u8> {
     let before = super::cluster::life(context).await?;
-    let text = terminal::secret("Unlock key: ")?;
+    let text = terminal::secret("Unlock key: ").await?;
     let key = model::UnlockKey::parse(&text).ok_or_else(|| {
         advised("that is no unlock key", "it begins with RWMUNLOCK-1-; `rswarm unlock-key` on another manager shows it")
     })?;

@@ -18,7 +18,7 @@ const LONGEST: u64 = 64 << 10;
 pub(super) async fn login(context: &Context, args: login::Login) -> Result<u8> {
     let host = host(args.server.as_deref())?;
     let folder = folder()?;
-    let (user, password) = typed(context, &args)?;
+    let (user, password) = typed(context, &args).await?;
     let login = Login::Password { user, password };
     let options = Options::new(PathBuf::new(), args.insecure_registries.clone());
     let registries = Registries::new(&options);
@@ -61,7 +61,7 @@ fn host(server: Option<&str>) -> Result<String> {
 }
 
 /// Name and password, asked for where they were not given.
-fn typed(context: &Context, args: &login::Login) -> Result<(String, String)> {
+async fn typed(context: &Context, args: &login::Login) -> Result<(String, String)> {
     let needs_person = args.username.is_none() || !(args.password.is_some() || args.password_stdin);
     if needs_person && !terminal::stdin_is_terminal() {
         return Err(advised(
@@ -83,7 +83,7 @@ fn typed(context: &Context, args: &login::Login) -> Result<(String, String)> {
             std::io::stdin().lock().take(LONGEST).read_to_string(&mut text).context("read the password")?;
             text
         }
-        None => terminal::secret("Password: ")?,
+        None => terminal::secret("Password: ").await?,
     };
     let (user, password) = (user.trim().to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
     if user.is_empty() || password.is_empty() || user.contains(':') {
