@@ -25,9 +25,6 @@ const SECONDS: u32 = 1;
 /// How often everybody has his turn. What else the machine does, and where its cores are, changes by the second: turns
 /// are short, and who is beside whom is compared in each.
 const ROUNDS: usize = 21;
-/// Who decides how much is on the way: what Linux does if nobody says otherwise. Another, BBR, has a model of the way and
-/// sends by the clock; then its guess is measured too.
-pub(crate) const CONGESTION: &str = "cubic";
 /// Packets of each round-trip measurement.
 const PACKETS: usize = 400;
 const STREAMS: [&str; 2] = ["1", "4"];
@@ -44,6 +41,7 @@ struct Way {
 
 impl Way {
     fn new(name: &str, places: &[PathBuf; 2], target: [u8; 4]) -> Way {
+        places.iter().for_each(|place| choose_congestion(place));
         Way { name: name.to_owned(), places: places.clone(), target, bulk: [vec![], vec![]], round_trip: vec![] }
     }
 
@@ -300,8 +298,7 @@ fn rate(from: &Path, to: &Path, target: IpAddr, streams: &str) -> f64 {
     let _server = Ends(server.args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap());
     std::thread::sleep(Duration::from_millis(300));
     let (address, seconds) = (target.to_string(), SECONDS.to_string());
-    let report =
-        output(entering(from, "iperf3").args(["-c", &address, "-t", &seconds, "-P", streams, "-C", CONGESTION, "-J"]));
+    let report = output(entering(from, "iperf3").args(["-c", &address, "-t", &seconds, "-P", streams, "-J"]));
     let sum = report.rsplit_once("\"sum_received\"").unwrap().1;
     let rate = sum.split_once("\"bits_per_second\":").unwrap().1.split(',').next().unwrap();
     rate.trim().parse().unwrap()
@@ -342,6 +339,14 @@ pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Who decides how much of TCP is on the way, in a network namespace from now on: CUBIC, as in every Linux that was not
+/// told otherwise, or what `RSWARM_CONGESTION` names. BBR has a model of the way and sends by the clock, so that its guess
+/// is measured too; a connection that began with it keeps the clock whatever it is given later.
+pub(crate) fn choose_congestion(namespace: &Path) {
+    let name = std::env::var("RSWARM_CONGESTION").unwrap_or_else(|_| "cubic".to_owned());
+    within(namespace, || std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name)).unwrap();
 }
 
 /// On a thread in a network namespace.

@@ -13,7 +13,7 @@ use model::{
 use overlay_net::client::{Launch, Netd};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::mesh::{CONGESTION, within};
+use crate::mesh::{choose_congestion, within};
 use crate::table::{Bar, Table, median, say};
 
 const NETWORK: NetworkId = NetworkId(0xbf << 80);
@@ -73,7 +73,11 @@ impl Machine {
     }
 
     fn inside<T: Send>(&self, number: usize, work: impl FnOnce() -> T + Send) -> T {
-        within(&overlay_net::netns_path(&self.root, task(number)), work)
+        within(&self.place(number), work)
+    }
+
+    fn place(&self, number: usize) -> PathBuf {
+        overlay_net::netns_path(&self.root, task(number))
     }
 }
 
@@ -128,6 +132,7 @@ fn net(tasks: usize, services: usize) -> HostNet {
 fn translated(table: &mut Table, services: usize) {
     let mut machine = Machine::new(2, services);
     machine.apply();
+    [CLIENT, SERVER].iter().for_each(|number| choose_congestion(&machine.place(*number)));
     let [web, sink] = [WEB, SINK].map(|port| machine.inside(SERVER, || TcpListener::bind(("0.0.0.0", port)).unwrap()));
     std::thread::spawn(move || web.incoming().for_each(drop));
     std::thread::spawn(move || {
@@ -181,7 +186,6 @@ fn connections(target: SocketAddr) -> Duration {
 
 fn bulk(target: SocketAddr) -> Duration {
     let mut stream = TcpStream::connect(target).unwrap();
-    rustix::net::sockopt::set_tcp_congestion(&stream, CONGESTION).unwrap();
     let piece = vec![7; 256 << 10];
     let began = Instant::now();
     for _ in 0..BULK / piece.len() {
