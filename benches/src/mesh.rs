@@ -41,7 +41,6 @@ struct Way {
 
 impl Way {
     fn new(name: &str, places: &[PathBuf; 2], target: [u8; 4]) -> Way {
-        places.iter().for_each(|place| choose_congestion(place));
         Way { name: name.to_owned(), places: places.clone(), target, bulk: [vec![], vec![]], round_trip: vec![] }
     }
 
@@ -81,6 +80,8 @@ pub(crate) fn measure(table: &mut Table) {
     ways.extend(before.as_ref().map(|before| before.containers("another build, containers")));
     let (_running, peers): (Vec<_>, Vec<Way>) = others.into_iter().flatten().unzip();
     ways.extend(peers);
+    let tcp = congestion();
+    ways.iter().flat_map(|way| &way.places).for_each(|place| choose_congestion(place, &tcp));
     let count = ways.len();
     for round in 0..ROUNDS {
         for index in 0..STREAMS.len() {
@@ -341,12 +342,20 @@ pub(crate) fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Who decides how much of TCP is on the way, in a network namespace from now on: CUBIC, as in every Linux that was not
-/// told otherwise, or what `RSWARM_CONGESTION` names. BBR has a model of the way and sends by the clock, so that its guess
-/// is measured too; a connection that began with it keeps the clock whatever it is given later.
-pub(crate) fn choose_congestion(namespace: &Path) {
-    let name = std::env::var("RSWARM_CONGESTION").unwrap_or_else(|_| "cubic".to_owned());
-    within(namespace, || std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name)).unwrap();
+/// Who decides how much of TCP is on the way.
+const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// What `RSWARM_CONGESTION` names, or whatever the machine has; told, because much depends on it.
+pub(crate) fn congestion() -> String {
+    let name = std::env::var("RSWARM_CONGESTION").or_else(|_| std::fs::read_to_string(CONGESTION)).unwrap();
+    say(&format!("TCP: {}", name.trim()));
+    name
+}
+
+/// All connections that begin in this network namespace from now on have it. One that was begun with BBR would go on
+/// sending by BBR's clock, whatever it is given later.
+pub(crate) fn choose_congestion(namespace: &Path, name: &str) {
+    within(namespace, || std::fs::write(CONGESTION, name)).unwrap();
 }
 
 /// On a thread in a network namespace.

@@ -13,7 +13,7 @@ use model::{
 use overlay_net::client::{Launch, Netd};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::mesh::{choose_congestion, within};
+use crate::mesh::{choose_congestion, congestion, within};
 use crate::table::{Bar, Table, median, say};
 
 const NETWORK: NetworkId = NetworkId(0xbf << 80);
@@ -36,12 +36,13 @@ pub(crate) fn measure(table: &mut Table) {
     if !rustix::process::geteuid().is_root() {
         return say("SKIPPED: vips needs root");
     }
+    let tcp = congestion();
     let on_a_host = || {
         // SAFETY: only the network namespace of this thread changes.
         #[allow(unsafe_code, reason = "rustix marks unshare unsafe because of flags not used here")]
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
         for services in [1, 1000] {
-            translated(table, services);
+            translated(table, services, &tcp);
         }
         changes(table);
     };
@@ -129,10 +130,10 @@ fn net(tasks: usize, services: usize) -> HostNet {
 }
 
 /// Direct and by way of a virtual address, in turns.
-fn translated(table: &mut Table, services: usize) {
+fn translated(table: &mut Table, services: usize, tcp: &str) {
     let mut machine = Machine::new(2, services);
     machine.apply();
-    [CLIENT, SERVER].iter().for_each(|number| choose_congestion(&machine.place(*number)));
+    [CLIENT, SERVER].iter().for_each(|number| choose_congestion(&machine.place(*number), tcp));
     let [web, sink] = [WEB, SINK].map(|port| machine.inside(SERVER, || TcpListener::bind(("0.0.0.0", port)).unwrap()));
     std::thread::spawn(move || web.incoming().for_each(drop));
     std::thread::spawn(move || {
