@@ -43,15 +43,35 @@ pub(crate) fn stdin_is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stdin())
 }
 
+/// Asks on standard error, and gives the line that is typed, as it is.
+///
+/// # Errors
+/// The terminal fails.
+pub(crate) fn ask(prompt: &str) -> Result<String> {
+    let mut terminal = std::io::stderr();
+    terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask on the terminal")?;
+    typed().context("read the answer")
+}
+
+/// Asks what is answered by yes or no; everything that is not yes is no.
+///
+/// # Errors
+/// The terminal fails.
+pub(crate) fn agrees(question: &str) -> Result<bool> {
+    let answer = ask(&format!("{question} [y/N] "))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn typed() -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text).map(|_| text)
+}
+
 /// A secret: typed at a terminal, which does not show it, or a line of standard input.
 ///
 /// # Errors
 /// Standard input fails, or the person thinks better of it with ctrl-c.
 pub(crate) async fn secret(prompt: &str) -> Result<String> {
-    let typed = || {
-        let mut text = String::new();
-        std::io::stdin().read_line(&mut text).map(|_| text)
-    };
     if !stdin_is_terminal() {
         return typed().context("read the key from standard input");
     }

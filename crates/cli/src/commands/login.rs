@@ -9,7 +9,7 @@ use image::credentials::{self, Kept};
 use image::{Options, Registries};
 use model::Login;
 use model::image::{DEFAULT_REGISTRY, Reference};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 
 /// Longest password or token, in bytes.
@@ -71,7 +71,7 @@ async fn typed(context: &Context, args: &login::Login) -> Result<(String, String
     }
     let user = match &args.username {
         Some(user) => user.clone(),
-        None => ask("Username: ")?,
+        None => terminal::ask("Username: ")?,
     };
     let password = match &args.password {
         Some(password) => {
@@ -90,14 +90,6 @@ async fn typed(context: &Context, args: &login::Login) -> Result<(String, String
         bail!("a login is a name, without a colon, and a password");
     }
     Ok((user, password))
-}
-
-fn ask(prompt: &str) -> Result<String> {
-    let mut terminal = std::io::stderr().lock();
-    terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask for the name")?;
-    let mut text = String::new();
-    std::io::stdin().read_line(&mut text).context("read the name")?;
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -105,20 +105,13 @@ pub(super) async fn before(context: &Context, stack: &StackSpec, args: &Up, agre
     if !shown {
         context.printer.say(render::removed(&plan).trim_end());
     }
-    match ask(context)? {
+    match terminal::agrees(&paint(context.printer.colour_err, Colour::Bold, "go on?"))? {
         true => Ok(Before { basis: Some(plan.basis), shown }),
         false => {
             context.printer.say("nothing was changed");
             Err(Silent(1).into())
         }
     }
-}
-
-fn ask(context: &Context) -> Result<bool> {
-    context.printer.raw_err(&format!("{} [y/N] ", paint(context.printer.colour_err, Colour::Bold, "go on?")));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn write(path: &str, saved: &SavedPlan) -> Result<()> {

@@ -6,17 +6,18 @@ use crate::args::system::Prune;
 use crate::context::{Context, unexpected};
 use crate::failure::{Silent, advised};
 use crate::render::human::decimal_size;
+use crate::terminal;
 use anyhow::Result;
 use api::{Call, PruneReport, Reply};
 
 pub(super) async fn containers(context: &Context, args: PruneContainers) -> Result<u8> {
-    agree(context, args.force, "all containers that have ended")?;
+    agree(args.force, "all containers that have ended")?;
     let report = prune(context, Call::PruneContainers).await?;
     show(context, &[("Deleted Containers", report)])
 }
 
 pub(super) async fn networks(context: &Context, args: PruneContainers) -> Result<u8> {
-    agree(context, args.force, "all networks that nothing uses")?;
+    agree(args.force, "all networks that nothing uses")?;
     let report = prune(context, Call::PruneNetworks).await?;
     show(context, &[("Deleted Networks", report)])
 }
@@ -27,14 +28,14 @@ pub(super) async fn volumes(context: &Context, args: PruneVolumes) -> Result<u8>
     } else {
         "anonymous volumes that nothing uses, with their data"
     };
-    agree(context, args.force, what)?;
+    agree(args.force, what)?;
     let report = prune(context, Call::PruneVolumes { all: args.all }).await?;
     show(context, &[("Deleted Volumes", report)])
 }
 
 pub(super) async fn images(context: &Context, args: image::Prune) -> Result<u8> {
     let what = if args.all { "all images that no container uses" } else { "all images without a name" };
-    agree(context, args.force, what)?;
+    agree(args.force, what)?;
     let report = prune(context, Call::PruneImages { all: args.all }).await?;
     show(context, &[("Deleted Images", report)])
 }
@@ -45,7 +46,7 @@ pub(super) async fn system(context: &Context, args: Prune) -> Result<u8> {
     if args.volumes {
         what.push_str(", and anonymous volumes that nothing uses");
     }
-    agree(context, args.force, &what)?;
+    agree(args.force, &what)?;
     let mut reports = vec![
         ("Deleted Containers", prune(context, Call::PruneContainers).await?),
         ("Deleted Networks", prune(context, Call::PruneNetworks).await?),
@@ -76,18 +77,15 @@ fn show(context: &Context, reports: &[(&str, PruneReport)]) -> Result<u8> {
 }
 
 /// Asks on a terminal; elsewhere `-f` is needed.
-fn agree(context: &Context, force: bool, what: &str) -> Result<()> {
+fn agree(force: bool, what: &str) -> Result<()> {
     if force {
         return Ok(());
     }
-    if !crate::terminal::stdin_is_terminal() {
+    if !terminal::stdin_is_terminal() {
         return Err(advised(format!("this removes {what}, and nobody can be asked"), "-f removes without asking"));
     }
-    context.printer.raw_err(&format!("this removes {what}\nremove? [y/N] "));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Silent(1).into()),
+    match terminal::agrees(&format!("this removes {what}\nremove?"))? {
+        true => Ok(()),
+        false => Err(Silent(1).into()),
     }
 }
