@@ -33,8 +33,8 @@ int main(int argc, char **argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&any, sizeof any) || listen(listener, 1024)) return 1;
     open[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
-    /* Asked to end, it hears first whoever has called already, however late it got to run. */
-    while (!ending || idle < (count > 1 ? 40 : 1)) {
+    /* Asked to end, it hears first whoever has called already, however late it or the caller gets to run. */
+    while (!ending || idle < (count > 1 ? 400 : 1)) {
         int ready = poll(open, count, 50);
         idle = ready == 0 ? idle + 1 : 0;
         for (int i = count - 1; i >= 0; i--) {
@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
 pub fn served(server: &str, version: u32, deploy: &str) -> String {
     let check =
         "{test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 20s}";
-    let web = format!("command: /server {version}, volumes: ['{server}:/server:ro'], stop_grace_period: 5s");
+    let web = format!("command: /server {version}, volumes: ['{server}:/server:ro'], stop_grace_period: 30s");
     format!("{{image: {BUSYBOX}, {web}, ports: ['8080:80'], healthcheck: {check}, deploy: {deploy}}}")
 }
 
