@@ -3,6 +3,8 @@
 pub mod diff;
 
 pub(crate) mod apply;
+pub(crate) mod bpf;
+pub(crate) mod connect;
 pub(crate) mod conntrack;
 pub mod ingress;
 pub(crate) mod link;

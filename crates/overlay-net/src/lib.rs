@@ -6,9 +6,11 @@
 //!
 //! It works as observe → diff → apply: [`kernel::Kernel`] is what should be or what is, `diff` compares
 //! two of them, and every step can be repeated. Nothing is remembered that the kernel cannot tell,
-//! except the last wanted value itself, so `netd` may die at any instant.
+//! except the last wanted value itself, so `netd` may die at any instant. (What makes connecting to a service cheaper
+//! dies with it: rules take over, and a call that nobody had answered in just that moment may not be answered.)
 //!
-//! Invariants: this crate is the only speaker of netlink and nftables; every link it makes carries a
+//! Invariants: this crate is the only speaker of netlink and nftables, and of programs that the kernel asks about
+//! addresses; every link it makes carries a
 //! group number derived from the run root, so that daemons that share a machine leave each other alone.
 
 pub mod client;

@@ -28,7 +28,8 @@ pub struct NetdArgs {
     pub data_root: PathBuf,
 }
 
-/// Runs until asked to stop. Everything in the kernel outlives it, and the next one takes it over.
+/// Runs until asked to stop. Everything in the kernel outlives it, and the next one takes it over; but for the programs
+/// that translate at `connect`, which the next one loads anew.
 pub fn main(args: NetdArgs) -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,

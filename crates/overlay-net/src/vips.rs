@@ -68,6 +68,12 @@ impl Table {
         of(&self.v4, &after.v4).into_iter().chain(of(&self.v6, &after.v6)).collect()
     }
 
+    /// Whom a virtual address leads to.
+    pub(crate) fn backends(&self, vip: IpAddr) -> &[IpAddr] {
+        let side = if vip.is_ipv4() { &self.v4 } else { &self.v6 };
+        side.services.get(&vip).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Can changes lead from here to there? Else chains would be left over that nobody remembers.
     pub(crate) fn grows_into(&self, after: &Table) -> bool {
         self.v4.counts.is_subset(&after.v4.counts) && self.v6.counts.is_subset(&after.v6.counts)

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use translations::Translations;
 
+mod calls;
 mod endpoint;
 mod firewall;
 mod translations;

@@ -2,6 +2,7 @@
 //! its source port would be sent to a container that is gone for as long as it keeps talking.
 
 use super::netlink::{Batch, F_ACK, F_DUMP, Socket, attr};
+use super::nft::translate::Asked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -20,7 +21,9 @@ const TCP: u8 = 6;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const PROTO_NUMBER: u16 = 1;
+const PROTO_SOURCE: u16 = 2;
 const PROTO_DESTINATION: u16 = 3;
+const MARK: u16 = 8;
 const ID: u16 = 12;
 const NESTED: u16 = 0x8000;
 
@@ -41,7 +44,7 @@ pub(crate) enum Stale {
 pub(crate) struct Entry {
     family: u8,
     /// Its ends as whoever began it sees them.
-    original: Vec<u8>,
+    pub(crate) original: Vec<u8>,
     /// Another one with the same ends has another.
     id: Vec<u8>,
 }
@@ -53,44 +56,77 @@ pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<()> {
         return Ok(());
     }
     let socket = Socket::netfilter()?;
-    let doomed = find(&socket, |entry| {
+    let mut doomed = Vec::new();
+    find(&socket, |entry, tracked| {
         let original = attr(entry, TUPLE_ORIG).filter(|tuple| attr(tuple, TUPLE_IP).is_some());
-        match original.and_then(port_of).and_then(|port| ports.get(&port)) {
+        let is_stale = match original.and_then(port_of).and_then(|port| ports.get(&port)) {
             None => false,
             Some(Stale::All) => true,
             Some(Stale::To(backends)) => {
                 let backend = attr(entry, TUPLE_REPLY).and_then(|tuple| address(tuple, true));
                 backend.is_some_and(|backend| backends.contains(&backend))
             }
-        }
+        };
+        doomed.extend(is_stale.then_some(tracked));
     })?;
     delete(&socket, &doomed)
+}
+
+/// A TCP connection to a backend that is gone, which was not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Unanswered {
+    pub(crate) entry: Entry,
+    /// If it was translated when it began: what it asks for, and the virtual address.
+    pub(crate) asked: Option<(Asked, IpAddr)>,
 }
 
 /// Forgets what goes to a backend that its virtual address does not lead to any more, so that the next packet
 /// goes to one that it leads to, of whatever knows no end of a conversation, as UDP. An established TCP connection goes
 /// on. `lost`: virtual addresses, each with such a backend. Gives the TCP connections that were not answered yet: they
-/// may be in this very moment, and are for [`forget_unanswered`] later.
-pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) -> io::Result<BTreeSet<Entry>> {
+/// may be in this very moment, and are for [`unanswered`] and [`delete`] later.
+pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) -> io::Result<BTreeSet<Unanswered>> {
     // A look at the entries of one namespace costs a walk over those of all.
     if lost.is_empty() || entries(socket)? == Some(0) {
         return Ok(BTreeSet::new());
     }
-    let found = find(socket, |entry| {
-        let ends = || Some((address(attr(entry, TUPLE_ORIG)?, false)?, address(attr(entry, TUPLE_REPLY)?, true)?));
-        ends().is_some_and(|ends| lost.contains(&ends)) && (!is_tcp(entry) || is_unanswered(entry))
+    let vips: BTreeMap<IpAddr, IpAddr> = lost.iter().map(|(vip, backend)| (*backend, *vip)).collect();
+    // Who answers is another one than whom it asks for, if it was led elsewhere once already.
+    let asked = |entry: &[u8], (asked, answers): (IpAddr, IpAddr)| {
+        let vip = vips.get(&asked).or_else(|| vips.get(&answers)).filter(|_| is_marked(entry))?;
+        let original = attr(entry, TUPLE_ORIG)?;
+        let (port, server) = (port(original, PROTO_SOURCE)?, port(original, PROTO_DESTINATION)?);
+        Some((Asked { backend: asked, port, server }, *vip))
+    };
+    let mut waiting = BTreeSet::new();
+    let mut doomed = Vec::new();
+    find(socket, |entry, tracked| {
+        let Some(ends) = ends(entry) else { return };
+        let asked = asked(entry, ends);
+        let is_meant = lost.contains(&ends) || asked.is_some();
+        if is_meant && is_unanswered(entry) {
+            waiting.insert(Unanswered { entry: tracked, asked });
+        } else if lost.contains(&ends) && !is_tcp(entry) {
+            doomed.push(tracked);
+        }
     })?;
-    let (unanswered, doomed): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|entry| number_of(&entry.original) == Some(TCP));
     delete(socket, &doomed)?;
-    Ok(unanswered.into_iter().collect())
+    Ok(waiting)
 }
 
-/// Forgets those of them that are still not answered, so that what is sent again goes to another backend.
-pub(crate) fn forget_unanswered(socket: &Socket, suspects: &BTreeSet<Entry>) -> io::Result<()> {
-    let mut silent = find(socket, is_unanswered)?;
-    silent.retain(|entry| suspects.contains(entry));
-    delete(socket, &silent)
+/// All TCP connections that were not answered yet.
+pub(crate) fn unanswered(socket: &Socket) -> io::Result<BTreeSet<Entry>> {
+    let mut unanswered = BTreeSet::new();
+    find(socket, |entry, tracked| unanswered.extend(is_unanswered(entry).then_some(tracked)))?;
+    Ok(unanswered)
+}
+
+/// Whom it asks for, and who answers.
+fn ends(entry: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    Some((address(attr(entry, TUPLE_ORIG)?, false)?, address(attr(entry, TUPLE_REPLY)?, true)?))
+}
+
+fn is_marked(entry: &[u8]) -> bool {
+    attr(entry, MARK) == Some(&super::connect::MARK.to_be_bytes())
 }
 
 fn is_tcp(entry: &[u8]) -> bool {
@@ -111,22 +147,23 @@ fn entries(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
-fn find(socket: &Socket, is_meant: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Entry>> {
-    let mut found = Vec::new();
+/// Shows each tracked connection, as the kernel tells it and as what it is known by.
+fn find(socket: &Socket, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
     for family in [2_u8, 10] {
         let mut batch = Batch::default();
         batch.message(GET, F_DUMP, &[family, 0, 0, 0]);
         for entry in socket.dump(batch)? {
             let rest = entry.payload.get(4..).unwrap_or_default();
-            let Some(original) = attr(rest, TUPLE_ORIG).filter(|_| is_meant(rest)) else { continue };
+            let Some(original) = attr(rest, TUPLE_ORIG) else { continue };
             let id = attr(rest, ID).unwrap_or_default();
-            found.push(Entry { family, original: original.to_vec(), id: id.to_vec() });
+            each(rest, Entry { family, original: original.to_vec(), id: id.to_vec() });
         }
     }
-    Ok(found)
+    Ok(())
 }
 
-fn delete(socket: &Socket, doomed: &[Entry]) -> io::Result<()> {
+/// Forgets them, so that what comes next begins anew.
+pub(crate) fn delete<'a>(socket: &Socket, doomed: impl IntoIterator<Item = &'a Entry>) -> io::Result<()> {
     let mut batch = Batch::default();
     for Entry { family, original, id } in doomed {
         batch.message(DELETE, F_ACK, &[*family, 0, 0, 0]).attr(TUPLE_ORIG | NESTED, original);
@@ -154,6 +191,9 @@ fn number_of(tuple: &[u8]) -> Option<u8> {
 }
 
 fn port_of(tuple: &[u8]) -> Option<HostPort> {
-    let port = attr(attr(tuple, TUPLE_PROTO)?, PROTO_DESTINATION)?.first_chunk::<2>()?;
-    Some((number_of(tuple)?, u16::from_be_bytes(*port)))
+    Some((number_of(tuple)?, port(tuple, PROTO_DESTINATION)?))
+}
+
+fn port(tuple: &[u8], end: u16) -> Option<u16> {
+    attr(attr(tuple, TUPLE_PROTO)?, end)?.first_chunk::<2>().map(|port| u16::from_be_bytes(*port))
 }

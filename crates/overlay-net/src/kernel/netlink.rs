@@ -8,7 +8,7 @@
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) const F_REQUEST: u16 = 1;
 pub(crate) const F_ACK: u16 = 4;
@@ -134,6 +134,12 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Socket {

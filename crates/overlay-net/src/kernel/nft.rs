@@ -1,5 +1,5 @@
-//! nftables. A container's own table is four messages over netlink, without a process; the host's table
-//! is a text for `nft -f -`, one transaction, only when it changes.
+//! nftables. A container's own tables are some messages over netlink, without a process; the host's table, and what is
+//! rare in a container, is a text for `nft -f -`, one transaction, only when it changes.
 
 pub(crate) mod translate;
 

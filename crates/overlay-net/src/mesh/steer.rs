@@ -5,19 +5,17 @@
 //! Both go by the last byte of the peer's address in the mesh: the queue by the address that a frame is for, the socket
 //! by the number that the peer was told to write on its datagrams ([`class`]).
 
+use crate::kernel::bpf::{Kind, Program};
 use crate::kernel::tun::FRAME_TO;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 /// How many classes of peers there are; a class is always one worker's.
 pub(super) const CLASSES: u32 = 256;
 
-/// `SO_ATTACH_REUSEPORT_CBPF`, `bpf(BPF_PROG_LOAD)` of a socket filter, `TUNSETSTEERINGEBPF` (`linux/bpf.h`,
-/// `linux/if_tun.h`).
+/// `SO_ATTACH_REUSEPORT_CBPF`, `TUNSETSTEERINGEBPF` (`linux/if_tun.h`).
 const ATTACH_REUSEPORT_CBPF: libc::c_int = 51;
-const PROG_LOAD: libc::c_long = 5;
-const SOCKET_FILTER: u32 = 1;
 const SET_STEERING: libc::c_ulong = 0x8004_54e0;
 
 /// Instructions (`linux/filter.h`, `linux/bpf_common.h`).
@@ -60,45 +58,12 @@ fn sockets(one: impl AsFd, workers: usize) -> io::Result<()> {
 fn queues(one: impl AsFd) -> io::Result<()> {
     // Register 6 is the frame; its byte becomes the result, of which the kernel takes the rest by the number of queues.
     let program = [MOVE_64 | 0x16 << 8, u64::from(LOAD_BYTE) | u64::from(FRAME_TO + 3) << 32, EXIT];
-    let program = load(&program)?;
-    let number = program.as_raw_fd();
+    let program = Program::load(Kind::SocketFilter, &program)?;
+    let number = program.as_fd().as_raw_fd();
     // SAFETY: the kernel reads one number that lives here, and keeps the program itself.
     #[expect(unsafe_code, reason = "rustix knows no TUN")]
     let done = unsafe { libc::ioctl(one.as_fd().as_raw_fd(), SET_STEERING as _, &raw const number) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The beginning of `union bpf_attr` of `BPF_PROG_LOAD`.
-#[repr(C)]
-struct Load {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-}
-
-fn load(program: &[u64]) -> io::Result<OwnedFd> {
-    let license = c"Apache-2.0";
-    let load = Load {
-        kind: SOCKET_FILTER,
-        count: program.len() as u32,
-        instructions: program.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-    };
-    // SAFETY: the attribute and all that it points to live here, with their lengths told; the kernel copies them.
-    #[expect(unsafe_code, reason = "rustix knows no bpf")]
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just opened it for us.
-    #[expect(unsafe_code, reason = "a descriptor that a bare system call returned")]
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    Ok(fd)
 }
 
 /// Both, as far as the kernel lets us: without them all works, slower.

@@ -87,6 +87,11 @@ impl Daemon {
         self.env.push(("RSWARM_DATA_PATH".into(), "userspace".into()));
     }
 
+    /// Has every packet to a virtual address translated, none when its connection begins.
+    pub(crate) fn translates_packets(&mut self) {
+        self.env.push(("RSWARM_TRANSLATE".into(), "packets".into()));
+    }
+
     pub(crate) fn netd(&mut self) -> &mut Netd {
         if self.netd.is_none() {
             let args = ["netd_process", "--exact", "--nocapture", "--test-threads=1"];

@@ -2,8 +2,12 @@
 //!
 //! A change of one service concerns every namespace of its networks, so it is worked out and written down once, and
 //! the same letter goes to each of them, over a socket that stays open: nothing waits for the kernel to free what
-//! was replaced.
+//! was replaced. Where the kernel can, TCP is translated when it connects; that is told first, so that what goes to a
+//! lost backend is tracked by the time when such connections are looked for. (One that waits between the two, for its
+//! first write say, may be missed.)
 
+use super::calls::{Calls, News};
+use crate::kernel::connect::{self, Connect};
 use crate::kernel::netlink::Socket;
 use crate::kernel::nft::translate::{Letter, generation};
 use crate::kernel::{Namespace, conntrack, netns};
@@ -15,10 +19,6 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// After which a backend that is there would have answered: less than TCP waits before it asks again.
-const UNANSWERED: Duration = Duration::from_millis(600);
 
 /// The one who tells namespaces what to translate.
 #[derive(Debug)]
@@ -27,7 +27,24 @@ pub(super) struct Translations {
     inside: BTreeMap<TaskId, Inside>,
     /// The tables told last, by the networks that a namespace is attached to.
     tables: BTreeMap<BTreeSet<NetworkId>, Arc<Table>>,
+    connect: AtConnect,
+    calls: Calls,
 }
+
+/// The quicker way of TCP.
+#[derive(Debug)]
+enum AtConnect {
+    /// Nobody has tried it; a namespace without virtual addresses needs none.
+    Untried,
+    Works(Connect),
+    /// It worked, and will be tried again.
+    Failed,
+    /// Rules alone translate.
+    Never,
+}
+
+/// Has rules alone translate, if it is `packets`.
+const TRANSLATE: &str = "RSWARM_TRANSLATE";
 
 /// What is known of one namespace.
 #[derive(Debug, Default)]
@@ -38,6 +55,8 @@ struct Inside {
     told: Option<Arc<Table>>,
     /// Of the kernel, after that was told. Another one: somebody touched something since.
     generation: Option<u32>,
+    /// The number of the namespace, once something was told to it.
+    cookie: Option<u64>,
 }
 
 /// A namespace that is to be told something.
@@ -52,11 +71,21 @@ struct Job {
 struct Message {
     letter: Letter,
     lost: BTreeSet<(IpAddr, IpAddr)>,
+    /// Whatever was there is replaced.
+    anew: bool,
 }
 
 impl Translations {
     pub(super) fn new(run_root: &Path) -> Translations {
-        Translations { run_root: run_root.to_owned(), inside: BTreeMap::new(), tables: BTreeMap::new() }
+        let by_packet = std::env::var_os(TRANSLATE).is_some_and(|how| how == "packets");
+        let connect = if by_packet { AtConnect::Never } else { AtConnect::Untried };
+        Translations {
+            run_root: run_root.to_owned(),
+            inside: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            connect,
+            calls: Calls::new(run_root),
+        }
     }
 
     /// The namespace is gone, or about to go: an open socket would keep it in being.
@@ -74,37 +103,74 @@ impl Translations {
         look: bool,
     ) -> BTreeMap<TaskId, io::Error> {
         self.inside.retain(|task, _| there.contains_key(task));
+        if look && matches!(self.connect, AtConnect::Failed) {
+            self.connect = AtConnect::Untried;
+        }
+        let marks = !matches!(self.connect, AtConnect::Never);
         let mut tables: BTreeMap<BTreeSet<NetworkId>, Arc<Table>> = BTreeMap::new();
         let mut messages: BTreeMap<(usize, usize), Arc<Message>> = BTreeMap::new();
         let mut jobs = Vec::new();
+        let mut places: BTreeMap<TaskId, BTreeSet<NetworkId>> = BTreeMap::new();
         for (task, endpoint) in net.endpoints.iter().filter(|(task, _)| there.contains_key(task)) {
             let networks: BTreeSet<NetworkId> = endpoint.attachments.iter().map(|it| it.network).collect();
             let after = match tables.get(&networks) {
                 Some(table) => table.clone(),
                 None => {
                     let table = self.table(net, &networks);
-                    tables.insert(networks, table.clone());
+                    tables.insert(networks.clone(), table.clone());
                     table
                 }
             };
+            places.insert(*task, networks);
             let nothing = || Inside { told: Some(Arc::default()), ..Inside::default() };
             let inside = self.inside.entry(*task).or_insert_with(|| match fresh.contains(task) {
                 true => nothing(),
                 false => Inside::default(),
             });
             if look {
+                inside.generation = self.calls.since(*task, inside.generation);
                 inside.suspect();
             }
-            if inside.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &after) || *told == after) {
+            let is_told = inside.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &after) || *told == after);
+            if is_told {
                 continue;
             }
             let told = inside.told.clone().filter(|told| told.grows_into(&after));
             let between = (told.as_ref().map_or(0, |told| Arc::as_ptr(told) as usize), Arc::as_ptr(&after) as usize);
-            let message = messages.entry(between).or_insert_with(|| Arc::new(Message::new(told.as_deref(), &after)));
+            let message =
+                messages.entry(between).or_insert_with(|| Arc::new(Message::new(told.as_deref(), &after, marks)));
             jobs.push(Job { task: *task, inside: std::mem::take(inside), after, message: message.clone() });
         }
         self.tables = tables;
-        self.run(jobs)
+        self.at_connect(|connect, tables| connect.tell(tables));
+        let errors = self.run(jobs);
+        let cookie = |task: &TaskId| self.inside.get(task).and_then(|inside| inside.cookie);
+        let known = places.into_iter().filter_map(|(task, networks)| Some((cookie(&task)?, networks)));
+        let known: BTreeMap<u64, BTreeSet<NetworkId>> = known.collect();
+        self.at_connect(|connect, _| connect.admit(&known));
+        errors
+    }
+
+    /// What goes wrong costs only speed, and that way is given up as a whole: half of it might lead astray.
+    fn at_connect(
+        &mut self,
+        work: impl FnOnce(&mut Connect, &BTreeMap<BTreeSet<NetworkId>, Arc<Table>>) -> io::Result<()>,
+    ) {
+        let nothing_to_tell = || self.tables.values().all(|table| **table == Table::default());
+        if matches!(self.connect, AtConnect::Untried) && !nothing_to_tell() {
+            self.connect = match Connect::new() {
+                Ok(connect) => AtConnect::Works(connect),
+                Err(error) => {
+                    tracing::info!(%error, "virtual addresses are translated by packet, not by connection");
+                    AtConnect::Never
+                }
+            };
+        }
+        let AtConnect::Works(connect) = &mut self.connect else { return };
+        if let Err(error) = work(connect, &self.tables) {
+            tracing::warn!(%error, "virtual addresses are translated by packet for now");
+            self.connect = AtConnect::Failed;
+        }
     }
 
     fn table(&self, net: &HostNet, networks: &BTreeSet<NetworkId>) -> Arc<Table> {
@@ -128,12 +194,11 @@ impl Translations {
             workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect::<Vec<_>>()
         });
         let mut errors = BTreeMap::new();
-        let mut unanswered = Unanswered::new();
         for (task, outcome) in outcomes {
             match outcome {
-                Ok((inside, waiting)) => {
+                Ok((inside, news)) => {
+                    self.calls.tell(news);
                     self.inside.insert(task, inside);
-                    unanswered.extend((!waiting.is_empty()).then_some((task, waiting)));
                 }
                 Err(error) => {
                     self.inside.remove(&task);
@@ -141,28 +206,7 @@ impl Translations {
                 }
             }
         }
-        if !unanswered.is_empty() {
-            let run_root = run_root.clone();
-            let later = move || forget_unanswered(&run_root, unanswered);
-            // Without it they wait until nobody tries any more.
-            let _best_effort = std::thread::Builder::new().name("unanswered".to_owned()).spawn(later);
-        }
         errors
-    }
-}
-
-/// Connections to backends that went before they had answered, by whose they are.
-type Unanswered = BTreeMap<TaskId, BTreeSet<conntrack::Entry>>;
-
-/// Gives backends that may only be slow the time to answer: a connection that is forgotten in the moment when it is
-/// answered would be cut.
-fn forget_unanswered(run_root: &Path, unanswered: Unanswered) {
-    std::thread::sleep(UNANSWERED);
-    for (task, suspects) in unanswered {
-        let forgotten = open(run_root, task).and_then(|socket| conntrack::forget_unanswered(&socket, &suspects));
-        if let Err(error) = forgotten {
-            tracing::debug!(%task, %error, "cannot forget what a backend that is gone never answered");
-        }
     }
 }
 
@@ -179,15 +223,15 @@ impl Inside {
 }
 
 impl Message {
-    fn new(told: Option<&Table>, after: &Table) -> Message {
+    fn new(told: Option<&Table>, after: &Table, marks: bool) -> Message {
         let lost = told.map(|told| told.lost(after)).unwrap_or_default();
-        Message { letter: Letter::new(told, after), lost }
+        Message { letter: Letter::new(told, after, marks), lost, anew: told.is_none() }
     }
 }
 
 impl Job {
     /// Gives what it is now, and what was asked of backends that are gone.
-    fn run(self, run_root: &Path) -> io::Result<(Inside, BTreeSet<conntrack::Entry>)> {
+    fn run(self, run_root: &Path) -> io::Result<(Inside, News)> {
         let Job { task, mut inside, after, message } = self;
         let mut unanswered = BTreeSet::new();
         if !message.letter.is_empty() {
@@ -204,16 +248,25 @@ impl Job {
                 Ok(waiting) => unanswered = waiting,
                 Err(error) => tracing::warn!(%task, %error, "cannot forget conversations with a backend that is gone"),
             }
+            if inside.cookie.is_none() {
+                // Without it rules alone translate.
+                inside.cookie = connect::cookie(&socket).ok();
+            }
             inside.socket = Some(socket);
         }
-        inside.told = Some(after);
-        Ok((inside, unanswered))
+        inside.told = Some(after.clone());
+        Ok((inside, News { task, table: after, unanswered, anew: message.anew }))
     }
 }
 
 /// A socket that speaks to the namespace of a task, for ever. Moves the calling thread.
 fn open(run_root: &Path, task: TaskId) -> io::Result<Socket> {
-    let namespace = netns::open(&names::netns_path(run_root, task))?;
-    netns::enter(namespace.ok_or_else(|| io::Error::other("its network namespace has vanished"))?)?;
+    enter(run_root, task)?;
     Socket::netfilter()
+}
+
+/// Moves the calling thread into the namespace of a task.
+pub(super) fn enter(run_root: &Path, task: TaskId) -> io::Result<()> {
+    let namespace = netns::open(&names::netns_path(run_root, task))?;
+    netns::enter(namespace.ok_or_else(|| io::Error::other("its network namespace has vanished"))?)
 }

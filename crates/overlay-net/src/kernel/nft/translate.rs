@@ -7,13 +7,18 @@ use super::{
     NAME, NEWCHAIN, NEWRULE, NEWTABLE, REG_1, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, VALUE, compare,
     expression, generic, immediate, payload,
 };
+use crate::kernel::connect::MARK;
 use crate::kernel::link::octets;
 use crate::kernel::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, Socket, attr};
 use crate::vips::{Changes, Table};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 
 const TABLE: &str = "rswarm_vips";
+/// The table of what was translated when it began, and has to go elsewhere.
+const ELSEWHERE: &str = "rswarm_elsewhere";
 const SERVICES: &str = "services";
 const SLOTS: &str = "slots";
 const OUTPUT: &str = "output";
@@ -79,8 +84,9 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    /// `None` for `before`: nobody knows what is there, and it is replaced.
-    pub(crate) fn new(before: Option<&Table>, after: &Table) -> Letter {
+    /// `None` for `before`: nobody knows what is there, and it is replaced. `marks`: connections may have been translated
+    /// when they began.
+    pub(crate) fn new(before: Option<&Table>, after: &Table, marks: bool) -> Letter {
         let nothing = Table::default();
         let known = before.unwrap_or(&nothing);
         let sides = [(V4, known.v4.changes(&after.v4)), (V6, known.v6.changes(&after.v6))];
@@ -92,11 +98,13 @@ impl Letter {
         for (family, changes) in sides {
             if before.is_none() {
                 // Made and deleted: no error where there is none.
-                let table = generic(family.number, 0);
-                batch.message(NEWTABLE, F_CREATE, &table).text(NAME, TABLE);
-                batch.message(DELTABLE, 0, &table).text(NAME, TABLE);
+                let header = generic(family.number, 0);
+                for table in [TABLE, ELSEWHERE] {
+                    batch.message(NEWTABLE, F_CREATE, &header).text(NAME, table);
+                    batch.message(DELTABLE, 0, &header).text(NAME, table);
+                }
             }
-            family.write(&mut batch, &changes);
+            family.write(&mut batch, &changes, marks);
         }
         batch.acknowledged().message(BATCH_END, 0, &generic(0, 10));
         Letter { batch: Some(batch) }
@@ -125,18 +133,60 @@ pub(crate) fn generation(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
+/// A connection that was translated when it began, as its packets ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Asked {
+    pub(crate) backend: IpAddr,
+    /// Its own.
+    pub(crate) port: u16,
+    /// The backend's.
+    pub(crate) server: u16,
+}
+
+/// In the calling thread's namespace: has such connections go elsewhere when they ask again, and all others not. What
+/// the backend itself may still say by then is dropped: who began the connection would believe it, and go on with
+/// somebody else.
+pub(crate) fn lead(calls: &BTreeMap<Asked, IpAddr>) -> io::Result<()> {
+    let mut text = String::new();
+    for (family, address, v4) in [("ip", "ipv4_addr", true), ("ip6", "ipv6_addr", false)] {
+        let _infallible = writeln!(text, "table {family} {ELSEWHERE}\ndelete table {family} {ELSEWHERE}");
+        let calls = || calls.iter().filter(|(asked, _)| asked.backend.is_ipv4() == v4);
+        if calls().next().is_none() {
+            continue;
+        }
+        let key = |it: &Asked| format!("{} . {} . {}", it.backend, it.port, it.server);
+        let asked: Vec<String> = calls().map(|(asked, _)| key(asked)).collect();
+        let led: Vec<String> = calls().map(|(asked, to)| format!("{} : {to}", key(asked))).collect();
+        let (asked, led) = (asked.join(", "), led.join(", "));
+        let kind = format!("{address} . inet_service . inet_service");
+        let _infallible = write!(
+            text,
+            "table {family} {ELSEWHERE} {{\n\
+             \tset asked {{ type {kind}; elements = {{ {asked} }}; }}\n\
+             \tmap led {{ type {kind} : {address}; elements = {{ {led} }}; }}\n\
+             \tchain output {{\n\t\ttype nat hook output priority -101;\n\
+             \t\tmeta l4proto tcp meta mark {MARK} ct mark set meta mark \
+             dnat to {family} daddr . tcp sport . tcp dport map @led\n\t}}\n\
+             \tchain input {{\n\t\ttype filter hook input priority 0;\n\
+             \t\tct state invalid tcp flags & (syn | ack) == syn | ack \
+             {family} saddr . tcp dport . tcp sport @asked drop\n\t}}\n}}\n"
+        );
+    }
+    super::run(&text)
+}
+
 fn chain(count: u32) -> String {
     if count == 0 { "nobody".to_owned() } else { format!("of{count}") }
 }
 
 impl Family {
-    fn write(self, batch: &mut Batch, changes: &Changes) {
+    fn write(self, batch: &mut Batch, changes: &Changes, marks: bool) {
         if changes.first {
             self.table(batch);
         }
         changes.counts.iter().for_each(|count| self.chain(batch, *count));
         if changes.first {
-            self.entrance(batch);
+            self.entrance(batch, marks);
         }
         let slot = |vip: IpAddr, slot: u32| [octets(vip), slot.to_ne_bytes().to_vec()].concat();
         self.elements(batch, DELELEMENTS, SLOTS, &changes.emptied, |b, (vip, number)| {
@@ -181,13 +231,21 @@ impl Family {
     }
 
     /// `ip daddr vmap @services`, for what programs of the namespace send.
-    fn entrance(self, batch: &mut Batch) {
+    fn entrance(self, batch: &mut Batch, marks: bool) {
         let header = generic(self.number, 0);
         batch.message(NEWCHAIN, F_CREATE, &header).text(CHAIN_TABLE, TABLE).text(CHAIN_NAME, OUTPUT);
         batch.nest(CHAIN_HOOK, |b| {
             b.attr(1, &HOOK_OUTPUT.to_be_bytes()).attr(2, &(-100_i32).to_be_bytes());
         });
         batch.text(CHAIN_TYPE, "nat");
+        if marks {
+            // `meta mark MARK ct mark set meta mark`: tracked connections can be told apart as well.
+            self.rule(batch, OUTPUT, |b| {
+                expression(b, "meta", &[(1, REG_1), (2, 3)]);
+                compare(b, &MARK.to_ne_bytes());
+                expression(b, "ct", &[(2, 3), (4, REG_1)]);
+            });
+        }
         // Twice: an element that is replaced in this very moment may be missed once.
         for _ in 0..2 {
             self.rule(batch, OUTPUT, |b| {
