@@ -68,6 +68,11 @@ impl Calls {
         }
     }
 
+    /// The namespace is gone.
+    pub(super) fn forget(&self, task: TaskId) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+    }
+
     /// Where this number has come to by what the thread did since.
     pub(super) fn since(&self, task: TaskId, mut generation: Option<u32>) -> Option<u32> {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&task).unwrap_or_default();

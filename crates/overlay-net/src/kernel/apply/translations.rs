@@ -91,6 +91,7 @@ impl Translations {
     /// The namespace is gone, or about to go: an open socket would keep it in being.
     pub(super) fn forget(&mut self, task: TaskId) {
         self.inside.remove(&task);
+        self.calls.forget(task);
     }
 
     /// Makes the namespaces that are there agree with `net`. `fresh`: those that nothing was ever told to. `look`:
@@ -131,8 +132,7 @@ impl Translations {
                 inside.generation = self.calls.since(*task, inside.generation);
                 inside.suspect();
             }
-            let is_told = inside.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &after) || *told == after);
-            if is_told {
+            if inside.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &after) || *told == after) {
                 continue;
             }
             let told = inside.told.clone().filter(|told| told.grows_into(&after));
