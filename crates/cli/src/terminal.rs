@@ -48,8 +48,7 @@ pub(crate) fn stdin_is_terminal() -> bool {
 /// # Errors
 /// The terminal fails.
 pub(crate) fn ask(prompt: &str) -> Result<String> {
-    let mut terminal = std::io::stderr();
-    terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask on the terminal")?;
+    show(prompt).context("ask on the terminal")?;
     typed().context("read the answer")
 }
 
@@ -60,6 +59,11 @@ pub(crate) fn ask(prompt: &str) -> Result<String> {
 pub(crate) fn agrees(question: &str) -> Result<bool> {
     let answer = ask(&format!("{question} [y/N] "))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn show(text: &str) -> std::io::Result<()> {
+    let mut terminal = std::io::stderr();
+    terminal.write_all(text.as_bytes()).and_then(|()| terminal.flush())
 }
 
 fn typed() -> std::io::Result<String> {
@@ -77,14 +81,13 @@ pub(crate) async fn secret(prompt: &str) -> Result<String> {
     }
     // The signal alone would end the process and leave a terminal that shows nothing.
     let mut interrupts = signal(SignalKind::interrupt()).context("wait for ctrl-c")?;
-    let mut terminal = std::io::stderr();
-    terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush()).context("ask for the key")?;
+    show(prompt).context("ask for the key")?;
     let hidden = Hidden::enter().context("hide what is typed")?;
     tokio::select! {
         typed = tokio::task::spawn_blocking(typed) => typed?.context("read the key from the terminal"),
         _ = interrupts.recv() => {
             drop(hidden);
-            terminal.write_all(b"\n").context("end the line")?;
+            show("\n").context("end the line")?;
             Err(Silent(130).into())
         }
     }

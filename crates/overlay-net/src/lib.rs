@@ -10,8 +10,8 @@
 //! dies with it: rules take over, and a call that nobody had answered in just that moment may not be answered.)
 //!
 //! Invariants: this crate is the only speaker of netlink and nftables, and of programs that the kernel asks about
-//! addresses; every link it makes carries a
-//! group number derived from the run root, so that daemons that share a machine leave each other alone.
+//! addresses; every link it makes carries a group number derived from the run root, so that daemons that share a machine
+//! leave each other alone.
 
 pub mod client;
 pub mod dns;

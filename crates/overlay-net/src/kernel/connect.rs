@@ -189,8 +189,7 @@ fn summed(key: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// Where control groups of version 2 are mounted; every process of the machine is in one of them.
 fn root() -> Option<PathBuf> {
-    const CGROUP2_MAGIC: u64 = 0x6367_7270;
-    let is_v2 = |path: &str| rustix::fs::statfs(path).is_ok_and(|it| it.f_type as u64 == CGROUP2_MAGIC);
+    let is_v2 = |path: &str| rustix::fs::statfs(path).is_ok_and(|it| it.f_type == libc::CGROUP2_SUPER_MAGIC);
     ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|path| is_v2(path)).map(PathBuf::from)
 }
 

@@ -2,7 +2,6 @@
 //! its source port would be sent to a container that is gone for as long as it keeps talking.
 
 use super::netlink::{Batch, F_ACK, F_DUMP, Socket, attr};
-use super::nft::translate::Asked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -70,6 +69,16 @@ pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<()> {
         doomed.extend(is_stale.then_some(tracked));
     })?;
     delete(&socket, &doomed)
+}
+
+/// A connection that was translated when it began, as its packets ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Asked {
+    pub(crate) backend: IpAddr,
+    /// Its own.
+    pub(crate) port: u16,
+    /// The backend's.
+    pub(crate) server: u16,
 }
 
 /// A TCP connection to a backend that is gone, which was not answered yet.

@@ -5,10 +5,10 @@
 //! What it knows ends with the process. Connections that ask in just those seconds go on asking for who has left.
 
 use super::translations::enter;
-use crate::kernel::conntrack::{self, Unanswered};
+use crate::kernel::conntrack::{self, Asked, Unanswered};
 use crate::kernel::netlink::Socket;
 use crate::kernel::netns;
-use crate::kernel::nft::translate::{self, Asked, generation};
+use crate::kernel::nft::translate::{self, generation};
 use crate::vips::Table;
 use model::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,7 +158,7 @@ impl Place {
         self.suspects.extend(news.unanswered.into_iter().map(|it| (now + ANSWERED, it)));
         if news.anew {
             self.moved.extend(self.calls.values().filter(|call| call.to.is_some()).map(|call| call.original.clone()));
-            self.stale = self.stale.or(Some(now));
+            self.stale.get_or_insert(now);
         }
         self.lead(now);
     }
@@ -174,7 +174,7 @@ impl Place {
             if call.to != to {
                 call.to = to;
                 self.moved.insert(call.original.clone());
-                self.stale = self.stale.or(Some(now));
+                self.stale.get_or_insert(now);
             }
         }
     }
@@ -184,12 +184,11 @@ impl Place {
         self.pause = None;
         if self.suspects.iter().any(|(due, _)| *due <= now) {
             let silent = conntrack::unanswered(socket)?;
-            let (ripe, green) = std::mem::take(&mut self.suspects).into_iter().partition(|(due, _)| *due <= now);
+            let suspects = std::mem::take(&mut self.suspects).into_iter();
+            let (ripe, green): (Vec<_>, Vec<_>) = suspects.partition(|(due, _)| *due <= now);
             self.suspects = green;
-            let ripe: Vec<(Instant, Unanswered)> = ripe;
-            let ripe = ripe.into_iter().map(|(_, it)| it).filter(|it| silent.contains(&it.entry));
             let mut translated = Vec::new();
-            for Unanswered { entry, asked } in ripe {
+            for (_, Unanswered { entry, asked }) in ripe.into_iter().filter(|(_, it)| silent.contains(&it.entry)) {
                 match asked {
                     Some((asked, vip)) => {
                         let call = Call { vip, original: entry.original, to: None, until: now + TRIED };
@@ -204,7 +203,7 @@ impl Place {
         let count = self.calls.len();
         self.calls.retain(|_, call| now < call.until);
         if count != self.calls.len() {
-            self.stale = self.stale.or(Some(now));
+            self.stale.get_or_insert(now);
         }
         self.lead(now);
         if self.stale.is_none() {

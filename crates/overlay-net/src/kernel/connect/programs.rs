@@ -64,8 +64,8 @@ fn translate(code: &mut Code, maps: &Maps, v4: bool) {
     code.copy(1, ASKED).call(NAMESPACE).store_long(STACK, COOKIE, 0);
     code.map(1, &maps.members).address(2, STACK, COOKIE.into()).call(LOOK_UP).out_if_zero(0);
     code.load(1, 0, 0).store(STACK, GROUP, 1).number(SUM, SUM_BEGIN.cast_signed());
-    sum(code, STACK, [COOKIE, COOKIE + 4]);
-    sum(code, STACK, [GROUP]);
+    sum(code, [COOKIE, COOKIE + 4]);
+    sum(code, [GROUP]);
     code.load(1, 0, 4).out_if_differs(SUM, 1);
 
     // One that has called before is nobody's that it was then; and a mark that its program has set is its program's.
@@ -74,7 +74,7 @@ fn translate(code: &mut Code, maps: &Maps, v4: bool) {
     code.load_long(1, ASKED, SOCKET).load(1, 1, SOCKET_MARK).out_unless(1, 0);
 
     if v4 {
-        mapped(code, VIP);
+        code.store_number(STACK, VIP, 0).store_number(STACK, VIP + 4, 0).store_number(STACK, VIP + 8, MAPPED);
     }
     for (asked, word) in words(v4) {
         code.load(0, ASKED, asked).store(STACK, VIP + word, 0);
@@ -88,8 +88,8 @@ fn translate(code: &mut Code, maps: &Maps, v4: bool) {
         code.load(1, 0, word).store(STACK, BACKEND + word, 1);
     }
     code.number(SUM, SUM_BEGIN.cast_signed());
-    sum(code, STACK, (GROUP..GROUP + KEY).step_by(4));
-    sum(code, STACK, (BACKEND..BACKEND + ADDRESS).step_by(4));
+    sum(code, (GROUP..GROUP + KEY).step_by(4));
+    sum(code, (BACKEND..BACKEND + ADDRESS).step_by(4));
     code.load(1, 0, ADDRESS).out_if_differs(SUM, 1);
 
     // What can't be remembered and marked is not translated, but by the rules.
@@ -106,16 +106,11 @@ fn translate(code: &mut Code, maps: &Maps, v4: bool) {
     }
 }
 
-/// Adds words to the sum, with register 1.
-fn sum(code: &mut Code, from: u8, words: impl IntoIterator<Item = i16>) {
+/// Adds words of the stack to the sum, with register 1.
+fn sum(code: &mut Code, words: impl IntoIterator<Item = i16>) {
     for word in words {
-        code.load(1, from, word).mix(SUM, 1, SUM_TIMES);
+        code.load(1, STACK, word).mix(SUM, 1, SUM_TIMES);
     }
-}
-
-/// The beginning of an address of IPv4 in one of IPv6, on the stack.
-fn mapped(code: &mut Code, place: i16) {
-    code.store_number(STACK, place, 0).store_number(STACK, place + 4, 0).store_number(STACK, place + 8, MAPPED);
 }
 
 /// Gives the socket this mark; register 0 is 0 then.

@@ -8,6 +8,7 @@ use super::{
     expression, generic, immediate, payload,
 };
 use crate::kernel::connect::MARK;
+use crate::kernel::conntrack::Asked;
 use crate::kernel::link::octets;
 use crate::kernel::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, Socket, attr};
 use crate::vips::{Changes, Table};
@@ -133,17 +134,7 @@ pub(crate) fn generation(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
-/// A connection that was translated when it began, as its packets ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Asked {
-    pub(crate) backend: IpAddr,
-    /// Its own.
-    pub(crate) port: u16,
-    /// The backend's.
-    pub(crate) server: u16,
-}
-
-/// In the calling thread's namespace: has such connections go elsewhere when they ask again, and all others not. What
+/// In the calling thread's namespace: has connections that were translated when they began go elsewhere when they ask again, and all others not. What
 /// the backend itself may still say by then is dropped: who began the connection would believe it, and go on with
 /// somebody else.
 pub(crate) fn lead(calls: &BTreeMap<Asked, IpAddr>) -> io::Result<()> {
