@@ -9,6 +9,7 @@ mod dial;
 mod frames;
 mod link;
 pub(crate) mod place;
+mod search;
 mod serve;
 mod switchboard;
 

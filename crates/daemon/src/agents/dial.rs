@@ -3,6 +3,7 @@
 use super::frames::{self, Reader, ToAgent, ToManager};
 use super::link::{Said, SessionEnd};
 use super::place::Places;
+use super::search::{self, Target, Turns};
 use super::{ALIVE, SILENCE};
 use crate::cluster::{Leader, Message};
 use crate::identity::Peer;
@@ -21,6 +22,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The same for a node that the cluster does not know.
 const REMOVED_PAUSE: Duration = Duration::from_secs(10);
+/// How long a manager may take to answer before the next is called as well; doubled whenever that sends us back
+/// to another, so that a leader far away is reached in the end, up to the longest.
+const HEAD_START: Duration = Duration::from_millis(500);
+const LONGEST_HEAD_START: Duration = Duration::from_secs(4);
 
 /// Keeps a session until the daemon stops, or the agent's driver is gone.
 pub(crate) async fn run(daemon: Arc<Daemon>, mut end: SessionEnd) {
@@ -53,7 +58,7 @@ pub(super) enum Ended {
 /// Where to have the next session.
 enum Way {
     Here,
-    There(String, Option<NodeId>),
+    There { preferred: Option<Target>, managers: Vec<Target> },
     Nowhere,
 }
 
@@ -63,13 +68,14 @@ pub(super) struct Carrier {
     node: Box<Node>,
     pause: Duration,
     redirect: Option<String>,
-    /// Whose turn it is, of the managers that are known.
-    turn: usize,
+    head_start: Duration,
+    turns: Turns,
 }
 
 impl Carrier {
     pub(super) fn new(daemon: Arc<Daemon>, end: SessionEnd, node: Box<Node>) -> Carrier {
-        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, turn: 0 }
+        let turns = Turns::default();
+        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, head_start: HEAD_START, turns }
     }
 
     async fn run(&mut self) {
@@ -81,23 +87,27 @@ impl Carrier {
                         return;
                     }
                 }
-                Way::There(address, node) => match self.there(&address, node).await {
+                Way::There { preferred, managers } => match self.there(preferred, managers).await {
                     Ok(Ended::Gone) => return,
-                    Ok(Ended::Redirect(to)) => self.redirect = to.filter(|to| *to != address),
+                    Ok(Ended::Redirect(to)) => self.redirect = to,
                     Ok(Ended::Removed) => {
                         tracing::warn!(
                             "the cluster does not know this node (any more): `rswarm leave --force` makes it a machine of its own"
                         );
                         self.pause = REMOVED_PAUSE;
                     }
-                    Err(error) => tracing::info!(manager = address, "no session: {error:#}"),
+                    Err(error) => tracing::info!("no session: {error:#}"),
                 },
                 Way::Nowhere => {}
             }
-            self.end.session.send_if_modified(|session| session.take().is_some());
+            let had_session = self.end.session.send_if_modified(|session| session.take().is_some());
             if before.elapsed() > SILENCE {
                 self.pause = FIRST_PAUSE;
             }
+            self.head_start = match self.redirect {
+                Some(_) if !had_session => (self.head_start * 2).min(LONGEST_HEAD_START),
+                _ => HEAD_START,
+            };
             if self.rest().await {
                 return;
             }
@@ -112,30 +122,26 @@ impl Carrier {
             };
         };
         let identity = membership.identity();
+        let target = |peer: &Peer| Target { address: peer.address.clone(), node: Some(peer.node) };
+        let mut preferred = None;
         if identity.role == Role::Manager {
             let leader = self.daemon.cluster.group().borrow().leader;
             match leader {
                 Leader::Me => return Way::Here,
-                Leader::Member(member) => {
-                    let places = self.daemon.agents.places.borrow().clone();
-                    if let Some(Peer { node, address, .. }) = places.manager(member) {
-                        return Way::There(address.clone(), Some(*node));
-                    }
-                }
+                Leader::Member(member) => preferred = self.daemon.agents.places.borrow().manager(member).map(target),
                 Leader::Unknown => {}
             }
         }
-        let expected = |address: &str| identity.managers.iter().find(|peer| peer.address == address);
-        if let Some(address) = self.redirect.take() {
-            let node = expected(&address).map(|peer| peer.node);
-            return Way::There(address, node);
-        }
-        let mut others = identity.managers.iter().filter(|peer| peer.node != self.daemon.node).cycle();
-        self.turn = self.turn.wrapping_add(1);
-        let count = identity.managers.len().max(1);
-        match others.nth(self.turn % count) {
-            Some(peer) => Way::There(peer.address.clone(), Some(peer.node)),
-            None => Way::Nowhere,
+        let managers: Vec<Target> =
+            identity.managers.iter().filter(|peer| peer.node != self.daemon.node).map(target).collect();
+        let redirect = self.redirect.take().map(|address| {
+            let node = managers.iter().find(|known| known.address == address).and_then(|known| known.node);
+            Target { address, node }
+        });
+        let preferred = preferred.or(redirect);
+        match preferred.is_none() && managers.is_empty() {
+            true => Way::Nowhere,
+            false => Way::There { preferred, managers },
         }
     }
 
@@ -146,21 +152,13 @@ impl Carrier {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut group = self.daemon.cluster.group();
         let leader = group.borrow_and_update().leader;
-        let mut rested = std::pin::pin!(tokio::time::sleep(pause));
-        loop {
-            tokio::select! {
-                biased;
-                said = self.end.said.recv() => match said {
-                    Some(Said::Describe(node)) => self.node = node,
-                    Some(Said::Report(_) | Said::Ask(..)) => {}
-                    None => return true,
-                },
-                () = &mut rested => return false,
-                Ok(group) = group.wait_for(|group| group.leader != leader), if leader != Leader::Me => {
-                    drop(group);
-                    self.pause = FIRST_PAUSE;
-                    return false;
-                }
+        tokio::select! {
+            biased;
+            () = unheard(&mut self.end.said, &mut self.node) => true,
+            () = tokio::time::sleep(pause) => false,
+            Ok(_) = group.wait_for(|group| group.leader != leader), if leader != Leader::Me => {
+                self.pause = FIRST_PAUSE;
+                false
             }
         }
     }
@@ -211,10 +209,27 @@ impl Carrier {
         gone
     }
 
-    /// A session with a manager elsewhere.
-    async fn there(&mut self, address: &str, node: Option<NodeId>) -> anyhow::Result<Ended> {
-        let stream = reach::upgrade(&self.daemon, address, node, "/cluster/v1/agent").await?;
-        Ok(self.talk(stream, address, node).await?)
+    /// A session with a manager elsewhere, whichever answers first.
+    async fn there(&mut self, preferred: Option<Target>, managers: Vec<Target>) -> anyhow::Result<Ended> {
+        let daemon = self.daemon.clone();
+        let call = |to: Target| {
+            let daemon = daemon.clone();
+            async move { reach::upgrade(&daemon, &to.address, to.node, "/cluster/v1/agent").await }
+        };
+        let mut group = daemon.cluster.group();
+        let leader = group.borrow_and_update().leader;
+        let (to, stream) = tokio::select! {
+            found = search::first(&mut self.turns, preferred, managers, self.head_start, call) => found?,
+            () = unheard(&mut self.end.said, &mut self.node) => return Ok(Ended::Gone),
+            Ok(_) = group.wait_for(|group| group.leader != leader) => {
+                self.pause = FIRST_PAUSE;
+                return Ok(Ended::Redirect(None));
+            }
+        };
+        Ok(match self.talk(stream, &to.address, to.node).await? {
+            Ended::Redirect(leader) => Ended::Redirect(leader.filter(|leader| *leader != to.address)),
+            ended => ended,
+        })
     }
 
     /// The same, once it is connected.
@@ -236,6 +251,16 @@ impl Carrier {
         tokio::select! {
             ended = heard.listen(&mut reader, &self.end.assignment) => ended,
             ended = tell(&mut to, &mut self.end.said, &mut self.node, &asked) => ended,
+        }
+    }
+}
+
+/// Takes what is told while nobody is there to hear it, until nobody tells any more.
+async fn unheard(said: &mut mpsc::UnboundedReceiver<Said>, node: &mut Box<Node>) {
+    while let Some(said) = said.recv().await {
+        match said {
+            Said::Describe(changed) => *node = changed,
+            Said::Report(_) | Said::Ask(..) => {}
         }
     }
 }

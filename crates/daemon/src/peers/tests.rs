@@ -127,6 +127,24 @@ impl World {
         Peers::open(folder, &sealing(), NodeId(0)).unwrap()
     }
 
+    /// The daemon of a worker that knows these managers.
+    async fn worker(&self, node: u128, peers: Option<Arc<Peers>>, managers: &[(u128, &str)]) -> Arc<Daemon> {
+        let root = self.root.path().join(format!("worker{node}"));
+        let mut daemon = testing::daemon_of(&root, NodeId(node), self.daemon.cluster.clone()).await;
+        let listen = "127.0.0.1:1".parse().unwrap();
+        let mut identity = Identity::new(self.info.id, NodeId(node), Role::Worker, listen, String::new());
+        let peer = |&(id, address): &(u128, &str)| crate::identity::Peer {
+            node: NodeId(id),
+            member: u64::try_from(id).unwrap(),
+            address: address.to_owned(),
+        };
+        identity.managers = managers.iter().map(peer).collect();
+        let inner = Arc::get_mut(&mut daemon).unwrap();
+        inner.membership = Some(Arc::new(Membership::new(root, identity)));
+        inner.peers = peers;
+        daemon
+    }
+
     /// The status of an answer to a call.
     async fn call(&self, peer: &Peers, path: &str) -> String {
         let stream = soon(peer.connect(&self.address, Some(NodeId(1)))).await.unwrap();
@@ -259,13 +277,7 @@ async fn a_certificate_is_renewed_for_a_new_key_and_the_role_that_the_state_says
     assert!(own.needs_renewal(Role::Manager, Some("another")));
     // A worker asks over the wire.
     let worker = Peers::open(world.folder(5), &sealing(), NodeId(5)).unwrap();
-    let mut daemon = testing::daemon_of(&world.root.path().join("five"), NodeId(5), world.daemon.cluster.clone()).await;
-    let mut identity =
-        Identity::new(world.info.id, NodeId(5), Role::Worker, "127.0.0.1:1".parse().unwrap(), String::new());
-    let address = world.address.clone();
-    identity.managers = vec![crate::identity::Peer { node: NodeId(1), member: 1, address }];
-    let inner = Arc::get_mut(&mut daemon).unwrap();
-    inner.membership = Some(Arc::new(Membership::new(world.root.path().join("five"), identity)));
+    let daemon = world.worker(5, None, &[(1, &world.address)]).await;
     let before = worker.held().key_digest();
     worker.renew(&daemon, Role::Worker).await.unwrap();
     assert_ne!(worker.held().key_digest(), before);
@@ -292,4 +304,25 @@ async fn a_root_is_trusted_and_dropped_but_never_the_one_that_signed_for_us() {
     assert_eq!(peers.told().roots, [next.root.digest.clone(), own.digest.clone()]);
     peers.trust(&[]).unwrap();
     assert_eq!(peers.told().roots.len(), 2, "a place without roots says nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managers_that_keep_silent_keep_no_worker_from_its_session() {
+    let world = world().await;
+    let welcome = world.join(5, &world.token(Role::Worker)).await.unwrap();
+    welcome.credentials.save(&world.folder(5), &sealing()).unwrap();
+    let peers = Peers::open(world.folder(5), &sealing(), NodeId(5)).unwrap();
+    // Their kernels take the connection, and nobody ever says a word on it.
+    let silent = [(), ()].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = silent.each_ref().map(|listener| listener.local_addr().unwrap().to_string());
+    let managers = [(7, addresses[0].as_str()), (8, addresses[1].as_str()), (1, &world.address)];
+    let daemon = world.worker(5, Some(peers), &managers).await;
+    let (mut agent, end) = crate::agents::pair();
+    agent.said.send(crate::agents::Said::Describe(Box::new(Node::new(NodeId(5), "five")))).unwrap();
+    let sessions = tokio::spawn(crate::agents::run(daemon.clone(), end));
+    let began = std::time::Instant::now();
+    soon(agent.session.wait_for(Option::is_some)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "it is lost before that: {:?}", began.elapsed());
+    daemon.stop.cancel();
+    soon(sessions).await.unwrap();
 }
