@@ -22,8 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The same for a node that the cluster does not know.
 const REMOVED_PAUSE: Duration = Duration::from_secs(10);
-/// How long a manager may take to answer before the next is called as well; doubled whenever that sends us back
-/// to another, so that a leader far away is reached in the end, up to the longest.
+/// How long a manager may take to answer before the next is called as well; doubled each time that we are sent to
+/// another once more, so that a leader far away is reached in the end, up to the longest.
 const HEAD_START: Duration = Duration::from_millis(500);
 const LONGEST_HEAD_START: Duration = Duration::from_secs(4);
 
@@ -68,14 +68,15 @@ pub(super) struct Carrier {
     node: Box<Node>,
     pause: Duration,
     redirect: Option<String>,
-    head_start: Duration,
+    /// How often it was sent to another in a row, without a session between.
+    redirects: u32,
     turns: Turns,
 }
 
 impl Carrier {
     pub(super) fn new(daemon: Arc<Daemon>, end: SessionEnd, node: Box<Node>) -> Carrier {
         let turns = Turns::default();
-        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, head_start: HEAD_START, turns }
+        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, redirects: 0, turns }
     }
 
     async fn run(&mut self) {
@@ -104,9 +105,9 @@ impl Carrier {
             if before.elapsed() > SILENCE {
                 self.pause = FIRST_PAUSE;
             }
-            self.head_start = match self.redirect {
-                Some(_) if !had_session => (self.head_start * 2).min(LONGEST_HEAD_START),
-                _ => HEAD_START,
+            self.redirects = match self.redirect {
+                Some(_) if !had_session => self.redirects.saturating_add(1),
+                _ => 0,
             };
             if self.rest().await {
                 return;
@@ -148,7 +149,9 @@ impl Carrier {
     /// Waits a moment, shorter when the leader changes. `true`: nobody tells any more.
     async fn rest(&mut self) -> bool {
         let jitter = crate::config::random::<1>().map_or(0, |[byte]| u32::from(byte));
-        let pause = if self.redirect.is_some() { Duration::ZERO } else { self.pause + self.pause * jitter / 255 };
+        // One that does not lead may send us to one that is dead until another is elected.
+        let at_once = self.redirect.is_some() && self.redirects <= 1;
+        let pause = if at_once { Duration::ZERO } else { self.pause + self.pause * jitter / 255 };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut group = self.daemon.cluster.group();
         let leader = group.borrow_and_update().leader;
@@ -218,8 +221,9 @@ impl Carrier {
         };
         let mut group = daemon.cluster.group();
         let leader = group.borrow_and_update().leader;
+        let head_start = (HEAD_START * (1 << self.redirects.saturating_sub(1).min(8))).min(LONGEST_HEAD_START);
         let (to, stream) = tokio::select! {
-            found = search::first(&mut self.turns, preferred, managers, self.head_start, call) => found?,
+            found = search::first(&mut self.turns, preferred, managers, head_start, call) => found?,
             () = unheard(&mut self.end.said, &mut self.node) => return Ok(Ended::Gone),
             Ok(_) = group.wait_for(|group| group.leader != leader) => {
                 self.pause = FIRST_PAUSE;
