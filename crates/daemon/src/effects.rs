@@ -6,6 +6,7 @@ use crate::shared::Daemon;
 use crate::{clock, failure, images};
 use model::{HealthTest, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
 use node_agent::{Effect, EffectError, EffectErrorKind, Launch, Net, NetFault, Outcome, Prepare};
+use overlay_net::Arrivals;
 use runtime::engine::{ContentFile, CreateContainer, Error as EngineError, NetMode, Session, StartOptions};
 use runtime::signal::Signal;
 use std::net::IpAddr;
@@ -19,6 +20,10 @@ const AT_ONCE: usize = 12;
 
 /// Longest time that a container's removal waits for a client that reads its last output.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Longest time that a task which leaves gets for connections that have begun, and how often that is looked at.
+const ARRIVAL: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Performs effects.
 #[derive(Debug)]
@@ -44,7 +49,12 @@ impl Hands {
             Effect::EnsureNet(net) => self.ensure_net(&net).await,
             Effect::CreateAndStart(launch) => self.create_and_start(*launch).await,
             Effect::Start(launch) => self.start(*launch).await,
-            Effect::Stop { task, signal, grace } => self.stop(task, signal, grace).await,
+            Effect::Stop { task, signal, grace, arrivals } => {
+                if arrivals {
+                    self.receive(task).await;
+                }
+                self.stop(task, signal, grace).await
+            }
             Effect::Remove { task, volumes } => self.remove(task, volumes).await,
             Effect::Probe { task, test, timeout } => Ok(self.probe(task, test, timeout).await),
             Effect::RemoveVolume(name) => self.remove_volume(&name).await,
@@ -252,6 +262,25 @@ impl Hands {
         match net {
             Net::Host => NetMode::Host,
             Net::Task(task) => NetMode::Path(overlay_net::netns_path(&self.daemon.run_root, task)),
+        }
+    }
+
+    /// Waits until a program has each connection that was begun to it; not for those that begin meanwhile.
+    async fn receive(&self, task: TaskId) {
+        let Ok(inspect) = self.daemon.engine.inspect(task).await else { return };
+        let ObservedState::Running { pid, paused: false, .. } = inspect.observed.state else { return };
+        let look = async || tokio::task::spawn_blocking(move || Arrivals::of(pid)).await.ok()?.ok();
+        let received = async {
+            let Some(begun) = look().await else { return };
+            let mut now = begun.clone();
+            while begun.remain(&now) {
+                tokio::time::sleep(LOOK).await;
+                let Some(newest) = look().await else { return };
+                now = newest;
+            }
+        };
+        if tokio::time::timeout(ARRIVAL, received).await.is_err() {
+            tracing::info!(%task, "it is told to end before it has taken all connections that were begun to it");
         }
     }
 

@@ -13,8 +13,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The same where nobody will say: the manager hears of this end from us.
 const BLIND: Duration = Duration::from_millis(500);
 /// From the moment when nobody sends new connections to it until it is told to end. What was sent before is on its way
-/// for a moment, and a connection that the kernel has made but the program has not accepted yet is reset when that
-/// ends: a busy machine takes its time for both.
+/// for a moment. What has come by then is waited for by its stop.
 pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 /// Who may still send new connections to a task.

@@ -31,6 +31,8 @@ pub enum Effect {
         signal: Option<String>,
         /// Before SIGKILL.
         grace: Duration,
+        /// Others sent connections to it until a moment ago: those that have begun come first.
+        arrivals: bool,
     },
     /// Remove all that is left of a container. Ends in [`Outcome::Removed`].
     Remove {

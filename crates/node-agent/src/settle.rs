@@ -188,7 +188,7 @@ impl Agent {
             }
             Kind::Stop => {
                 let (signal, grace) = local.stop_with();
-                Effect::Stop { task: id, signal, grace }
+                Effect::Stop { task: id, signal, grace, arrivals: local.quiet.is_some() }
             }
             Kind::Remove => Effect::Remove { task: id, volumes: local.takes_volumes() },
             Kind::Launch { .. } => return None,

@@ -13,6 +13,7 @@
 //! addresses; every link it makes carries a group number derived from the run root, so that daemons that share a machine
 //! leave each other alone.
 
+mod arrivals;
 pub mod client;
 pub mod dns;
 pub mod kernel;
@@ -28,6 +29,7 @@ mod sockaddr;
 mod vips;
 mod wire;
 
+pub use arrivals::Arrivals;
 pub use dns::resolv::resolv_conf;
 pub use kernel::cleanup;
 pub use names::netns_path;

@@ -50,7 +50,7 @@ fn it_leaves_before_it_ends() {
     landed(&mut rig);
     assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn one_without_grace_and_one_whose_network_fails_end_nevertheless() {
     stop(&mut rig, id);
     rig.answer("net", Err(EffectError::transient("netd is gone")));
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10", "net [1 2] [8080x1]"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals", "net [1 2] [8080x1]"]);
 }
 
 /// The same host in a mesh of two.
@@ -98,20 +98,20 @@ fn it_waits_until_the_manager_says_that_no_other_machine_sends_to_it() {
     rig.assign();
     assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"]);
 
     let (mut rig, id) = meshed();
     rig.order.sent_to.insert(id);
     stop(&mut rig, id);
     landed(&mut rig);
     rig.pass(Duration::from_millis(5100) + LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10"], "not for ever");
+    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"], "not for ever");
 
     let (mut rig, id) = meshed();
     stop(&mut rig, id);
     landed(&mut rig);
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10"], "nobody sends to it");
+    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"], "nobody sends to it");
 }
 
 #[test]

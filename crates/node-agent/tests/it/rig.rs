@@ -215,8 +215,9 @@ pub(crate) fn words(effect: &Effect) -> String {
         }
         Effect::CreateAndStart(launch) => format!("create {}", launch.task.0),
         Effect::Start(launch) => format!("start {} restarts={}", launch.task.0, launch.restarts),
-        Effect::Stop { task, signal, grace } => {
-            format!("stop {} {} {}", task.0, signal.as_deref().unwrap_or("-"), grace.as_secs())
+        Effect::Stop { task, signal, grace, arrivals } => {
+            let first = if *arrivals { " after arrivals" } else { "" };
+            format!("stop {} {} {}{first}", task.0, signal.as_deref().unwrap_or("-"), grace.as_secs())
         }
         Effect::Remove { task, volumes } => format!("remove {} volumes={volumes}", task.0),
         Effect::Probe { task, .. } => format!("probe {}", task.0),
