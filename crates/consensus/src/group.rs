@@ -127,6 +127,15 @@ impl Raft {
         self.outputs.extend(lost.into_keys().map(Output::Unreadable));
     }
 
+    /// A leader that was taken out leads no more (Ongaro's thesis, section 4.2.2). The library leaves that to others,
+    /// and counts on a leader's being part of the group when what it wrote is on disk.
+    pub(crate) fn step_down(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+    }
+
     pub(crate) fn propose_members(
         &mut self,
         voters: &BTreeSet<Member>,

@@ -522,6 +522,7 @@ impl Raft {
             self.members = wire::members_out(&members);
             self.members_since = index;
             self.outputs.push_back(Output::Members(self.members.clone()));
+            self.step_down();
         }
     }
 

@@ -250,6 +250,26 @@ fn a_group_grows_is_exchanged_and_shrinks_while_it_works() {
     }
 }
 
+#[test]
+fn a_leader_that_is_taken_out_while_it_writes_leads_no_more() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &[1, 2, 3]);
+        world.until("a history", |world| world.committed.len() > 20 && world.leader().is_some());
+        let taken_out = world.leader().unwrap();
+        let voters: BTreeSet<Member> = (1..=3).filter(|id| *id != taken_out).map(Member).collect();
+        world.input(taken_out, Input::ChangeMembers { voters: voters.clone(), learners: BTreeSet::new() });
+        let before = world.committed.len();
+        world.until("the others go on", |world| {
+            let leader = world.leader().filter(|leader| *leader != taken_out);
+            let members = leader.map(|leader| world.nodes[&leader].raft.as_ref().unwrap().members());
+            members.is_some_and(|members| *members == Members::of(voters.iter().copied()))
+                && world.committed.len() > before + 5
+        });
+        let role = world.nodes[&taken_out].raft.as_ref().unwrap().role();
+        assert!(!matches!(role, Role::Leader { .. }), "seed {seed}: {role:?}");
+    }
+}
+
 /// What a store has once it was told to make this durable.
 fn make_durable(disk: &mut Stable, stable: &Stable) {
     let Stable { hard_state, snapshot, entries } = stable.clone();
