@@ -3,18 +3,20 @@
 use super::frames::{self, Reader, ToAgent, ToManager};
 use super::link::{Said, SessionEnd};
 use super::place::Places;
-use super::search::{self, Target, Turns};
+use super::search::{self, Answer, Target, Turns};
 use super::{ALIVE, SILENCE};
 use crate::cluster::{Leader, Message};
 use crate::identity::Peer;
 use crate::reach;
 use crate::shared::Daemon;
+use anyhow::Context as _;
 use model::{Node, NodeId, RequestId, Response, Role};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Before the first manager is dialled again; doubled each time, up to the longest.
@@ -22,10 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The same for a node that the cluster does not know.
 const REMOVED_PAUSE: Duration = Duration::from_secs(10);
-/// How long a manager may take to answer before the next is called as well; doubled each time that we are sent to
-/// another once more, so that a leader far away is reached in the end, up to the longest.
+/// How long a manager may take to answer before the next is called as well.
 const HEAD_START: Duration = Duration::from_millis(500);
-const LONGEST_HEAD_START: Duration = Duration::from_secs(4);
 
 /// Keeps a session until the daemon stops, or the agent's driver is gone.
 pub(crate) async fn run(daemon: Arc<Daemon>, mut end: SessionEnd) {
@@ -68,15 +68,13 @@ pub(super) struct Carrier {
     node: Box<Node>,
     pause: Duration,
     redirect: Option<String>,
-    /// How often it was sent to another in a row, without a session between.
-    redirects: u32,
     turns: Turns,
 }
 
 impl Carrier {
     pub(super) fn new(daemon: Arc<Daemon>, end: SessionEnd, node: Box<Node>) -> Carrier {
         let turns = Turns::default();
-        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, redirects: 0, turns }
+        Carrier { daemon, end, node, pause: FIRST_PAUSE, redirect: None, turns }
     }
 
     async fn run(&mut self) {
@@ -101,14 +99,10 @@ impl Carrier {
                 },
                 Way::Nowhere => {}
             }
-            let had_session = self.end.session.send_if_modified(|session| session.take().is_some());
+            self.end.session.send_if_modified(|session| session.take().is_some());
             if before.elapsed() > SILENCE {
                 self.pause = FIRST_PAUSE;
             }
-            self.redirects = match self.redirect {
-                Some(_) if !had_session => self.redirects.saturating_add(1),
-                _ => 0,
-            };
             if self.rest().await {
                 return;
             }
@@ -133,8 +127,14 @@ impl Carrier {
                 Leader::Unknown => {}
             }
         }
-        let managers: Vec<Target> =
+        let mut managers: Vec<Target> =
             identity.managers.iter().filter(|peer| peer.node != self.daemon.node).map(target).collect();
+        // Not the same one first for all that have lost their leader in the same moment.
+        managers.sort_by_cached_key(|manager| {
+            let mut hasher = DefaultHasher::new();
+            (self.daemon.node, &manager.address).hash(&mut hasher);
+            hasher.finish()
+        });
         let redirect = self.redirect.take().map(|address| {
             let node = managers.iter().find(|known| known.address == address).and_then(|known| known.node);
             Target { address, node }
@@ -149,9 +149,7 @@ impl Carrier {
     /// Waits a moment, shorter when the leader changes. `true`: nobody tells any more.
     async fn rest(&mut self) -> bool {
         let jitter = crate::config::random::<1>().map_or(0, |[byte]| u32::from(byte));
-        // One that does not lead may send us to one that is dead until another is elected.
-        let at_once = self.redirect.is_some() && self.redirects <= 1;
-        let pause = if at_once { Duration::ZERO } else { self.pause + self.pause * jitter / 255 };
+        let pause = if self.redirect.is_some() { Duration::ZERO } else { self.pause + self.pause * jitter / 255 };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut group = self.daemon.cluster.group();
         let leader = group.borrow_and_update().leader;
@@ -176,7 +174,7 @@ impl Carrier {
         let mut places = daemon.agents.places.subscribe();
         daemon.cluster.tell(Message::SessionUp { node: self.node.clone(), session: number, assign });
         self.end.session.send_replace(Some(number));
-        let member = daemon.membership.as_ref().and_then(|membership| membership.identity().member);
+        let member = self.member();
         let gone = loop {
             place(&daemon, &places.borrow_and_update(), member);
             tokio::select! {
@@ -212,51 +210,89 @@ impl Carrier {
         gone
     }
 
-    /// A session with a manager elsewhere, whichever answers first.
+    /// A session with whichever manager leads.
     async fn there(&mut self, preferred: Option<Target>, managers: Vec<Target>) -> anyhow::Result<Ended> {
         let daemon = self.daemon.clone();
+        let (node, member) = (self.node.clone(), self.member());
         let call = |to: Target| {
-            let daemon = daemon.clone();
-            async move { reach::upgrade(&daemon, &to.address, to.node, "/cluster/v1/agent").await }
+            let (daemon, node) = (daemon.clone(), node.clone());
+            async move {
+                let stream = reach::upgrade(&daemon, &to.address, to.node, "/cluster/v1/agent").await?;
+                let opened = open(stream, node, member).await.with_context(|| format!("ask {}", to.address))?;
+                Ok(match opened.first {
+                    ToAgent::Redirect(leader) => Answer::Redirect(leader),
+                    _ => Answer::Session(opened),
+                })
+            }
         };
         let mut group = daemon.cluster.group();
         let leader = group.borrow_and_update().leader;
-        let head_start = (HEAD_START * (1 << self.redirects.saturating_sub(1).min(8))).min(LONGEST_HEAD_START);
-        let (to, stream) = tokio::select! {
-            found = search::first(&mut self.turns, preferred, managers, head_start, call) => found?,
+        let (to, opened) = tokio::select! {
+            found = search::first(&mut self.turns, preferred, managers, HEAD_START, call) => found?,
             () = unheard(&mut self.end.said, &mut self.node) => return Ok(Ended::Gone),
             Ok(_) = group.wait_for(|group| group.leader != leader) => {
                 self.pause = FIRST_PAUSE;
                 return Ok(Ended::Redirect(None));
             }
         };
-        Ok(match self.talk(stream, &to.address, to.node).await? {
+        Ok(match self.talk(opened, &to.address, to.node).await? {
             Ended::Redirect(leader) => Ended::Redirect(leader.filter(|leader| *leader != to.address)),
             ended => ended,
         })
     }
 
-    /// The same, once it is connected.
+    fn member(&self) -> Option<u64> {
+        self.daemon.membership.as_ref().and_then(|membership| membership.identity().member)
+    }
+
+    /// The session itself.
     ///
     /// # Errors
     /// The connection broke, or the manager says nothing any more.
     pub(super) async fn talk(
         &mut self,
-        stream: impl AsyncRead + AsyncWrite,
+        opened: Opened<impl AsyncRead + AsyncWrite>,
         address: &str,
         manager: Option<NodeId>,
     ) -> io::Result<Ended> {
-        let (from, mut to) = tokio::io::split(stream);
-        let member = self.daemon.membership.as_ref().and_then(|membership| membership.identity().member);
-        frames::write(&mut to, &ToManager::Hello { node: self.node.clone(), member }).await?;
+        let Opened { mut reader, mut to, told, first } = opened;
+        if told != self.node {
+            frames::write(&mut to, &ToManager::Describe(self.node.clone())).await?;
+        }
         let asked = Asked::default();
         let heard = Heard { daemon: &self.daemon, session: &self.end.session, address, manager, asked: &asked };
-        let mut reader = Reader::new(from, frames::FROM_MANAGER);
         tokio::select! {
-            ended = heard.listen(&mut reader, &self.end.assignment) => ended,
+            ended = heard.listen(first, &mut reader, &self.end.assignment) => ended,
             ended = tell(&mut to, &mut self.end.said, &mut self.node, &asked) => ended,
         }
     }
+}
+
+/// A connection on which both sides have said their first word.
+#[derive(Debug)]
+pub(super) struct Opened<S> {
+    reader: Reader<ReadHalf<S>>,
+    to: WriteHalf<S>,
+    /// What the manager was told of this machine.
+    told: Box<Node>,
+    /// What it has answered.
+    first: ToAgent,
+}
+
+/// Says who we are, and hears what the manager has to say to that.
+///
+/// # Errors
+/// The connection broke, or the manager says nothing.
+pub(super) async fn open<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    node: Box<Node>,
+    member: Option<u64>,
+) -> io::Result<Opened<S>> {
+    let (from, mut to) = tokio::io::split(stream);
+    frames::write(&mut to, &ToManager::Hello { node: node.clone(), member }).await?;
+    let mut reader = Reader::new(from, frames::FROM_MANAGER);
+    let first = reader.next(SILENCE).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Opened { reader, to, told: node, first })
 }
 
 /// Takes what is told while nobody is there to hear it, until nobody tells any more.
@@ -291,11 +327,13 @@ struct Heard<'c> {
 impl Heard<'_> {
     async fn listen(
         &self,
+        first: ToAgent,
         reader: &mut Reader<impl AsyncRead + Unpin>,
         assignment: &watch::Sender<Option<Arc<model::Assignment>>>,
     ) -> io::Result<Ended> {
         let mut up = false;
-        while let Some(frame) = reader.next(SILENCE).await? {
+        let mut next = Some(first);
+        while let Some(frame) = next {
             match frame {
                 ToAgent::Redirect(to) => return Ok(Ended::Redirect(to)),
                 ToAgent::Removed => return Ok(Ended::Removed),
@@ -316,6 +354,7 @@ impl Heard<'_> {
                 tracing::info!(manager = self.address, "in session");
                 self.session.send_replace(Some(self.daemon.agents.number()));
             }
+            next = reader.next(SILENCE).await?;
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }

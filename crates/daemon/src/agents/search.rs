@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::NodeId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,6 +21,15 @@ pub(super) struct Target {
     pub(super) node: Option<NodeId>,
 }
 
+/// What a manager answers.
+#[derive(Debug)]
+pub(super) enum Answer<S> {
+    /// It leads.
+    Session(S),
+    /// It does not; that one does, as far as it knows.
+    Redirect(Option<String>),
+}
+
 /// Who was called, the last one last. Whoever was no help is asked again only after all the others.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Vec<String>);
@@ -29,9 +38,17 @@ impl Turns {
     /// In which order to call: the preferred one, then those that were not called for the longest time.
     fn order(&mut self, preferred: Option<Target>, mut managers: Vec<Target>) -> VecDeque<Target> {
         self.0.retain(|called| managers.iter().any(|manager| manager.address == *called));
-        managers.retain(|manager| preferred.as_ref().is_none_or(|preferred| preferred.address != manager.address));
         managers.sort_by_key(|manager| self.0.iter().position(|called| *called == manager.address));
-        preferred.into_iter().chain(managers).collect()
+        let mut order: VecDeque<Target> = VecDeque::new();
+        for target in preferred.into_iter().chain(managers) {
+            match order.iter_mut().find(|known| known.address == target.address) {
+                // Of one that was set up anew where another was, either may be the one that is there.
+                Some(known) if known.node != target.node => known.node = None,
+                Some(_) => {}
+                None => order.push_back(target),
+            }
+        }
+        order
     }
 
     fn called(&mut self, target: &Target) {
@@ -40,43 +57,60 @@ impl Turns {
     }
 }
 
-/// Calls one after the other, each `head_start` after the one before, or as soon as that has failed, and those
-/// that have failed again, until one answers.
+/// Calls one after the other, each `head_start` after the one before, or as soon as that has failed, and those that
+/// have failed again, until one has a session for us. Who is said to lead is the next; who was called is waited for
+/// all the while, however far away it is.
 ///
 /// # Errors
 /// Each of them has failed once.
-pub(super) async fn first<S, C: Future<Output = Result<S>>>(
+pub(super) async fn first<S, C: Future<Output = Result<Answer<S>>>>(
     turns: &mut Turns,
     preferred: Option<Target>,
     managers: Vec<Target>,
     head_start: Duration,
     call: impl Fn(Target) -> C,
 ) -> Result<(Target, S)> {
+    // Who is not called at this moment; those that were never called come first.
     let mut queue = turns.order(preferred, managers);
-    let (mut untried, all) = (queue.len(), queue.len());
-    let mut failed = BTreeMap::new();
+    let mut known: BTreeSet<String> = queue.iter().map(|target| target.address.clone()).collect();
+    let mut failed: BTreeMap<String, String> = BTreeMap::new();
     let mut calls = FuturesUnordered::new();
     let mut due = Instant::now();
-    while failed.len() < all {
+    while failed.len() < known.len() {
         tokio::select! {
-            Some((target, answer)) = calls.next(), if !calls.is_empty() => match answer {
-                Ok(stream) => return Ok((target, stream)),
-                Err(error) => {
-                    tracing::debug!(manager = target.address, "no session: {error:#}");
-                    failed.insert(target.address.clone(), format!("{error:#}"));
-                    queue.push_back(target);
-                    if untried > 0 {
-                        due = Instant::now();
-                    }
-                }
-            },
+            biased;
             () = tokio::time::sleep_until(due), if !queue.is_empty() => {
                 let Some(target) = queue.pop_front() else { continue };
                 turns.called(&target);
-                untried = untried.saturating_sub(1);
                 due = Instant::now() + head_start;
                 let answer = call(target.clone());
                 calls.push(async move { (target, answer.await) });
+            }
+            Some((target, answer)) = calls.next(), if !calls.is_empty() => {
+                let why = match answer {
+                    Ok(Answer::Session(session)) => return Ok((target, session)),
+                    Ok(Answer::Redirect(leader)) => {
+                        if let Some(address) = leader {
+                            let at = queue.iter().position(|target| target.address == address);
+                            let fresh = known.insert(address.clone()).then_some(Target { address, node: None });
+                            // One that is neither is called already.
+                            if let Some(leader) = at.and_then(|at| queue.remove(at)).or(fresh) {
+                                // One that was no help comes after those that nobody has asked.
+                                let has_failed = |it: &Target| failed.contains_key(&it.address);
+                                let at = if has_failed(&leader) { queue.iter().position(has_failed) } else { Some(0) };
+                                queue.insert(at.unwrap_or(queue.len()), leader);
+                            }
+                        }
+                        format!("{} does not lead", target.address)
+                    }
+                    Err(error) => format!("{error:#}"),
+                };
+                tracing::debug!(manager = target.address, "no session: {why}");
+                failed.insert(target.address.clone(), why);
+                queue.push_back(target);
+                if queue.front().is_some_and(|next| !failed.contains_key(&next.address)) {
+                    due = Instant::now();
+                }
             }
         }
     }
@@ -99,7 +133,7 @@ mod tests {
     }
 
     /// Those that begin with `d` are dead, with `r` refuse, with `o` are open; `l` is open when it is called a
-    /// second time, `s` answers slowly.
+    /// second time, `s` answers slowly, and `f` follows who stands behind the colon.
     async fn search(turns: &mut Turns, preferred: &str, managers: &str) -> (Result<String>, Vec<String>) {
         let called = Mutex::new(Vec::new());
         let call = |target: Target| {
@@ -112,9 +146,10 @@ mod tests {
                     b's' => tokio::time::sleep(HEAD_START * 3 / 2).await,
                     b'o' => {}
                     b'l' if again => {}
+                    b'f' => return Ok(Answer::Redirect(name.split_once(':').map(|(_, leader)| leader.to_owned()))),
                     _ => anyhow::bail!("{name} refuses"),
                 }
-                Ok(name)
+                Ok(Answer::Session(name))
             }
         };
         let found = first(turns, targets(preferred).pop(), targets(managers), HEAD_START, call).await;
@@ -169,5 +204,27 @@ mod tests {
         let (found, called) = search(&mut Turns::default(), "", "slow dead1").await;
         assert_eq!(found.unwrap(), "slow=slow");
         assert_eq!(called.join(" "), "slow dead1");
+    }
+    #[tokio::test]
+    async fn who_is_said_to_lead_is_the_next_known_or_not() {
+        let (found, called) = search(&mut Turns::default(), "", "follower:open1 refuses open2 open1").await;
+        assert_eq!((found.unwrap().as_str(), called.join(" ").as_str()), ("open1=open1", "follower:open1 open1"));
+        let (found, called) = search(&mut Turns::default(), "", "follower:open").await;
+        assert_eq!((found.unwrap().as_str(), called.join(" ").as_str()), ("open=open", "follower:open open"));
+        // It is far away: it is waited for, whatever those nearby say.
+        let (found, called) = search(&mut Turns::default(), "slow", "follower:slow").await;
+        assert_eq!((found.unwrap().as_str(), called.join(" ").as_str()), ("slow=slow", "slow follower:slow"));
+        // It is dead, and nobody knows better yet: no end of calls, and no haste.
+        let (found, called) = search(&mut Turns::default(), "", "f1:refuses f2:refuses f3").await;
+        assert!(found.is_err());
+        assert_eq!(called.join(" "), "f1:refuses refuses f2:refuses f3");
+    }
+
+    #[test]
+    fn one_address_is_one_target() {
+        let target = |node: u128| Target { address: "one".to_owned(), node: Some(NodeId(node)) };
+        let order = |managers: &[u128]| Turns::default().order(None, managers.iter().map(|it| target(*it)).collect());
+        assert_eq!(order(&[1, 1]), [target(1)]);
+        assert_eq!(order(&[1, 2]), [Target { node: None, ..target(1) }], "either may be there");
     }
 }

@@ -1,7 +1,7 @@
 //! Both sides of a session over a pipe, with a real manager on one of them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use super::dial::{Carrier, Ended};
+use super::dial::{Carrier, Ended, open};
 use super::{Said, SessionEnd, pair, serve};
 use crate::cluster::{Cluster, Leader};
 use crate::shared::Daemon;
@@ -51,7 +51,11 @@ fn connect(
     let (one, other) = tokio::io::duplex(4096);
     let serving = tokio::spawn(serve(manager.clone(), worker.node, one));
     let mut carrier = Carrier::new(worker.clone(), end, machine(worker.node.0));
-    let talking = tokio::spawn(async move { carrier.talk(other, "there", Some(NodeId(1))).await });
+    let node = machine(worker.node.0);
+    let talking = tokio::spawn(async move {
+        let opened = open(other, node, None).await?;
+        carrier.talk(opened, "there", Some(NodeId(1))).await
+    });
     (serving, talking)
 }
 
@@ -120,9 +124,7 @@ async fn a_newer_session_ends_the_older_and_another_node_gets_none() {
     // A certificate of node 3 does not speak for node 2.
     let (one, other) = tokio::io::duplex(4096);
     let serving = tokio::spawn(serve(manager.clone(), NodeId(3), one));
-    let (_agent, end) = pair();
-    let mut carrier = Carrier::new(worker, end, machine(2));
-    assert!(soon(carrier.talk(other, "there", None)).await.is_err());
+    assert!(soon(open(other, machine(2), None)).await.is_err());
     soon(serving).await.unwrap();
     manager.cluster.stop(LIMIT).await;
 }
