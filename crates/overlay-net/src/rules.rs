@@ -13,6 +13,26 @@ pub(crate) fn remove(table: &str) -> String {
     format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
+/// What comes before `new`, made by [`table()`], where `old` is there, in one transaction. Chains that stay are emptied
+/// and filled: were they deleted and made, a packet that is between the new ones and the old ones in just that moment
+/// would be seen by neither, and a connection that begins with it would lead nowhere for good.
+pub(crate) fn replace(table: &str, old: &str, new: &str) -> String {
+    let chains = |text: &str| -> BTreeSet<(String, String)> {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let chain = |pair: &[&str]| Some((pair.first()?.strip_prefix("chain ")?.to_owned(), hook(pair.get(1)?)));
+        lines.windows(2).filter_map(chain).collect()
+    };
+    match !new.is_empty() && chains(old) == chains(new) {
+        true => format!("flush table inet {table}\n"),
+        false => remove(table),
+    }
+}
+
+/// What makes a chain a base chain.
+fn hook(line: &str) -> String {
+    if line.starts_with("type ") { line.to_owned() } else { String::new() }
+}
+
 /// A script that makes the whole table where there is none; empty with nothing to say. `ports`: those
 /// that could be reserved.
 pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedPort]) -> String {
@@ -367,4 +387,27 @@ pub(crate) fn pass_foreign(mark: &str, links: &[String], chains: &[crate::kernel
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_that_stay_are_not_made_anew() {
+        let port = |backends: &[u8]| PublishedPort {
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            host_port: 8080,
+            backends: backends.iter().map(|last| (IpAddr::from([10, 0, 0, *last]), 80)).collect(),
+            service: String::new(),
+            everywhere: false,
+            admitted: BTreeSet::new(),
+        };
+        let made = |backends: &[u8]| table("t", 1, &HostNet::default(), &[&port(backends)]);
+        assert_eq!(replace("t", &made(&[1]), &made(&[2, 3])), "flush table inet t\n");
+        for (old, new) in [(made(&[]), made(&[1])), (made(&[1]), made(&[])), (made(&[1]), String::new())] {
+            assert_eq!(replace("t", &old, &new), remove("t"), "{old} {new}");
+        }
+    }
 }
