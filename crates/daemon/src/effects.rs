@@ -6,7 +6,7 @@ use crate::shared::Daemon;
 use crate::{clock, failure, images};
 use model::{HealthTest, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
 use node_agent::{Effect, EffectError, EffectErrorKind, Launch, Net, NetFault, Outcome, Prepare};
-use overlay_net::Arrivals;
+use overlay_net::Pending;
 use runtime::engine::{ContentFile, CreateContainer, Error as EngineError, NetMode, Session, StartOptions};
 use runtime::signal::Signal;
 use std::net::IpAddr;
@@ -21,9 +21,10 @@ const AT_ONCE: usize = 12;
 /// Longest time that a container's removal waits for a client that reads its last output.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Longest time that a task which leaves gets for connections that have begun, and how often that is looked at.
-const ARRIVAL: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(20);
+/// Longest time that a task which leaves gets for connections that have begun, and again for its last answers, and how
+/// often both are looked at.
+const CONVERSATIONS: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(25);
 
 /// Performs effects.
 #[derive(Debug)]
@@ -49,11 +50,12 @@ impl Hands {
             Effect::EnsureNet(net) => self.ensure_net(&net).await,
             Effect::CreateAndStart(launch) => self.create_and_start(*launch).await,
             Effect::Start(launch) => self.start(*launch).await,
-            Effect::Stop { task, signal, grace, arrivals } => {
-                if arrivals {
-                    self.receive(task).await;
-                }
-                self.stop(task, signal, grace).await
+            Effect::Stop { task, signal, grace, drained: false } => self.stop(task, signal, grace).await,
+            Effect::Stop { task, signal, grace, drained: true } => {
+                self.receive(task).await;
+                let stopped = self.stop(task, signal, grace).await;
+                self.send(task).await;
+                stopped
             }
             Effect::Remove { task, volumes } => self.remove(task, volumes).await,
             Effect::Probe { task, test, timeout } => Ok(self.probe(task, test, timeout).await),
@@ -131,7 +133,7 @@ impl Hands {
         for (task, message) in applied.endpoint_errors {
             faults.push(NetFault::Endpoint { task, message });
         }
-        Ok(Outcome::Net { faults })
+        Ok(Outcome::Net { faults, settles: applied.settles })
     }
 
     async fn create_and_start(&self, launch: Launch) -> Done {
@@ -267,21 +269,42 @@ impl Hands {
 
     /// Waits until a program has each connection that was begun to it; not for those that begin meanwhile.
     async fn receive(&self, task: TaskId) {
-        let Ok(inspect) = self.daemon.engine.inspect(task).await else { return };
-        let ObservedState::Running { pid, paused: false, .. } = inspect.observed.state else { return };
-        let look = async || tokio::task::spawn_blocking(move || Arrivals::of(pid)).await.ok()?.ok();
-        let received = async {
-            let Some(begun) = look().await else { return };
-            let mut now = begun.clone();
-            while begun.remain(&now) {
-                tokio::time::sleep(LOOK).await;
-                let Some(newest) = look().await else { return };
-                now = newest;
-            }
-        };
-        if tokio::time::timeout(ARRIVAL, received).await.is_err() {
+        let mut begun = None;
+        // What turns from the one into the other while the kernel is asked is seen by the next look.
+        let mut clear = 0;
+        let received = self.watch(task, |now| {
+            let begun = begun.get_or_insert_with(|| now.clone());
+            clear = if begun.has_arrived(now) { clear + 1 } else { 0 };
+            clear == 2
+        });
+        if !received.await {
             tracing::info!(%task, "it is told to end before it has taken all connections that were begun to it");
         }
+    }
+
+    /// Waits until what a program said last has been received.
+    async fn send(&self, task: TaskId) {
+        if !self.watch(task, |now| !now.is_sending()).await {
+            tracing::info!(%task, "its network ends before all that it said has been received");
+        }
+    }
+
+    /// Looks at the connections of a task until that is so; `false`: not in time.
+    async fn watch(&self, task: TaskId, mut done: impl FnMut(&Pending) -> bool) -> bool {
+        let path = overlay_net::netns_path(&self.daemon.run_root, task);
+        let all = async {
+            loop {
+                let path = path.clone();
+                let look = tokio::task::spawn_blocking(move || Pending::of(&path));
+                // Without a network there is nothing to wait for.
+                let Ok(Ok(now)) = look.await else { return };
+                if done(&now) {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(CONVERSATIONS, all).await.is_ok()
     }
 
     async fn stop(&self, task: TaskId, signal: Option<String>, grace: Duration) -> Done {

@@ -10,10 +10,10 @@ use std::time::Duration;
 /// The longest that is waited for other machines to say that they know. One that says nothing for four seconds is
 /// given up by the managers themselves.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The same where nobody will say: the manager hears of this end from us.
+/// The same where nobody will say: the manager hears of this end from us, or we are new here.
 const BLIND: Duration = Duration::from_millis(500);
-/// From the moment when nobody sends new connections to it until it is told to end. What was sent before is on its way
-/// for a moment. What has come by then is waited for by its stop.
+/// From the moment when nobody sends new connections to it until it is told to end, at least: what was sent before is on
+/// its way for a moment. What has come by then is waited for by its stop.
 pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 /// Who may still send new connections to a task.
@@ -35,6 +35,10 @@ impl Nets {
         let own: BTreeSet<IpAddr> = addresses(assigned).collect();
         if own.is_empty() || leads_to(&self.wanted, &own) {
             return Drain::Done;
+        }
+        if self.landed.is_none() && self.failure.is_none() {
+            // An agent that has just begun: what its host was told before may lead there yet.
+            return Drain::Elsewhere(BLIND);
         }
         let in_flight = self.flight.as_ref().map(|(_, net)| net);
         let told = [self.landed.as_ref(), in_flight.filter(|_| self.landed.is_some())];

@@ -31,8 +31,9 @@ pub enum Effect {
         signal: Option<String>,
         /// Before SIGKILL.
         grace: Duration,
-        /// Others sent connections to it until a moment ago: those that have begun come first.
-        arrivals: bool,
+        /// Others sent connections to it until a moment ago: it takes those that have begun first, and its last answers
+        /// go out before its network does.
+        drained: bool,
     },
     /// Remove all that is left of a container. Ends in [`Outcome::Removed`].
     Remove {
@@ -152,6 +153,9 @@ pub enum Outcome {
     Net {
         /// What could not be done.
         faults: Vec<NetFault>,
+        /// After which nobody goes any more to whom it does not lead any more: connections that had begun before may
+        /// be answered until then.
+        settles: Duration,
     },
     /// It runs.
     Started {

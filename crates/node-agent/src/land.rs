@@ -28,7 +28,7 @@ impl Agent {
 
     fn landed_net(&mut self, now: Time, result: Done) {
         match result {
-            Ok(Outcome::Net { faults }) => self.nets.land(faults, now),
+            Ok(Outcome::Net { faults, settles }) => self.nets.land(faults, settles, now),
             Ok(_) => self.nets.fail("an answer that makes no sense".to_owned(), now),
             Err(error) => self.nets.fail(error.message, now),
         }

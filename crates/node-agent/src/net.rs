@@ -3,12 +3,12 @@
 use crate::backoff::Retry;
 use crate::effect::{EffectId, NetFault};
 use crate::elsewhere::Others;
-use crate::task::{Goal, Local, Place};
+use crate::task::{Goal, Kind, Local, Place};
 use model::{
     AssignedTask, Assignment, Endpoint, Generation, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec,
     Protocol, PublishedPort, TaskId, Time,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -44,9 +44,12 @@ pub(crate) struct Nets {
     pub(crate) landed: Option<HostNet>,
     pub(crate) faults: Vec<NetFault>,
     pub(crate) flight: Option<(EffectId, HostNet)>,
-    /// Which assignments those two were worked out from.
-    landed_of: Option<Generation>,
+    /// Which assignment what is in flight was worked out from.
     pub(crate) flight_of: Option<Generation>,
+    /// The newest of those that the network follows, settled.
+    settled_of: Option<Generation>,
+    /// What has landed since, and when each has settled.
+    settling: VecDeque<(Time, Option<Generation>)>,
     /// The first of the assignments that somebody waits for now.
     awaited_from: Option<Generation>,
     pub(crate) retry: Retry,
@@ -178,14 +181,23 @@ impl Nets {
 
     /// The newest assignment that the network follows, of those that somebody waits for: while something newer is
     /// always wanted it is not all there at any time.
-    pub(crate) fn follows(&mut self, newest: &Assignment) -> Option<Generation> {
+    pub(crate) fn follows(&mut self, newest: &Assignment, now: Time) -> Option<Generation> {
+        while let Some((_, generation)) = self.settling.pop_front_if(|(at, _)| *at <= now) {
+            self.settled_of = generation;
+        }
         if !newest.awaited {
             self.awaited_from = None;
             return None;
         }
         let from = *self.awaited_from.get_or_insert(newest.generation);
-        let follows = if self.is_true() { Some(newest.generation) } else { self.landed_of };
+        let is_settled = self.is_true() && self.settling.is_empty();
+        let follows = if is_settled { Some(newest.generation) } else { self.settled_of };
         follows.filter(|generation| *generation >= from)
+    }
+
+    /// When nobody goes any more to those whom what has landed does not lead to.
+    pub(crate) fn settles(&self, now: Time) -> Time {
+        self.settling.back().map_or(now, |(at, _)| now.max(*at))
     }
 
     /// Is there something to tell the kernel?
@@ -208,12 +220,17 @@ impl Nets {
         self.retry.wait(now).or([self.verify_at, self.lingers].into_iter().flatten().min())
     }
 
-    pub(crate) fn land(&mut self, faults: Vec<NetFault>, now: Time) {
+    /// When there will be something to tell, if somebody waits for it.
+    pub(crate) fn tells_at(&self) -> Option<Time> {
+        self.awaited_from.and_then(|_| self.settling.front()).map(|(at, _)| *at)
+    }
+
+    pub(crate) fn land(&mut self, faults: Vec<NetFault>, settles: Duration, now: Time) {
         let Some((_, net)) = self.flight.take() else { return };
         let every = if faults.is_empty() { VERIFY } else { VERIFY_FAULTY };
         self.verify_at = (!net.endpoints.is_empty() || !faults.is_empty()).then(|| now.after(every));
         self.landed = Some(net);
-        self.landed_of = self.flight_of;
+        self.settling.push_back((self.settles(now).max(now.after(settles)), self.flight_of));
         self.faults = faults;
         self.retry = Retry::default();
         self.failure = None;
@@ -223,7 +240,8 @@ impl Nets {
         self.flight = None;
         // Nobody knows how far it came.
         self.landed = None;
-        self.landed_of = None;
+        self.settled_of = None;
+        self.settling.clear();
         let delay = self.retry.failed(now);
         self.failure = Some(format!("{message} (trying again in {})", crate::backoff::shown(delay)));
     }
@@ -347,11 +365,11 @@ fn needed_space(locals: &BTreeMap<TaskId, Local>, local: &Local, goal: Goal) -> 
     }
 }
 
-/// Does the task need its namespace: it runs, or is about to?
+/// Does the task need its namespace: it runs, or is about to, or its last answers go out?
 fn holds(local: &Local, goal: Goal) -> bool {
     match goal {
         Goal::Run | Goal::Ready => true,
-        Goal::Stop | Goal::Gone => local.may_run(),
+        Goal::Stop | Goal::Gone => local.may_run() || matches!(local.flight, Some((_, Kind::Stop))),
         Goal::Hold => local.runs(),
     }
 }

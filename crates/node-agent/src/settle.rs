@@ -1,7 +1,7 @@
 //! After each input: the next step of everything.
 
 use crate::agent::{Agent, AgentOutput, PATIENCE, Target};
-use crate::drain::Drain;
+use crate::drain::{Drain, LINGER};
 use crate::effect::{Effect, Net};
 
 use crate::task::{Around, Goal, Kind, Local, Place, Step};
@@ -30,6 +30,7 @@ impl Agent {
         let moving = self.moving();
         for more in [
             self.net_wake(now),
+            self.nets.tells_at(),
             self.volumes.wake(now),
             self.reporter.due(moving),
             self.memory.due(),
@@ -130,8 +131,9 @@ impl Agent {
     }
 
     fn is_quiet(&mut self, now: Time, id: TaskId) {
+        let until = self.nets.settles(now).max(now.after(LINGER));
         if let Some(local) = self.tasks.get_mut(&id) {
-            local.quiet = Some(now);
+            local.quiet = Some(until);
         }
     }
 
@@ -188,7 +190,8 @@ impl Agent {
             }
             Kind::Stop => {
                 let (signal, grace) = local.stop_with();
-                Effect::Stop { task: id, signal, grace, arrivals: local.quiet.is_some() }
+                let drained = local.quiet.is_some() && !grace.is_zero();
+                Effect::Stop { task: id, signal, grace, drained }
             }
             Kind::Remove => Effect::Remove { task: id, volumes: local.takes_volumes() },
             Kind::Launch { .. } => return None,
@@ -310,7 +313,7 @@ impl Agent {
                 self.reporter.look(local, now);
             }
         }
-        if let Some(follows) = self.assignment.as_ref().and_then(|assignment| self.nets.follows(assignment)) {
+        if let Some(follows) = self.assignment.as_ref().and_then(|assignment| self.nets.follows(assignment, now)) {
             self.reporter.network(follows);
         }
         let moving = self.moving();

@@ -1,7 +1,7 @@
 //! One task: what its host shows, what is wanted of it, and its next step.
 
 use crate::backoff::{Restarts, Retry};
-use crate::drain::{Drain, LINGER};
+use crate::drain::Drain;
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
@@ -87,7 +87,7 @@ pub(crate) struct Local {
     pub(crate) moving: bool,
     /// Since when it is on its way out while somebody may still send to it.
     pub(crate) leaves: Option<Time>,
-    /// Since when nobody does any more.
+    /// Nobody does any more; until when what was sent before is on its way.
     pub(crate) quiet: Option<Time>,
     /// Image and volumes are there; the image's health check.
     pub(crate) prepared: Option<Option<HealthCheck>>,
@@ -334,7 +334,7 @@ impl Local {
             (Drain::Here, ..) => Step::Rest,
             (Drain::Elsewhere(longest), Some(since), _) if !late(since, longest) => Step::Until(since.after(longest)),
             (_, Some(_), None) => Step::Quiet,
-            (_, Some(_), Some(since)) if !late(since, LINGER) => Step::Until(since.after(LINGER)),
+            (_, Some(_), Some(until)) if until > now => Step::Until(until),
             _ => self.unless_late(Step::Stop, Kind::Stop, now),
         }
     }

@@ -13,13 +13,13 @@
 //! addresses; every link it makes carries a group number derived from the run root, so that daemons that share a machine
 //! leave each other alone.
 
-mod arrivals;
 pub mod client;
 pub mod dns;
 pub mod kernel;
 pub mod mesh;
 pub mod names;
 pub mod netd;
+mod pending;
 mod ports;
 mod relay;
 mod report;
@@ -29,9 +29,9 @@ mod sockaddr;
 mod vips;
 mod wire;
 
-pub use arrivals::Arrivals;
 pub use dns::resolv::resolv_conf;
 pub use kernel::cleanup;
 pub use names::netns_path;
+pub use pending::Pending;
 pub use report::Applied;
 pub use routes::{host_addresses, host_routes, link_mtu};

@@ -3,6 +3,7 @@
 use model::{NetworkId, PublishedPort, TaskId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What could not be done, each with the reason as a sentence for users. Whatever is not named here
 /// is in place: one bad port or endpoint never holds up the others.
@@ -15,6 +16,9 @@ pub struct Applied {
     pub endpoint_errors: BTreeMap<TaskId, String>,
     /// Networks whose bridge or rules are missing or incomplete.
     pub network_errors: BTreeMap<NetworkId, String>,
+    /// After which nobody goes to a backend any more that was taken away. Until then it may answer connections that had
+    /// begun before.
+    pub settles: Duration,
 }
 
 impl Applied {

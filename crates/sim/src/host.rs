@@ -123,7 +123,8 @@ impl Host {
                     host_ip: port.host_ip,
                     message: format!("port {} is taken by a stranger", port.host_port),
                 });
-                Ok(Outcome::Net { faults: faults.collect() })
+                let settles = std::time::Duration::from_millis(chance % 2 * (chance % 700));
+                Ok(Outcome::Net { faults: faults.collect(), settles })
             }
             Effect::CreateAndStart(launch) => self.create(launch, now, &mut started),
             Effect::Start(launch) => self.start(launch, now, &mut started),

@@ -50,7 +50,19 @@ fn it_leaves_before_it_ends() {
     landed(&mut rig);
     assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"]);
+}
+
+#[test]
+fn its_network_outlives_it_until_its_stop_has_ended() {
+    let (mut rig, id) = shop();
+    stop(&mut rig, id);
+    landed(&mut rig);
+    rig.pass(LINGER);
+    rig.dies(id, 143);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"], "its last answers are on their way");
+    rig.answer("stop", Ok(Outcome::Stopped(None)));
+    assert_eq!(rig.open_words(), ["net [2] [8080x1]"]);
 }
 
 #[test]
@@ -64,7 +76,50 @@ fn one_without_grace_and_one_whose_network_fails_end_nevertheless() {
     stop(&mut rig, id);
     rig.answer("net", Err(EffectError::transient("netd is gone")));
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals", "net [1 2] [8080x1]"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained", "net [1 2] [8080x1]"]);
+}
+
+/// How long connections that have begun may be answered.
+const SETTLES: Duration = Duration::from_millis(700);
+
+fn landed_unsettled(rig: &mut Rig) {
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: SETTLES }));
+}
+
+#[test]
+fn it_stays_for_as_long_as_it_may_be_called_by_whoever_began_before() {
+    let (mut rig, id) = shop();
+    stop(&mut rig, id);
+    landed_unsettled(&mut rig);
+    rig.pass(SETTLES - Duration::from_millis(1));
+    assert!(rig.open.is_empty(), "{:?}", rig.open_words());
+    // What others do meanwhile does not keep it.
+    rig.change(TaskId(2), |task| task.desired = Desired::Shutdown);
+    rig.assign();
+    landed_unsettled(&mut rig);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"]);
+}
+
+#[test]
+fn an_agent_that_has_just_begun_does_not_know_that_nobody_is_sent_to_it() {
+    let (mut rig, id) = shop();
+    stop(&mut rig, id);
+    assert_eq!(rig.open_words(), ["net [1 2] [8080x1]"]);
+    let observed = [1, 2].map(|task| Observed {
+        task: TaskId(task),
+        attempt: 1,
+        restart_count: 0,
+        state: ObservedState::Running { pid: 7, started_at: Time(1), paused: false },
+    });
+    let mut later = Rig::on(observed.to_vec(), None);
+    later.order = rig.order.clone();
+    later.assign();
+    let words = ["prepare 2", "net [1 2] [8080x1]"];
+    assert_eq!(later.open_words(), words, "its host may have been told nothing of that");
+    landed(&mut later);
+    later.pass(LINGER);
+    assert_eq!(later.open_words(), ["prepare 2", "stop 1 - 10 drained"]);
 }
 
 /// The same host in a mesh of two.
@@ -83,7 +138,7 @@ fn meshed() -> (Rig, TaskId) {
 }
 
 fn landed(rig: &mut Rig) {
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
 }
 
 #[test]
@@ -98,20 +153,20 @@ fn it_waits_until_the_manager_says_that_no_other_machine_sends_to_it() {
     rig.assign();
     assert!(rig.open.is_empty(), "what is on its way gets there first: {:?}", rig.open_words());
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"]);
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"]);
 
     let (mut rig, id) = meshed();
     rig.order.sent_to.insert(id);
     stop(&mut rig, id);
     landed(&mut rig);
     rig.pass(Duration::from_millis(5100) + LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"], "not for ever");
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"], "not for ever");
 
     let (mut rig, id) = meshed();
     stop(&mut rig, id);
     landed(&mut rig);
     rig.pass(LINGER);
-    assert_eq!(rig.open_words(), ["stop 1 - 10 after arrivals"], "nobody sends to it");
+    assert_eq!(rig.open_words(), ["stop 1 - 10 drained"], "nobody sends to it");
 }
 
 #[test]
@@ -136,6 +191,31 @@ fn it_says_that_its_network_follows_when_somebody_waits_for_it() {
     rig.assign();
     rig.pass(Duration::from_secs(1));
     assert_eq!(told(&rig).len(), 2, "nobody waits");
+}
+
+#[test]
+fn what_may_still_send_to_somebody_who_left_does_not_follow() {
+    let (mut rig, _) = meshed();
+    rig.order.awaited = true;
+    rig.order.vips.clear();
+    rig.reports.clear();
+    rig.assign();
+    landed_unsettled(&mut rig);
+    let told = |rig: &Rig| rig.reports.iter().filter_map(|report| report.network).collect::<Vec<_>>();
+    let first = rig.order.generation;
+    rig.pass(SETTLES - Duration::from_millis(1));
+    assert_eq!(told(&rig), []);
+    // Something newer neither hastens nor delays it.
+    let addresses = BTreeSet::from([[10, 0, 1, 7].into()]);
+    let vip =
+        VirtualAddress { service: ServiceId(1), address: [10, 0, 1, 200].into(), address6: None, backends: addresses };
+    rig.order.vips.insert(NET, Arc::new(vec![vip]));
+    rig.assign();
+    landed_unsettled(&mut rig);
+    rig.pass(Duration::from_millis(200));
+    assert_eq!(told(&rig), [first]);
+    rig.pass(SETTLES);
+    assert_eq!(told(&rig), [first, rig.order.generation]);
 }
 
 #[test]

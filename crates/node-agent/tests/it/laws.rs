@@ -209,7 +209,7 @@ impl World {
                         assert!(self.net.contains(task), "the network of {task} is torn down under it");
                     }
                 }
-                Outcome::Net { faults: Vec::new() }
+                Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }
             }
             Effect::CreateAndStart(launch) | Effect::Start(launch) => {
                 // No start takes less than a millisecond.

@@ -43,7 +43,7 @@ fn backends_of_other_hosts_are_the_managers_and_ours_are_our_own() {
     }];
     rig.assign();
     assert_eq!(rig.asked().ports[0].backends, BTreeSet::from([theirs]), "ours does not run yet");
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
     rig.answer("create", Ok(Outcome::Started { pid: 1, started_at: rig.now }));
     assert_eq!(rig.asked().ports[0].backends, BTreeSet::from([theirs, ours]));
@@ -58,14 +58,14 @@ fn a_task_starts_only_when_it_can_find_what_it_depends_on() {
     let id = rig.add(1, &spec);
     rig.change(id, |task| task.desired = Desired::Ready);
     rig.assign();
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
     let zone = Zone { names: BTreeMap::from([("db".to_owned(), vec![[10, 0, 1, 9].into()])]), ..Zone::default() };
     rig.order.zones = BTreeMap::from([(NET, zone.into())]);
     rig.change(id, |task| task.desired = Desired::Running);
     rig.assign();
     assert_eq!(rig.open_words(), ["net [1] []"], "the name first");
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     assert_eq!(rig.open_words(), ["create 1"]);
 }
 
@@ -98,9 +98,9 @@ fn a_start_after_a_stop_waits_until_its_namespace_is_made_again() {
     });
     rig.assign();
     assert_eq!(rig.open_words(), ["net [] []"], "the old value may be half undone");
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     assert_eq!(rig.open_words(), ["net [1] []"]);
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     assert_eq!(rig.open_words(), ["start 1 restarts=0"]);
 }
 

@@ -154,7 +154,7 @@ fn a_container_of_an_earlier_attempt_is_restarted() {
     let mut rig = Rig::on(vec![runs(1, 1)], ledger(&[task(1, &service())]));
     order(&mut rig, &[newer]);
     rig.live(SECOND);
-    assert!(rig.words().ends_with(&["stop 1 - 10".to_owned(), "start 1 restarts=0".to_owned()]));
+    assert!(rig.words().ends_with(&["stop 1 - 10 drained".to_owned(), "start 1 restarts=0".to_owned()]));
     assert_eq!((rig.state(TaskId(1)), rig.told[&TaskId(1)].status.attempt), (TaskState::Running, 2));
 }
 
@@ -200,6 +200,6 @@ fn a_node_that_was_lost_stops_what_was_given_up() {
     let mut rig = Rig::on(vec![runs(1, 1)], ledger(&[task(1, &service())]));
     order(&mut rig, &[lost]);
     rig.live(SECOND);
-    assert!(rig.words().contains(&"stop 1 - 10".to_owned()));
+    assert!(rig.words().contains(&"stop 1 - 10 drained".to_owned()));
     assert_eq!(rig.state(TaskId(1)), TaskState::Orphaned);
 }

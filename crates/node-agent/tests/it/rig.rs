@@ -124,7 +124,7 @@ impl Rig {
     pub(crate) fn succeed(&mut self, effect: &Effect) -> Result<Outcome, EffectError> {
         Ok(match effect {
             Effect::Prepare(_) => Outcome::Prepared { healthcheck: self.image_health.clone() },
-            Effect::EnsureNet(_) => Outcome::Net { faults: self.faults.clone() },
+            Effect::EnsureNet(_) => Outcome::Net { faults: self.faults.clone(), settles: Duration::ZERO },
             Effect::CreateAndStart(_) | Effect::Start(_) => {
                 self.pid += 1;
                 Outcome::Started { pid: self.pid, started_at: self.now }
@@ -215,8 +215,8 @@ pub(crate) fn words(effect: &Effect) -> String {
         }
         Effect::CreateAndStart(launch) => format!("create {}", launch.task.0),
         Effect::Start(launch) => format!("start {} restarts={}", launch.task.0, launch.restarts),
-        Effect::Stop { task, signal, grace, arrivals } => {
-            let first = if *arrivals { " after arrivals" } else { "" };
+        Effect::Stop { task, signal, grace, drained } => {
+            let first = if *drained { " drained" } else { "" };
             format!("stop {} {} {}{first}", task.0, signal.as_deref().unwrap_or("-"), grace.as_secs())
         }
         Effect::Remove { task, volumes } => format!("remove {} volumes={volumes}", task.0),

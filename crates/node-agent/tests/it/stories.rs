@@ -17,7 +17,7 @@ fn an_assigned_task_is_prepared_beside_its_network_and_then_started() {
     rig.words();
     rig.assign();
     assert_eq!(rig.open_words(), ["prepare 1", "net [1] [8080x0]"]);
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     assert_eq!(rig.open_words(), ["prepare 1"]);
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
     assert_eq!(rig.open_words(), ["create 1"]);
@@ -119,7 +119,7 @@ fn a_container_that_ends_before_its_start_is_told_is_known_to_have_run() {
     let mut rig = Rig::new();
     let id = rig.add(1, &service());
     rig.assign();
-    rig.answer("net", Ok(Outcome::Net { faults: Vec::new() }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
     rig.answer("prepare", Ok(Outcome::Prepared { healthcheck: None }));
     let exit = Exit { code: 0, oom_killed: false, started_at: rig.now, finished_at: rig.now };
     rig.input(node_agent::AgentInput::Exited { task: id, attempt: 1, exit });

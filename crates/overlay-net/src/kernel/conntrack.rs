@@ -1,5 +1,6 @@
 //! Forgets tracked connections of ports whose backends changed. Without that, a UDP client that keeps
-//! its source port would be sent to a container that is gone for as long as it keeps talking.
+//! its source port would be sent to a container that is gone for as long as it keeps talking, and so would a TCP client
+//! that was not answered and asks again.
 
 use super::netlink::{Batch, F_ACK, F_DUMP, Socket, attr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +13,12 @@ const GET_STATS: u16 = 1 << 8 | 5;
 const STATS_ENTRIES: u16 = 1;
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
 const PROTOCOL_INFO: u16 = 4;
 const TCP_INFO: u16 = 1;
 const TCP_STATE: u16 = 1;
 const SYN_SENT: u8 = 1;
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const PROTO_NUMBER: u16 = 1;
@@ -24,6 +26,9 @@ const PROTO_SOURCE: u16 = 2;
 const PROTO_DESTINATION: u16 = 3;
 const MARK: u16 = 8;
 const ID: u16 = 12;
+const STATUS_MASK: u16 = 26;
+/// Both sides have said something (`IPS_SEEN_REPLY`).
+const SEEN_REPLY: u32 = 2;
 const NESTED: u16 = 0x8000;
 
 /// A port of the host: protocol number and port.
@@ -48,15 +53,17 @@ pub(crate) struct Entry {
     id: Vec<u8>,
 }
 
-/// Forgets connections by their original destination port. Established TCP connections would be cut, so callers name
-/// UDP ports only.
-pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<()> {
+/// Forgets what goes to these ports of the host, of whatever knows no end of a conversation, as UDP. Gives the TCP
+/// connections that were not answered yet: they may be in this very moment, and are for [`unanswered`] and [`delete`]
+/// later.
+pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<BTreeSet<Entry>> {
+    let (mut waiting, mut doomed) = (BTreeSet::new(), Vec::new());
     if ports.is_empty() {
-        return Ok(());
+        return Ok(waiting);
     }
     let socket = Socket::netfilter()?;
-    let mut doomed = Vec::new();
-    find(&socket, |entry, tracked| {
+    let has_answered = if ports.keys().all(|(protocol, _)| *protocol == TCP) { Some(false) } else { None };
+    find(&socket, has_answered, |entry, tracked| {
         let original = attr(entry, TUPLE_ORIG).filter(|tuple| attr(tuple, TUPLE_IP).is_some());
         let is_stale = match original.and_then(port_of).and_then(|port| ports.get(&port)) {
             None => false,
@@ -66,9 +73,14 @@ pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<()> {
                 backend.is_some_and(|backend| backends.contains(&backend))
             }
         };
-        doomed.extend(is_stale.then_some(tracked));
+        match (is_stale, is_tcp(entry)) {
+            (true, false) => doomed.push(tracked),
+            (true, true) if is_unanswered(entry) => drop(waiting.insert(tracked)),
+            _ => {}
+        }
     })?;
-    delete(&socket, &doomed)
+    delete(&socket, &doomed)?;
+    Ok(waiting)
 }
 
 /// A connection that was translated when it began, as its packets ask.
@@ -108,7 +120,7 @@ pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) ->
     };
     let mut waiting = BTreeSet::new();
     let mut doomed = Vec::new();
-    find(socket, |entry, tracked| {
+    find(socket, None, |entry, tracked| {
         let Some(ends) = ends(entry) else { return };
         let asked = asked(entry, ends);
         let is_meant = lost.contains(&ends) || asked.is_some();
@@ -125,7 +137,7 @@ pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) ->
 /// All TCP connections that were not answered yet.
 pub(crate) fn unanswered(socket: &Socket) -> io::Result<BTreeSet<Entry>> {
     let mut unanswered = BTreeSet::new();
-    find(socket, |entry, tracked| unanswered.extend(is_unanswered(entry).then_some(tracked)))?;
+    find(socket, Some(false), |entry, tracked| unanswered.extend(is_unanswered(entry).then_some(tracked)))?;
     Ok(unanswered)
 }
 
@@ -156,11 +168,16 @@ fn entries(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
-/// Shows each tracked connection, as the kernel tells it and as what it is known by.
-fn find(socket: &Socket, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
+/// Shows each tracked connection, as the kernel tells it and as what it is known by. `has_answered`: only those that
+/// have, or have not; Linux before 5.17 shows all.
+fn find(socket: &Socket, has_answered: Option<bool>, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
     for family in [2_u8, 10] {
         let mut batch = Batch::default();
         batch.message(GET, F_DUMP, &[family, 0, 0, 0]);
+        if let Some(has_answered) = has_answered {
+            let status = if has_answered { SEEN_REPLY } else { 0 };
+            batch.attr(STATUS, &status.to_be_bytes()).attr(STATUS_MASK, &SEEN_REPLY.to_be_bytes());
+        }
         for entry in socket.dump(batch)? {
             let rest = entry.payload.get(4..).unwrap_or_default();
             let Some(original) = attr(rest, TUPLE_ORIG) else { continue };

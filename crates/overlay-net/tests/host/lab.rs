@@ -360,6 +360,10 @@ pub(crate) fn inventory(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// What has a container hear nothing of TCP any more.
+pub(crate) const DEAF: &str =
+    "table inet silent { chain input { type filter hook input priority 0; meta l4proto tcp drop; }; }";
+
 pub(crate) fn nft(command: &str) -> String {
     let output = Command::new("nft").args(command.split(' ')).output().unwrap();
     assert!(output.status.success(), "nft {command}: {}", String::from_utf8_lossy(&output.stderr));

@@ -4,7 +4,7 @@
 use crate::lab::*;
 use model::Protocol;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 #[test]
 fn tcp_and_udp_from_everywhere() {
@@ -83,6 +83,37 @@ fn loopback_of_the_host_stays_closed() {
             let _refused = socket.send_to(b"x", "127.0.0.1:7000");
         });
         assert!(secret.recv_from(&mut [0; 8]).is_err());
+        daemon.finish();
+    });
+}
+
+/// TCP asks again after a second, and does not ask who has left meanwhile.
+#[test]
+fn what_one_that_left_never_answered_is_asked_of_another() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let net = daemon.network(1, "10.224.1.0/24", false);
+        let (a, b) = (daemon.container(2, &[net]), daemon.container(3, &[net]));
+        let (ip_a, ip_b) = (daemon.address(a), daemon.address(b));
+        daemon.publish(Protocol::Tcp, 8080, &[(ip_a, 80)]);
+        daemon.apply_clean();
+        greeter(&daemon, b, 80, "b");
+        daemon.inside(a, || drop(nft(DEAF)));
+        let came = std::thread::scope(|scope| {
+            let port = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+            let asked = scope.spawn(move || hear(&TcpStream::connect_timeout(&port, SOON * 5).unwrap()));
+            let calls = || std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            let is_asking = || calls().contains(":1F90 02 ");
+            let pause = || std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!((0..200).any(|_| is_asking() || (pause(), false).1));
+            daemon.net.ports[0].backends = [(ip_b, 80)].into();
+            let applied = daemon.apply();
+            assert!(applied.is_clean() && !applied.settles.is_zero(), "it might still be answered: {applied:?}");
+            asked.join().unwrap()
+        });
+        assert_eq!(came, Ok("b 10.224.1.1".to_owned()));
+        daemon.net.ports[0].backends.insert((ip_a, 80));
+        assert!(daemon.apply().settles.is_zero(), "nobody waits for an answer");
         daemon.finish();
     });
 }

@@ -261,8 +261,7 @@ fn one_that_leaves_keeps_its_conversations_and_gets_no_new_ones() {
     });
 }
 
-/// What has a container hear nothing of TCP any more, or say nothing.
-const DEAF: &str = "table inet silent { chain input { type filter hook input priority 0; meta l4proto tcp drop; }; }";
+/// What has a container say nothing by TCP any more.
 const MUTE: &str = "table inet silent { chain output { type filter hook output priority 0; meta l4proto tcp drop; }; }";
 
 /// Asks while backends change, and gives what comes of it. The first is deaf or mute.

@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 
 /// After which a backend that is there would have answered: less than TCP waits before it asks again. A connection that
 /// is forgotten in the moment when it is answered would be cut.
-const ANSWERED: Duration = Duration::from_millis(600);
+pub(super) const ANSWERED: Duration = Duration::from_millis(600);
+/// By when those that were not have been led elsewhere.
+pub(super) const SETTLED: Duration = Duration::from_millis(700);
 /// As long as TCP tries to begin a connection (`tcp_syn_retries`).
 const TRIED: Duration = Duration::from_secs(130);
 /// Until what could not be done is tried again.
@@ -45,6 +47,8 @@ pub(super) struct Calls {
     run_root: PathBuf,
     thread: Option<Sender<News>>,
     steps: Steps,
+    /// When all of which it was told have been answered or led elsewhere.
+    settled: Option<Instant>,
 }
 
 /// Changes of rules that the thread made, from one number of the namespace's to the next.
@@ -52,11 +56,14 @@ type Steps = Arc<Mutex<BTreeMap<TaskId, BTreeMap<u32, u32>>>>;
 
 impl Calls {
     pub(super) fn new(run_root: &Path) -> Calls {
-        Calls { run_root: run_root.to_owned(), thread: None, steps: Steps::default() }
+        Calls { run_root: run_root.to_owned(), thread: None, steps: Steps::default(), settled: None }
     }
 
     /// Without anybody unanswered nobody has to remember anything.
     pub(super) fn tell(&mut self, news: News) {
+        if !news.unanswered.is_empty() {
+            self.settled = Some(Instant::now() + SETTLED);
+        }
         if self.thread.is_none() && !news.unanswered.is_empty() {
             let (sender, receiver) = channel();
             let (run_root, steps) = (self.run_root.clone(), self.steps.clone());
@@ -66,6 +73,11 @@ impl Calls {
         if self.thread.as_ref().is_some_and(|thread| thread.send(news).is_err()) {
             self.thread = None;
         }
+    }
+
+    /// How long those of which it was told may still be answered by whom they were begun to.
+    pub(super) fn settles(&self) -> Duration {
+        self.settled.map_or(Duration::ZERO, |settled| settled.saturating_duration_since(Instant::now()))
     }
 
     /// The namespace is gone.

@@ -1,6 +1,8 @@
 //! Ports, rules and connections: what is not a link.
 
-use crate::kernel::conntrack::{self, Stale};
+use super::calls;
+use crate::kernel::conntrack::{self, Entry, Stale};
+use crate::kernel::netlink::Socket;
 use crate::kernel::nft;
 use crate::ports::Reserved;
 use crate::relay::Relays;
@@ -61,12 +63,19 @@ impl Firewall {
             return;
         }
         // Asked before each change: removing what is not there costs a grace period of the kernel.
-        let absent = matches!(nft::fingerprint(&self.table), Ok(None));
+        let there = nft::fingerprint(&self.table);
+        let absent = matches!(there, Ok(None));
         if absent && table.is_empty() && extra.is_empty() {
             self.rules = Some((table, None));
             return;
         }
-        let remove = if absent { String::new() } else { rules::remove(&self.table) };
+        let remove = match &self.rules {
+            _ if absent => String::new(),
+            Some((old, expected)) if there.is_ok_and(|there| there == *expected) => {
+                rules::replace(&self.table, old, &table)
+            }
+            _ => rules::remove(&self.table),
+        };
         match nft::run(&format!("{remove}{table}{extra}")) {
             Ok(()) => self.rules = Some((table, nft::fingerprint(&self.table).unwrap_or(None))),
             Err(error) => {
@@ -76,33 +85,62 @@ impl Firewall {
                 return;
             }
         }
-        let stale = stale_ports(&self.published, held);
-        if let Err(error) = conntrack::forget(&stale) {
-            tracing::warn!(%error, "cannot forget connections of ports that changed");
+        match conntrack::forget(&stale_ports(&self.published, held)) {
+            Ok(unanswered) if unanswered.is_empty() => {}
+            Ok(unanswered) => {
+                applied.settles = calls::SETTLED;
+                forget_later(unanswered);
+            }
+            Err(error) => tracing::warn!(%error, "cannot forget connections of ports that changed"),
         }
         self.published = held.iter().copied().cloned().collect();
     }
 }
 
-/// What to forget of UDP ports, whose clients never say goodbye: what went to backends that are none any more, and all
-/// of ports that come or go. TCP connections end with their container.
+/// Lets those of these connections begin anew that are not answered in time.
+fn forget_later(suspects: BTreeSet<Entry>) {
+    let work = move || {
+        std::thread::sleep(calls::ANSWERED);
+        let forgotten = Socket::netfilter().and_then(|socket| {
+            let unanswered = conntrack::unanswered(&socket)?;
+            conntrack::delete(&socket, suspects.intersection(&unanswered))
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "cannot forget what a backend that is gone never answered");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("unanswered".to_owned()).spawn(work) {
+        tracing::warn!(%error, "cannot forget what a backend that is gone never answered");
+    }
+}
+
+/// What to forget of the ports: what went to backends that are none any more, and, of UDP, whose clients never say
+/// goodbye, all of ports that come or go. TCP connections that were answered end with their container.
 fn stale_ports(before: &[PublishedPort], now: &[&PublishedPort]) -> BTreeMap<conntrack::HostPort, Stale> {
     const UDP: u8 = 17;
     let backends = |ports: &mut dyn Iterator<Item = &PublishedPort>| {
-        let mut all: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
-        for port in ports.filter(|port| port.protocol == Protocol::Udp && !port.backends.is_empty()) {
-            all.entry(port.host_port).or_default().extend(port.backends.iter().map(|(address, _)| *address));
+        let mut all: BTreeMap<conntrack::HostPort, BTreeSet<IpAddr>> = BTreeMap::new();
+        for port in ports.filter(|port| !port.backends.is_empty()) {
+            let protocol = match port.protocol {
+                Protocol::Tcp => conntrack::TCP,
+                Protocol::Udp => UDP,
+            };
+            let addresses = port.backends.iter().map(|(address, _)| *address);
+            all.entry((protocol, port.host_port)).or_default().extend(addresses);
         }
         all
     };
     let (before, now) = (backends(&mut before.iter()), backends(&mut now.iter().copied()));
+    let nobody = BTreeSet::new();
     let gone = before.iter().filter_map(|(port, old)| match now.get(port) {
-        None => Some((*port, Stale::All)),
-        Some(new) if old.is_subset(new) => None,
-        Some(new) => Some((*port, Stale::To(old.difference(new).copied().collect()))),
+        None if port.0 == UDP => Some((*port, Stale::All)),
+        new => {
+            let lost: BTreeSet<IpAddr> = old.difference(new.unwrap_or(&nobody)).copied().collect();
+            (!lost.is_empty()).then_some((*port, Stale::To(lost)))
+        }
     });
-    let new = now.keys().filter(|port| !before.contains_key(port)).map(|port| (*port, Stale::All));
-    gone.chain(new).map(|(port, stale)| ((UDP, port), stale)).collect()
+    let new = now.keys().filter(|port| port.0 == UDP && !before.contains_key(port)).map(|port| (*port, Stale::All));
+    gone.chain(new).collect()
 }
 
 #[cfg(test)]
@@ -122,6 +160,11 @@ mod tests {
         let now = [port(1, &[2, 3]), port(2, &[1, 2]), port(4, &[1])];
         let stale = stale_ports(&before, &now.iter().collect::<Vec<_>>());
         let lost = Stale::To([IpAddr::from([10, 0, 0, 1])].into());
-        assert_eq!(stale, [((17, 1), lost), ((17, 3), Stale::All), ((17, 4), Stale::All)].into());
+        assert_eq!(stale, [((17, 1), lost.clone()), ((17, 3), Stale::All), ((17, 4), Stale::All)].into());
+        let over_tcp = |ports: &[PublishedPort]| -> Vec<_> {
+            ports.iter().map(|port| PublishedPort { protocol: Protocol::Tcp, ..port.clone() }).collect()
+        };
+        let stale = stale_ports(&over_tcp(&before), &over_tcp(&now).iter().collect::<Vec<_>>());
+        assert_eq!(stale, [((6, 1), lost.clone()), ((6, 3), lost)].into());
     }
 }

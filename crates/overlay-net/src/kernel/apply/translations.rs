@@ -19,6 +19,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The one who tells namespaces what to translate.
 #[derive(Debug)]
@@ -86,6 +87,11 @@ impl Translations {
             connect,
             calls: Calls::new(run_root),
         }
+    }
+
+    /// How long a backend that was taken away may still answer.
+    pub(super) fn settles(&self) -> Duration {
+        self.calls.settles()
     }
 
     /// The namespace is gone, or about to go: an open socket would keep it in being.
