@@ -88,13 +88,14 @@ fn leaves_under(way: &str, lost: &str) {
             stream.read_to_string(&mut answer).map(|_| answer)
         });
         is_asked.recv().unwrap();
-        let mut stop = host.rswarm_command(["stop", "shop-web-1"]).stdout(Stdio::null()).spawn().unwrap();
         // What is lost is sent again after 0.2, 0.6 and 1.4 seconds, and not soon after that.
-        std::thread::sleep(Duration::from_millis(700));
-        rule("delete table ip lossy");
+        let mut mends = host.command("nsenter");
+        mends.args([&inside, "sh", "-c", "sleep 0.7; nft delete table ip lossy"]);
+        let mut mends = mends.spawn().unwrap();
+        let mut stop = host.rswarm_command(["stop", "shop-web-1"]).stdout(Stdio::null()).spawn().unwrap();
         let answer = caller.join().unwrap();
         assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("\r\n\r\n1")), "{answer:?}");
-        assert!(stop.wait().unwrap().success());
+        assert!(stop.wait().unwrap().success() && mends.wait().unwrap().success());
     });
     host.down("shop").ok();
 }

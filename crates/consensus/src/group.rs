@@ -132,6 +132,10 @@ impl Raft {
     pub(crate) fn step_down(&mut self) {
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            // Who has most of the log need not wait until it misses a leader.
+            let matched = |voter: &u64| raft.prs().get(*voter).map(|progress| progress.matched);
+            let heir = self.members.voters.iter().copied().max_by_key(matched);
+            heir.into_iter().for_each(|heir| raft.send_timeout_now(heir));
             raft.become_follower(raft.term, raft::INVALID_ID);
         }
     }

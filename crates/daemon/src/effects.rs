@@ -22,9 +22,10 @@ const AT_ONCE: usize = 12;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Longest time that a task which leaves gets for connections that have begun, and again for its last answers, and how
-/// often both are looked at.
+/// soon and how seldom both are looked at again.
 const CONVERSATIONS: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 
 /// Performs effects.
 #[derive(Debug)]
@@ -50,11 +51,14 @@ impl Hands {
             Effect::EnsureNet(net) => self.ensure_net(&net).await,
             Effect::CreateAndStart(launch) => self.create_and_start(*launch).await,
             Effect::Start(launch) => self.start(*launch).await,
-            Effect::Stop { task, signal, grace, drained: false } => self.stop(task, signal, grace).await,
-            Effect::Stop { task, signal, grace, drained: true } => {
-                self.receive(task).await;
+            Effect::Stop { task, signal, grace, receives, sends } => {
+                if receives {
+                    self.receive(task).await;
+                }
                 let stopped = self.stop(task, signal, grace).await;
-                self.send(task).await;
+                if sends {
+                    self.send(task).await;
+                }
                 stopped
             }
             Effect::Remove { task, volumes } => self.remove(task, volumes).await,
@@ -269,6 +273,10 @@ impl Hands {
 
     /// Waits until a program has each connection that was begun to it; not for those that begin meanwhile.
     async fn receive(&self, task: TaskId) {
+        let state = self.daemon.engine.inspect(task).await.map(|inspect| inspect.observed.state);
+        if !matches!(state, Ok(ObservedState::Running { paused: false, .. })) {
+            return;
+        }
         let mut begun = None;
         // What turns from the one into the other while the kernel is asked is seen by the next look.
         let mut clear = 0;
@@ -293,6 +301,8 @@ impl Hands {
     async fn watch(&self, task: TaskId, mut done: impl FnMut(&Pending) -> bool) -> bool {
         let path = overlay_net::netns_path(&self.daemon.run_root, task);
         let all = async {
+            // Many may leave at once, and the kernel goes through the connections of all for each look.
+            let mut pause = LOOK;
             loop {
                 let path = path.clone();
                 let look = tokio::task::spawn_blocking(move || Pending::of(&path));
@@ -301,7 +311,8 @@ impl Hands {
                 if done(&now) {
                     return;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_LOOK);
             }
         };
         tokio::time::timeout(CONVERSATIONS, all).await.is_ok()

@@ -119,6 +119,8 @@ pub struct Observed {
     pub state: ObservedState,
     /// In-place restarts so far, as remembered on disk.
     pub restart_count: u32,
+    /// Whose network namespace it was last started in; `None`: the host's, or not known.
+    pub space: Option<TaskId>,
 }
 
 /// State of a container found on the host.

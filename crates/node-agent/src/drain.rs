@@ -38,7 +38,7 @@ impl Nets {
         }
         if self.landed.is_none() && self.failure.is_none() {
             // An agent that has just begun: what its host was told before may lead there yet.
-            return Drain::Elsewhere(BLIND);
+            return Drain::Elsewhere(if self.flight.is_some() { LONGEST } else { BLIND });
         }
         let in_flight = self.flight.as_ref().map(|(_, net)| net);
         let told = [self.landed.as_ref(), in_flight.filter(|_| self.landed.is_some())];

@@ -31,9 +31,10 @@ pub enum Effect {
         signal: Option<String>,
         /// Before SIGKILL.
         grace: Duration,
-        /// Others sent connections to it until a moment ago: it takes those that have begun first, and its last answers
-        /// go out before its network does.
-        drained: bool,
+        /// Others sent connections to it until a moment ago: it takes those that have begun first.
+        receives: bool,
+        /// And its network goes with it: not before its last answers have been received.
+        sends: bool,
     },
     /// Remove all that is left of a container. Ends in [`Outcome::Removed`].
     Remove {

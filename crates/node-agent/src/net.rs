@@ -241,7 +241,7 @@ impl Nets {
         // Nobody knows how far it came.
         self.landed = None;
         self.settled_of = None;
-        self.settling.clear();
+        self.settling.iter_mut().for_each(|(_, generation)| *generation = None);
         let delay = self.retry.failed(now);
         self.failure = Some(format!("{message} (trying again in {})", crate::backoff::shown(delay)));
     }

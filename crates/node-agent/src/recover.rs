@@ -5,7 +5,7 @@ use crate::health::{Check, Monitor};
 use crate::ledger::Ledger;
 use crate::memory;
 use crate::task::{Host, Local};
-use model::{AssignedTask, Assignment, Health, Observed, TaskStatus, Time, Verdict};
+use model::{AssignedTask, Assignment, Health, Observed, TaskState, TaskStatus, Time, Verdict};
 
 impl Agent {
     /// Looks before it acts: adopts what the host has, with what was remembered of it.
@@ -95,6 +95,12 @@ impl Local {
             self.remember(&task.status);
         } else if task.status.state.is_terminal() {
             self.overrule(&task.status);
+        }
+        // Managers take a state that falls for old news, and what is said with it: a start of which nothing is left on
+        // the host is tried again as what it was.
+        let known = &task.status;
+        if known.attempt == self.wanted_attempt() && known.state < TaskState::Running {
+            self.state = self.state.max(known.state);
         }
     }
 

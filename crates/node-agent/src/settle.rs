@@ -25,7 +25,11 @@ impl Agent {
         self.want_net(now);
         self.ensure_net(now);
         self.remove_volumes(now);
-        self.report(now);
+        if self.report(now) {
+            // Whose address was a forgotten one's may be somebody else.
+            self.want_net(now);
+            self.ensure_net(now);
+        }
         self.remember(now);
         let moving = self.moving();
         for more in [
@@ -190,8 +194,9 @@ impl Agent {
             }
             Kind::Stop => {
                 let (signal, grace) = local.stop_with();
-                let drained = local.quiet.is_some() && !grace.is_zero();
-                Effect::Stop { task: id, signal, grace, drained }
+                let receives = local.quiet.is_some() && !grace.is_zero();
+                let sends = receives && matches!(self.goal(local, now), Goal::Stop | Goal::Gone);
+                Effect::Stop { task: id, signal, grace, receives, sends }
             }
             Kind::Remove => Effect::Remove { task: id, volumes: local.takes_volumes() },
             Kind::Launch { .. } => return None,
@@ -302,7 +307,8 @@ impl Agent {
         self.tasks.values().filter(|local| local.flight.is_some()).count()
     }
 
-    fn report(&mut self, now: Time) {
+    /// Returns whether a task was forgotten with it.
+    fn report(&mut self, now: Time) -> bool {
         let (confirmed, alone) = (self.confirmed, self.alone(now));
         for id in std::mem::take(&mut self.touched) {
             let Some(local) = self.tasks.get(&id) else { continue };
@@ -320,12 +326,12 @@ impl Agent {
         if let Some(report) = self.reporter.take(now, moving) {
             self.outputs.push_back(AgentOutput::Report(report));
         }
-        self.forget_the_gone();
+        self.forget_the_gone()
     }
 
     /// What is gone and not asked for any more has been told of once, or nobody listens.
-    fn forget_the_gone(&mut self) {
-        let confirmed = self.confirmed;
+    fn forget_the_gone(&mut self) -> bool {
+        let (confirmed, before) = (self.confirmed, self.tasks.len());
         let reporter = &mut self.reporter;
         self.tasks.retain(|id, local| {
             let busy = local.flight.is_some() || local.probe.is_some();
@@ -336,6 +342,7 @@ impl Agent {
             }
             !forget
         });
+        self.tasks.len() < before
     }
 
     fn remember(&mut self, now: Time) {

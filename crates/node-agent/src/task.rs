@@ -212,6 +212,7 @@ impl Local {
         let mut local = Local::new(observed.task, now);
         local.attempt = observed.attempt;
         local.restarts = observed.restart_count;
+        local.space = observed.space;
         local.host = match observed.state {
             ObservedState::Created => Host::Created,
             ObservedState::Running { pid, started_at, paused } => {

@@ -15,7 +15,7 @@ pub struct Pending {
     answered: BTreeSet<(String, String)>,
     /// How many are made and wait to be accepted.
     waiting: u64,
-    /// How many have been closed here, and what was said on them was not received yet.
+    /// How many have been closed here, and not all that was said on them was received yet.
     closing: usize,
 }
 
@@ -45,18 +45,20 @@ impl Pending {
         const LAST_ACK: &str = "09";
         const LISTEN: &str = "0A";
         const CLOSING: &str = "0B";
+        /// Who has not answered for so many times in a row will not.
+        const VANISHED: u64 = 5;
         for line in text.lines().skip(1) {
-            let words: Vec<&str> = line.split_whitespace().take(5).collect();
-            let [_, local, remote, state, queues] = words[..] else { continue };
+            let words: Vec<&str> = line.split_whitespace().take(7).collect();
+            let [_, local, remote, state, queues, _, retries] = words[..] else { continue };
+            let (unsent, waiting) = queues.split_once(':').unwrap_or_default();
+            let number = |text: &str| u64::from_str_radix(text, 16).unwrap_or_default();
             match state {
                 SYN_RECV => {
                     self.answered.insert((local.to_owned(), remote.to_owned()));
                 }
-                LISTEN => {
-                    let waiting = queues.split_once(':').and_then(|(_, it)| u64::from_str_radix(it, 16).ok());
-                    self.waiting = self.waiting.saturating_add(waiting.unwrap_or_default());
-                }
-                FIN_WAIT1 | LAST_ACK | CLOSING => self.closing += 1,
+                LISTEN => self.waiting = self.waiting.saturating_add(number(waiting)),
+                // The end of a conversation counts as one byte: who has only that to hear has all that was said.
+                FIN_WAIT1 | LAST_ACK | CLOSING if number(unsent) > 1 && number(retries) < VANISHED => self.closing += 1,
                 _ => {}
             }
         }
@@ -100,10 +102,14 @@ mod tests {
         assert!(!first.has_arrived(&accepted), "one was not confirmed");
         let later = of(&text.replace("00000002", "00000000").replace("C001", "C003"));
         assert!(first.has_arrived(&later), "what came later is not waited for");
+        let unsent = text.replace(" 05 00000000:", " 05 00000007:");
         for state in [" 04 ", " 09 ", " 0B "] {
-            assert!(of(&text.replace(" 05 ", state)).is_sending());
+            assert!(of(&unsent.replace(" 05 ", state)).is_sending());
         }
-        assert!(!first.is_sending());
+        assert!(!of(&unsent).is_sending());
+        assert!(!of(&unsent.replace(" 05 00000007:", " 04 00000001:")).is_sending(), "it has heard all");
+        let silent = unsent.replace(" 05 ", " 04 ").replace("00:00000000 00000000 ", "01:00000064 00000006 ");
+        assert!(!of(&silent).is_sending(), "nobody is there");
     }
 
     #[test]

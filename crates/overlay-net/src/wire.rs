@@ -11,7 +11,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Rises with every change that an older side would misread; a daemon replaces a `netd` of another one.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// 100,000 endpoints stay well below it; anything above is no message of ours.
 const MAX_FRAME: u32 = 256 << 20;

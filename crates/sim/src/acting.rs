@@ -266,6 +266,7 @@ impl World {
     pub(crate) fn order(&mut self, node: usize, order: Box<Assignment>) {
         let Some(sim) = self.nodes.get_mut(node).filter(|sim| sim.agent.is_some()) else { return };
         sim.order = Some(order.clone());
+        self.note_leaving(node, &order);
         self.trace.say(self.now, format_args!("n{} is told {}", node + 1, ordered(&order)));
         self.agent(node, AgentInput::Assignment(order));
     }

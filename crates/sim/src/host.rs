@@ -78,6 +78,10 @@ impl Host {
             task: *task,
             attempt: it.attempt,
             state: it.state.clone(),
+            space: match it.net {
+                Net::Task(owner) => Some(owner),
+                Net::Host => None,
+            },
             restart_count: it.restarts,
         });
         observed.collect()

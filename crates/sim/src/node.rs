@@ -35,6 +35,8 @@ pub(crate) struct SimNode {
     pub(crate) newest: Generation,
     /// The number of the session that is open.
     pub(crate) session: Option<u64>,
+    /// Since when, in a whole cluster.
+    pub(crate) session_since: Time,
     /// The newest order that this life of the agent has seen.
     pub(crate) order: Option<Box<Assignment>>,
     /// Messages on their way arrive in their order: not before this.
@@ -60,6 +62,7 @@ impl SimNode {
             redirect: None,
             newest: Generation::default(),
             session: None,
+            session_since: Time(0),
             order: None,
             to_agent: Time(0),
             to_manager: Time(0),

@@ -95,6 +95,7 @@ impl World {
             task: *task,
             attempt: it.attempt,
             restart_count: it.restarts,
+            space: None,
             state: match it.state {
                 ObservedContainer::Created => ObservedState::Created,
                 ObservedContainer::Running(started_at) => ObservedState::Running { pid: 1, started_at, paused: false },

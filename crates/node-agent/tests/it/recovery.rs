@@ -2,19 +2,19 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{AgentInput, Ledger};
+use node_agent::{AgentInput, EffectError, Ledger};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn runs(id: u128, attempt: u32) -> Observed {
     let state = ObservedState::Running { pid: 9, started_at: Time(900_000), paused: false };
-    Observed { task: TaskId(id), attempt, state, restart_count: 0 }
+    Observed { task: TaskId(id), attempt, state, restart_count: 0, space: None }
 }
 
 fn ended(id: u128, code: i32) -> Observed {
     let exit = Exit { code, oom_killed: false, started_at: Time(900_000), finished_at: Time(950_000) };
-    Observed { task: TaskId(id), attempt: 1, state: ObservedState::Exited(exit), restart_count: 0 }
+    Observed { task: TaskId(id), attempt: 1, state: ObservedState::Exited(exit), restart_count: 0, space: None }
 }
 
 fn ledger(tasks: &[AssignedTask]) -> Option<Box<Ledger>> {
@@ -154,7 +154,7 @@ fn a_container_of_an_earlier_attempt_is_restarted() {
     let mut rig = Rig::on(vec![runs(1, 1)], ledger(&[task(1, &service())]));
     order(&mut rig, &[newer]);
     rig.live(SECOND);
-    assert!(rig.words().ends_with(&["stop 1 - 10 drained".to_owned(), "start 1 restarts=0".to_owned()]));
+    assert!(rig.words().ends_with(&["stop 1 - 10 receives".to_owned(), "start 1 restarts=0".to_owned()]));
     assert_eq!((rig.state(TaskId(1)), rig.told[&TaskId(1)].status.attempt), (TaskState::Running, 2));
 }
 
@@ -178,8 +178,8 @@ fn a_restarted_agent_remembers_what_the_host_cannot_tell() {
     let exit = Exit { code: 143, oom_killed: false, started_at, finished_at: rig.now };
     let running = ObservedState::Running { pid: 9, started_at, paused: false };
     let observed = vec![
-        Observed { task: healthy, attempt: 1, state: running, restart_count: 0 },
-        Observed { task: stopped, attempt: 1, state: ObservedState::Exited(exit), restart_count: 0 },
+        Observed { task: healthy, attempt: 1, state: running, restart_count: 0, space: None },
+        Observed { task: stopped, attempt: 1, state: ObservedState::Exited(exit), restart_count: 0, space: None },
     ];
     let mut after = Rig::on(observed, rig.ledger);
     after.order = rig.order;
@@ -202,4 +202,28 @@ fn a_node_that_was_lost_stops_what_was_given_up() {
     rig.live(SECOND);
     assert!(rig.words().contains(&"stop 1 - 10 drained".to_owned()));
     assert_eq!(rig.state(TaskId(1)), TaskState::Orphaned);
+}
+
+#[test]
+fn one_that_joined_a_namespace_which_is_replaced_follows_after_a_restart() {
+    let (old, new) = (task(1, &service()), task(3, &service()));
+    let joins = |owner: u128| AssignedTask { joins: Some(TaskId(owner)), ..task(2, &service()) };
+    let joined = Observed { space: Some(TaskId(1)), ..runs(2, 1) };
+    let mut rig = Rig::on(vec![runs(1, 1), joined, runs(3, 1)], ledger(&[old.clone(), joins(1)]));
+    order(&mut rig, &[old, joins(3), new]);
+    assert!(rig.asked().endpoints.contains_key(&TaskId(1)), "somebody runs in there");
+    rig.live(SECOND);
+    assert!(rig.words().iter().any(|word| word == "start 2 restarts=0"), "it runs where the other one is");
+}
+
+#[test]
+fn a_start_of_which_nothing_is_left_does_not_fall_back() {
+    let mut started = task(1, &service());
+    std::sync::Arc::make_mut(&mut started.task).status.state = TaskState::Starting;
+    let mut rig = Rig::on(Vec::new(), ledger(&[task(1, &service())]));
+    order(&mut rig, &[started]);
+    rig.answer("prepare", Err(EffectError::transient("no route to the registry")));
+    rig.pass(SECOND / 10);
+    assert_eq!(rig.state(TaskId(1)), TaskState::Starting, "managers hear nothing of one that falls");
+    assert!(rig.message(TaskId(1)).contains("no route to the registry"));
 }

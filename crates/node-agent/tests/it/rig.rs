@@ -215,8 +215,12 @@ pub(crate) fn words(effect: &Effect) -> String {
         }
         Effect::CreateAndStart(launch) => format!("create {}", launch.task.0),
         Effect::Start(launch) => format!("start {} restarts={}", launch.task.0, launch.restarts),
-        Effect::Stop { task, signal, grace, drained } => {
-            let first = if *drained { " drained" } else { "" };
+        Effect::Stop { task, signal, grace, receives, sends } => {
+            let first = match (receives, sends) {
+                (true, true) => " drained",
+                (true, false) => " receives",
+                _ => "",
+            };
             format!("stop {} {} {}{first}", task.0, signal.as_deref().unwrap_or("-"), grace.as_secs())
         }
         Effect::Remove { task, volumes } => format!("remove {} volumes={volumes}", task.0),

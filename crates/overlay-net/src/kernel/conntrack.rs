@@ -169,7 +169,7 @@ fn entries(socket: &Socket) -> io::Result<Option<u32>> {
 }
 
 /// Shows each tracked connection, as the kernel tells it and as what it is known by. `has_answered`: only those that
-/// have, or have not; Linux before 5.17 shows all.
+/// have, or have not; older kernels show all.
 fn find(socket: &Socket, has_answered: Option<bool>, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
     for family in [2_u8, 10] {
         let mut batch = Batch::default();

@@ -9,6 +9,7 @@ mod hosts;
 mod ingress;
 mod lab;
 mod mtu;
+mod pending;
 mod published;
 mod relay;
 mod vips;

@@ -1,5 +1,6 @@
 //! A container as the engine knows it.
 
+use crate::engine::NetMode;
 use crate::record::Config;
 use model::{Exit, Observed, ObservedState, TaskId, Time};
 use std::os::unix::net::UnixStream;
@@ -95,7 +96,11 @@ impl Entry {
             Phase::Running { pid, started_at, paused } => ObservedState::Running { pid, started_at, paused },
             Phase::Exited(exit) => ObservedState::Exited(exit),
         };
-        Some(Observed { task: self.task, attempt: seen.attempt, state, restart_count: seen.restarts })
+        let space = self.config().and_then(|config| match &config.create.net {
+            NetMode::Host => None,
+            NetMode::Path(path) => path.file_name()?.to_str()?.parse().ok(),
+        });
+        Some(Observed { task: self.task, attempt: seen.attempt, state, restart_count: seen.restarts, space })
     }
 }
 

@@ -67,7 +67,7 @@ pub struct ImageInfo {
 pub enum NetMode {
     /// The host's.
     Host,
-    /// The one that this file names.
+    /// The one that this file names. It has the name of the task that the namespace is of.
     Path(PathBuf),
 }
 

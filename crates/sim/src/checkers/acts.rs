@@ -28,6 +28,7 @@ impl World {
             Effect::EnsureNet(_) if sim.open.values().any(|open| matches!(open, Effect::EnsureNet(_))) => {
                 Some("two networks at once".to_owned())
             }
+            Effect::Stop { task, grace, .. } if !grace.is_zero() => self.check_drain(node, *task),
             _ => None,
         });
         if let Some(what) = problem {

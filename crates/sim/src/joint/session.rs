@@ -158,7 +158,7 @@ impl World {
         session.node_heard = now;
         let (node, member) = (session.node, session.member);
         let Some(sim) = self.nodes.get_mut(node) else { return };
-        (sim.session, sim.dials) = (Some(number), false);
+        (sim.session, sim.session_since, sim.dials) = (Some(number), now, false);
         self.trace.say(now, format_args!("n{} is connected to {member}", node + 1));
         self.agent(node, AgentInput::SessionUp);
     }
@@ -170,6 +170,14 @@ impl World {
             sim.redirect = to;
         }
         self.node_lets_go(number, to.is_some());
+    }
+
+    /// Since when a node has a session that both ends hold; all gets through.
+    pub(crate) fn in_touch(&self, node: usize) -> Option<Time> {
+        let sim = self.nodes.get(node)?;
+        let session = self.joint.as_ref()?.sessions.get(&sim.session?)?;
+        let works = session.node_holds && session.manager_holds && session.up_works && session.down_works;
+        works.then_some(sim.session_since)
     }
 
     /// A sign of life is sent and answered, or an end gives up.
@@ -326,6 +334,9 @@ impl World {
         let newest = sim.newest.max(order.generation);
         let older = order.generation < sim.newest;
         sim.newest = newest;
+        if self.joint.as_ref().is_some_and(|joint| joint.is(Slip::DrainsUntold)) {
+            order.sent_to.clear();
+        }
         if self.joint.as_ref().is_some_and(|joint| joint.is(Slip::OlderObeyed)) && older {
             order.generation = newest;
             self.agent(node, AgentInput::Assignment(order));

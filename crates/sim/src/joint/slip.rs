@@ -19,11 +19,13 @@ pub enum Slip {
     AnsweredTooEarly,
     /// An agent dials one manager and no other, whoever leads.
     OneDialled,
+    /// Nobody is told that others still send to a task that leaves.
+    DrainsUntold,
 }
 
 impl Slip {
     /// All of them.
-    pub const ALL: [Slip; 7] = [
+    pub const ALL: [Slip; 8] = [
         Slip::OlderObeyed,
         Slip::SessionCarriedOver,
         Slip::SessionsKept,
@@ -31,6 +33,7 @@ impl Slip {
         Slip::DrainForgotten,
         Slip::AnsweredTooEarly,
         Slip::OneDialled,
+        Slip::DrainsUntold,
     ];
 
     /// The bug of a member's driver that shows it, if it is one.
