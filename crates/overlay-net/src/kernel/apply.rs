@@ -131,7 +131,7 @@ impl Engine {
         for (task, error) in self.translations.apply(net, &have.namespaces, &fresh, look) {
             outcome.applied.endpoint(task, format!("cannot translate the addresses of services: {error}"));
         }
-        outcome.applied.settles = self.firewall.settles().max(self.translations.settles());
+        outcome.applied.settles = self.firewall.settling.left().max(self.translations.settles());
         if want.namespaces.is_empty() && want.mesh.is_none() {
             netns::release_dir(&names::netns_dir(&self.run_root));
         }

@@ -62,8 +62,8 @@ pub(crate) fn forget(ports: &BTreeMap<HostPort, Stale>) -> io::Result<BTreeSet<E
         return Ok(waiting);
     }
     let socket = Socket::netfilter()?;
-    let has_answered = if ports.keys().all(|(protocol, _)| *protocol == TCP) { Some(false) } else { None };
-    find(&socket, has_answered, |entry, tracked| {
+    let only_unanswered = ports.keys().all(|(protocol, _)| *protocol == TCP);
+    find(&socket, only_unanswered, |entry, tracked| {
         let original = attr(entry, TUPLE_ORIG).filter(|tuple| attr(tuple, TUPLE_IP).is_some());
         let is_stale = match original.and_then(port_of).and_then(|port| ports.get(&port)) {
             None => false,
@@ -120,7 +120,7 @@ pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) ->
     };
     let mut waiting = BTreeSet::new();
     let mut doomed = Vec::new();
-    find(socket, None, |entry, tracked| {
+    find(socket, false, |entry, tracked| {
         let Some(ends) = ends(entry) else { return };
         let asked = asked(entry, ends);
         let is_meant = lost.contains(&ends) || asked.is_some();
@@ -137,7 +137,7 @@ pub(crate) fn forget_lost(socket: &Socket, lost: &BTreeSet<(IpAddr, IpAddr)>) ->
 /// All TCP connections that were not answered yet.
 pub(crate) fn unanswered(socket: &Socket) -> io::Result<BTreeSet<Entry>> {
     let mut unanswered = BTreeSet::new();
-    find(socket, Some(false), |entry, tracked| unanswered.extend(is_unanswered(entry).then_some(tracked)))?;
+    find(socket, true, |entry, tracked| unanswered.extend(is_unanswered(entry).then_some(tracked)))?;
     Ok(unanswered)
 }
 
@@ -168,15 +168,14 @@ fn entries(socket: &Socket) -> io::Result<Option<u32>> {
     Ok(number.map(|bytes| u32::from_be_bytes(*bytes)))
 }
 
-/// Shows each tracked connection, as the kernel tells it and as what it is known by. `has_answered`: only those that
-/// have, or have not; older kernels show all.
-fn find(socket: &Socket, has_answered: Option<bool>, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
+/// Shows each tracked connection, as the kernel tells it and as what it is known by. `only_unanswered`: not
+/// those where both sides have said something; older kernels show all.
+fn find(socket: &Socket, only_unanswered: bool, mut each: impl FnMut(&[u8], Entry)) -> io::Result<()> {
     for family in [2_u8, 10] {
         let mut batch = Batch::default();
         batch.message(GET, F_DUMP, &[family, 0, 0, 0]);
-        if let Some(has_answered) = has_answered {
-            let status = if has_answered { SEEN_REPLY } else { 0 };
-            batch.attr(STATUS, &status.to_be_bytes()).attr(STATUS_MASK, &SEEN_REPLY.to_be_bytes());
+        if only_unanswered {
+            batch.attr(STATUS, &0_u32.to_be_bytes()).attr(STATUS_MASK, &SEEN_REPLY.to_be_bytes());
         }
         for entry in socket.dump(batch)? {
             let rest = entry.payload.get(4..).unwrap_or_default();

@@ -23,11 +23,27 @@ use std::time::{Duration, Instant};
 /// is forgotten in the moment when it is answered would be cut.
 pub(super) const ANSWERED: Duration = Duration::from_millis(600);
 /// By when those that were not have been led elsewhere.
-pub(super) const SETTLED: Duration = Duration::from_millis(700);
+const SETTLED: Duration = Duration::from_millis(700);
 /// As long as TCP tries to begin a connection (`tcp_syn_retries`).
 const TRIED: Duration = Duration::from_secs(130);
 /// Until what could not be done is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// When all that was not answered when backends left has been, or was led elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Settling(Option<Instant>);
+
+impl Settling {
+    /// Some were not answered just now.
+    pub(super) fn begin(&mut self) {
+        self.0 = Some(Instant::now() + SETTLED);
+    }
+
+    /// How long backends that left may still be called.
+    pub(super) fn left(&self) -> Duration {
+        self.0.map_or(Duration::ZERO, |settled| settled.saturating_duration_since(Instant::now()))
+    }
+}
 
 /// Something was told to a namespace.
 #[derive(Debug)]
@@ -47,8 +63,7 @@ pub(super) struct Calls {
     run_root: PathBuf,
     thread: Option<Sender<News>>,
     steps: Steps,
-    /// When all of which it was told have been answered or led elsewhere.
-    settled: Option<Instant>,
+    pub(super) settling: Settling,
 }
 
 /// Changes of rules that the thread made, from one number of the namespace's to the next.
@@ -56,13 +71,13 @@ type Steps = Arc<Mutex<BTreeMap<TaskId, BTreeMap<u32, u32>>>>;
 
 impl Calls {
     pub(super) fn new(run_root: &Path) -> Calls {
-        Calls { run_root: run_root.to_owned(), thread: None, steps: Steps::default(), settled: None }
+        Calls { run_root: run_root.to_owned(), thread: None, steps: Steps::default(), settling: Settling::default() }
     }
 
     /// Without anybody unanswered nobody has to remember anything.
     pub(super) fn tell(&mut self, news: News) {
         if !news.unanswered.is_empty() {
-            self.settled = Some(Instant::now() + SETTLED);
+            self.settling.begin();
         }
         if self.thread.is_none() && !news.unanswered.is_empty() {
             let (sender, receiver) = channel();
@@ -73,11 +88,6 @@ impl Calls {
         if self.thread.as_ref().is_some_and(|thread| thread.send(news).is_err()) {
             self.thread = None;
         }
-    }
-
-    /// How long those of which it was told may still be answered by whom they were begun to.
-    pub(super) fn settles(&self) -> Duration {
-        self.settled.map_or(Duration::ZERO, |settled| settled.saturating_duration_since(Instant::now()))
     }
 
     /// The namespace is gone.

@@ -11,7 +11,6 @@ use crate::rules;
 use model::{HostNet, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 /// The one writer of the host's table.
 #[derive(Debug)]
@@ -24,24 +23,26 @@ pub(super) struct Firewall {
     published: Vec<PublishedPort>,
     reserved: Reserved,
     relays: Relays,
-    /// When all that was not answered when backends left has been, or was forgotten.
-    settled: Option<Instant>,
+    pub(super) settling: calls::Settling,
 }
 
 impl Firewall {
     pub(super) fn new(table: String, owner: u32) -> Firewall {
         let (reserved, relays) = (Reserved::default(), Relays::default());
-        Firewall { table, owner, rules: None, published: Vec::new(), reserved, relays, settled: None }
+        Firewall {
+            table,
+            owner,
+            rules: None,
+            published: Vec::new(),
+            reserved,
+            relays,
+            settling: calls::Settling::default(),
+        }
     }
 
     /// See [`super::Engine::adopt_ports`].
     pub(super) fn adopt_ports(&mut self, ports: &[PublishedPort]) {
         self.published = ports.to_vec();
-    }
-
-    /// How long backends that left may still be called.
-    pub(super) fn settles(&self) -> Duration {
-        self.settled.map_or(Duration::ZERO, |settled| settled.saturating_duration_since(Instant::now()))
     }
 
     /// Makes the kernel agree. `look`: others may have changed something since.
@@ -96,7 +97,7 @@ impl Firewall {
         match conntrack::forget(&stale_ports(&self.published, held)) {
             Ok(unanswered) if unanswered.is_empty() => {}
             Ok(unanswered) => {
-                self.settled = Some(Instant::now() + calls::SETTLED);
+                self.settling.begin();
                 forget_later(unanswered);
             }
             Err(error) => tracing::warn!(%error, "cannot forget connections of ports that changed"),

@@ -91,7 +91,7 @@ impl Translations {
 
     /// How long a backend that was taken away may still answer.
     pub(super) fn settles(&self) -> Duration {
-        self.calls.settles()
+        self.calls.settling.left()
     }
 
     /// The namespace is gone, or about to go: an open socket would keep it in being.
