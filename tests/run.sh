@@ -34,6 +34,8 @@ if ((status)); then
     echo
     awk '/^failures:$/ { show = 1 } /^test result:/ { show = 0 } show' "$log"
     grep -E '^(error|note: process)' "$log" || true
+    # once more, where logs of daemons do not hide it
+    awk '/^failures:$/ { show = 1 } /^test result:/ { show = 0 } show && (/ panicked at / || said) { print; said = !said }' "$log"
 fi
 echo
 grep '^SKIPPED' "$log" | sort | uniq -c || true

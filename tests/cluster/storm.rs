@@ -4,7 +4,7 @@
 use e2e::{BUSYBOX, Host, Lab, Numbers, Output, eventually, eventually_some};
 use rustix::process::{Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHANGES: usize = 200;
 /// A process is killed at every so many changes: fifty times.
@@ -130,7 +130,11 @@ fn answers(lab: &Lab, from: &Replica, targets: &BTreeMap<String, Option<String>>
 /// it answers, wherever it runs, and nobody else does.
 /// Gives how many replicas there are, how often one reached another, and how often not.
 fn everybody_reaches_whom_they_should(lab: &Lab, asked: &Asked) -> (usize, usize, usize) {
-    let addresses = addresses(lab, asked);
+    // Those who had to go, as others were fewer, may still be on their way.
+    let count: usize = asked.services.values().map(|(networks, count)| networks.len() * *count as usize).sum();
+    let addresses = eventually_some(&format!("{count} addresses"), SOON, || {
+        Some(addresses(lab, asked)).filter(|addresses| addresses.len() == count)
+    });
     let from = replicas(lab);
     let wanted = |networks: &BTreeSet<u64>| -> BTreeMap<String, Option<String>> {
         let name = |(service, (others, _)): (&u64, &(BTreeSet<u64>, u64))| {
@@ -143,13 +147,19 @@ fn everybody_reaches_whom_they_should(lab: &Lab, asked: &Asked) -> (usize, usize
     };
     let ask = |from: &Replica| {
         let expected = wanted(&asked.services[&from.service].0);
-        eventually(&format!("a replica of svc{} reaches all of {expected:?}", from.service), SOON, || {
+        let end = Instant::now() + SOON;
+        loop {
             let heard = answers(lab, from, &expected);
             for (to, answer) in heard.iter().filter(|(_, answer)| answer.is_some()) {
                 assert_eq!(Some(answer), expected.get(to), "svc{} asks {to}", from.service);
             }
-            expected.iter().all(|(to, answer)| heard.get(to) == Some(answer))
-        });
+            let missing: Vec<_> = expected.iter().filter(|(to, answer)| heard.get(*to) != Some(*answer)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let Replica { id, service } = from;
+            assert!(Instant::now() < end, "{id} of svc{service} does not reach {missing:?}, of {expected:?}");
+        }
         let together = expected.values().flatten().count();
         (together, expected.len() - together)
     };
@@ -167,7 +177,7 @@ fn everybody_reaches_whom_they_should(lab: &Lab, asked: &Asked) -> (usize, usize
 #[test]
 fn two_hundred_changes_and_fifty_deaths() {
     let Some(lab) = Lab::cluster(3, 2) else { return };
-    let (mut asked, mut numbers) = (Asked::default(), Numbers(20_261_126));
+    let (mut asked, mut numbers) = (Asked::default(), Numbers::seeded(20_261_126));
     for number in 0..CHANGES {
         change(&lab, &mut asked, &mut numbers);
         if number % EVERY == EVERY - 1 {
@@ -183,7 +193,7 @@ fn two_hundred_changes_and_fifty_deaths() {
     let (replicas, together, apart) = everybody_reaches_whom_they_should(&lab, &asked);
     println!("{replicas} replicas: {together} times one reaches another, {apart} times it does not");
     assert_eq!(replicas as u64, asked.services.values().map(|(_, count)| count).sum::<u64>());
-    assert!(together > 20 && apart > 20, "the numbers are poor: {together} {apart}");
+    assert!(together > 10 && apart > 10, "the numbers are poor: {together} {apart}");
     // As the lab ends it takes all away, and counts what is left.
     for network in asked.services.keys().map(|service| format!("svc{service}")) {
         ask(&lab, &["service", "rm", &network], "no such service");

@@ -5,6 +5,17 @@
 pub struct Numbers(pub u64);
 
 impl Numbers {
+    /// With this seed, or that of `RSWARM_TEST_SEED`: others are worth a try now and then.
+    ///
+    /// # Panics
+    /// It is no number.
+    pub fn seeded(seed: u64) -> Numbers {
+        let other = std::env::var("RSWARM_TEST_SEED").ok();
+        let seed = other.map_or(seed, |other| other.parse().expect("RSWARM_TEST_SEED is a number"));
+        println!("seed: {seed}");
+        Numbers(seed)
+    }
+
     /// The next one below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
