@@ -18,7 +18,10 @@ pub(super) struct Limits {
 /// What the tasks of one batch ask for.
 pub(super) struct Asking<'s> {
     pub(super) spec: &'s ServiceSpec,
+    /// Ports of the task's own node.
     ports: Vec<HostPort>,
+    /// All that it publishes.
+    published: Vec<HostPort>,
     /// Of each node the constraint that it fails.
     failing: Arc<Vec<Option<usize>>>,
 }
@@ -26,7 +29,8 @@ pub(super) struct Asking<'s> {
 impl<'s> Asking<'s> {
     pub(super) fn new(usage: &mut Usage, service: &Service, spec: &'s ServiceSpec) -> Asking<'s> {
         let failing = usage.failing(&spec.placement.constraints);
-        Asking { spec, ports: usage::host_ports(spec, service).collect(), failing }
+        let ports = usage::host_ports(spec, service).collect();
+        Asking { spec, ports, published: usage::all_ports(spec, Some(service)).collect(), failing }
     }
 
     /// Does a person run it, on one very machine? What that takes of services does not matter then.
@@ -90,7 +94,8 @@ impl<'s> Asking<'s> {
                 return false;
             }
         }
-        if let Some(port) = self.ports.iter().find(|port| used.holds(port)) {
+        let mut others = self.published.iter().filter(|port| used.holds_for_another(port, &self.spec.name));
+        if let Some(port) = self.ports.iter().find(|port| used.holds(port)).or_else(|| others.next()) {
             Unplaced::count(&mut unplaced.ports, port.1);
             return false;
         }

@@ -3,7 +3,7 @@
 use crate::cluster::{Brief, Cluster, TaskExt};
 use crate::plan::failures;
 use crate::usage::published;
-use model::{Desired, Node, NodeId, PortMode, Protocol, Service, ServiceSpec, Task, TaskState, Time};
+use model::{Desired, NetworkMode, Node, NodeId, PortMode, Protocol, Service, ServiceSpec, Task, TaskState, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,15 +17,29 @@ pub(super) struct Used {
     pub(super) memory: u64,
     pub(super) nano_cpus: u64,
     pub(super) generic: BTreeMap<String, u64>,
+    /// Of tasks that publish them on their own node only.
     ports: BTreeSet<HostPort>,
+    /// Of all tasks, each with the name of its service.
+    published: BTreeSet<(HostPort, String)>,
 }
 
 impl Used {
-    /// Is a port taken? All addresses clash with each.
+    /// Is a port taken that no two tasks of one node can have?
     pub(super) fn holds(&self, port: &HostPort) -> bool {
-        let same = |held: &&HostPort| held.0 == port.0 && held.1 == port.1;
-        self.ports.iter().filter(same).any(|held| held.2 == port.2 || held.2.is_empty() || port.2.is_empty())
+        self.ports.iter().any(|held| clash(held, port))
     }
+
+    /// Is a port taken by a task of another service? Its own tasks can share it, also those of an earlier spec or of an
+    /// earlier service of the name. Services that want one port at the same time are refused; but a task keeps its own
+    /// until it ends, though its service has gone, or wants another by now.
+    pub(super) fn holds_for_another(&self, port: &HostPort, name: &str) -> bool {
+        self.published.iter().any(|(held, of)| clash(held, port) && of != name)
+    }
+}
+
+/// All addresses clash with each.
+fn clash(a: &HostPort, b: &HostPort) -> bool {
+    (a.0, a.1) == (b.0, b.1) && (a.2 == b.2 || a.2.is_empty() || b.2.is_empty())
 }
 
 /// What tasks use of all nodes.
@@ -109,6 +123,7 @@ impl Usage {
                 Some(service) => used.ports.extend(host_ports(spec, service)),
                 None => used.ports.extend(named_ports(spec)),
             }
+            used.published.extend(all_ports(spec, service).map(|port| (port, spec.name.clone())));
         }
     }
 
@@ -164,6 +179,18 @@ pub(super) fn host_ports(spec: &ServiceSpec, service: &Service) -> impl Iterator
     });
     let chosen = chosen.map(|(_, (_, (protocol, port, address)))| (protocol, port, address.unwrap_or_default()));
     named_ports(spec).chain(chosen)
+}
+
+/// Ports that a task publishes, wherever they are answered.
+pub(super) fn all_ports<'s>(
+    spec: &'s ServiceSpec,
+    service: Option<&'s Service>,
+) -> impl Iterator<Item = HostPort> + use<'s> {
+    let networked = spec.network_mode == NetworkMode::Networks;
+    spec.ports.iter().enumerate().filter(move |_| networked).filter_map(move |(index, port)| {
+        let chosen = || service.and_then(|service| service.chosen_ports.get(index).copied().flatten());
+        Some((port.protocol, port.published.or_else(chosen)?, port.host_ip.clone().unwrap_or_default()))
+    })
 }
 
 fn named_ports(spec: &ServiceSpec) -> impl Iterator<Item = HostPort> {
