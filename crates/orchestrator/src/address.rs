@@ -37,6 +37,10 @@ impl Range {
             }
             reserved.extend(ipam.aux_addresses.values().filter_map(|text| v4(&text.parse().ok()?)));
         }
+        // Their counterparts in IPv6 are not for tasks either.
+        let kept6 = network.spec.ipam.iter().flat_map(|ipam| ipam.aux_addresses.values());
+        let kept6 = kept6.filter_map(|text| text.parse().ok()).chain(network.gateway6);
+        reserved.extend(kept6.filter_map(|address| counterpart(network, address)));
         reserved.retain(|address| (first..=last).contains(address));
         reserved.sort_unstable();
         reserved.dedup();
@@ -89,6 +93,14 @@ pub(crate) fn derived6(network: &Network, v4: u32) -> Option<Ipv6Addr> {
     let place = u128::from(v4.wrapping_sub(first));
     let hosts = u128::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
     (place <= hosts).then(|| Ipv6Addr::from(u128::from(base) | place))
+}
+
+/// The IPv4 address that an IPv6 address of a network goes with.
+fn counterpart(network: &Network, v6: IpAddr) -> Option<u32> {
+    let (IpAddr::V6(v6), IpAddr::V6(base)) = (v6, network.subnet6.as_ref()?.address) else { return None };
+    let place = u128::from(v6).checked_sub(u128::from(base))?;
+    let v4 = bounds(&network.subnet)?.0.checked_add(u32::try_from(place).ok()?)?;
+    (derived6(network, v4) == Some(v6)).then_some(v4)
 }
 
 /// The first block of `prefix` bits inside `pool` that shares no address with `taken`.
@@ -163,6 +175,14 @@ mod tests {
         assert_eq!(range.next(Some(address("10.1.0.4")), |_| false), None);
         let part = Range::of(&network("10.1.0.0/24", Some("10.1.0.0/30")));
         assert_eq!((part.size(), part.next(None, |_| true)), (1, Some(address("10.1.0.2"))));
+        // What goes with the gateway's address, or with one that is kept back, in IPv6 is nobody's either.
+        let mut both = network("10.1.0.0/29", None);
+        both.gateway = "10.1.0.6".parse().expect("an address");
+        both.gateway6 = Some("fd00::1".parse().expect("an address"));
+        both.spec.ipam[0].aux_addresses.insert("printer".to_owned(), "fd00::2".to_owned());
+        let range = Range::of(&both);
+        assert_eq!((range.size(), range.next(None, |_| true)), (2, Some(address("10.1.0.4"))));
+        assert_eq!(counterpart(&both, "fd00:1::1".parse().expect("an address")), None);
         let v6 = derived6(&network("10.1.0.0/29", None), address("10.1.0.6"));
         assert_eq!(v6, Some("fd00::6".parse().expect("an address")));
     }

@@ -102,6 +102,7 @@ fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), St
             None => return Err(format!("stack {stack} is not followed")),
         },
         Change::LastPort(port) => cluster.last_port = *port,
+        Change::LastVni(vni) => cluster.last_vni = *vni,
         Change::LastAddress(network, address) => drop(cluster.last_address.insert(*network, *address)),
     }
     Ok(())

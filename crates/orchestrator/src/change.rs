@@ -73,6 +73,8 @@ pub enum Change {
     GoodAsFollowed(String),
     /// The host port that was chosen last.
     LastPort(u16),
+    /// The number on the wire (VNI) of the network that was made last.
+    LastVni(u32),
     /// The IPv4 address (as a number) of a network that was given out last.
     LastAddress(NetworkId, u32),
 }

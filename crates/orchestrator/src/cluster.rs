@@ -93,6 +93,9 @@ pub(crate) struct Cluster {
     pub(crate) answers: VecDeque<(RequestId, Arc<Response>)>,
     /// The last host port that was chosen, so that the next one is another.
     pub(crate) last_port: u16,
+    /// The number of the network that was made last, so that the next one has another: a node that nobody hears of may
+    /// still have that of one that is gone.
+    pub(crate) last_vni: u32,
     /// The last address given out of each network, so that the next one is another.
     pub(crate) last_address: BTreeMap<NetworkId, u32>,
     /// Index: tasks of each service, and the part of them that plans ask for.

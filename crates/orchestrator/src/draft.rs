@@ -190,6 +190,9 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
     if old.last_port != new.last_port {
         puts.push(Change::LastPort(new.last_port));
     }
+    if old.last_vni != new.last_vni {
+        puts.push(Change::LastVni(new.last_vni));
+    }
     each(&old.last_address, &new.last_address, PartialEq::eq, |id, _, new| {
         puts.extend(new.map(|address| Change::LastAddress(*id, *address)));
     });

@@ -44,6 +44,8 @@ pub struct Snapshot {
     good: Vec<FollowedRecord>,
     answers: Vec<(RequestId, Arc<Response>)>,
     last_port: u16,
+    #[serde(default)]
+    last_vni: u32,
     last_address: BTreeMap<NetworkId, u32>,
 }
 
@@ -182,6 +184,7 @@ impl From<&Cluster> for Snapshot {
             stacks_removing: cluster.stacks_removing.clone(),
             answers: cluster.answers.iter().cloned().collect(),
             last_port: cluster.last_port,
+            last_vni: cluster.last_vni,
             last_address: cluster.last_address.clone(),
         }
     }
@@ -297,6 +300,7 @@ impl From<Snapshot> for Cluster {
             good: snapshot.good.into_iter().filter_map(|record| followed(specs, record)).collect(),
             answers: snapshot.answers.into(),
             last_port: snapshot.last_port,
+            last_vni: snapshot.last_vni,
             last_address: snapshot.last_address,
             ..Cluster::default()
         };

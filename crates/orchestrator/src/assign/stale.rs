@@ -65,6 +65,7 @@ impl Stale {
             | Change::Good(..)
             | Change::GoodAsFollowed(_)
             | Change::LastPort(_)
+            | Change::LastVni(_)
             | Change::LastAddress(..) => {}
         }
     }

@@ -19,6 +19,8 @@ const POOL6: [u16; 3] = [0xfd72, 0x7377, 0x6172];
 
 /// VXLAN identifiers begin here (libnetwork leaves those below to others).
 const FIRST_VNI: u32 = 4096;
+/// As many of them as there are (24 bits).
+const VNIS: u32 = 1 << 24;
 
 /// Makes a network.
 pub(super) fn create(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<Done, Refusal> {
@@ -85,7 +87,9 @@ pub(super) fn make(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<NetworkI
         }
     };
     let used: BTreeSet<u32> = draft.cluster().networks.values().map(|network| network.vni).collect();
-    let vni = (FIRST_VNI..).find(|vni| !used.contains(vni)).unwrap_or(FIRST_VNI);
+    let after = draft.cluster().last_vni.max(FIRST_VNI - 1) + 1;
+    let vni = (after..VNIS).chain(FIRST_VNI..after).find(|vni| !used.contains(vni)).unwrap_or(FIRST_VNI);
+    draft.edit().last_vni = vni;
     let id = draft.ids.next(NetworkId);
     let network = Network { id, spec: spec.clone(), vni, subnet, gateway, subnet6, gateway6 };
     draft.edit().networks.insert(id, Arc::new(network));

@@ -425,6 +425,9 @@ impl Script {
             ["networks"] => state.networks.iter().for_each(|network| {
                 self.say(format!("{} {} gateway {}", network.spec.name, network.subnet, network.gateway));
             }),
+            ["wire"] => state.networks.iter().for_each(|network| {
+                self.say(format!("{} is number {}", network.spec.name, network.vni));
+            }),
             ["addresses"] => {
                 for task in state.tasks.iter().filter(|task| task.desired <= Desired::Running) {
                     let name = self.name(task);
