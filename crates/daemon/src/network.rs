@@ -53,7 +53,7 @@ impl Network {
     /// # Errors
     /// `netd` can't be started or asked; single faults are in the answer.
     pub(crate) async fn apply(&self, net: &HostNet) -> Result<Applied, Error> {
-        self.ask(&reachable(net), false).await
+        self.ask(Some(&reachable(net))).await
     }
 
     /// How the other nodes of the mesh look from here.
@@ -68,10 +68,13 @@ impl Network {
         }
     }
 
-    async fn ask(&self, net: &HostNet, verify: bool) -> Result<Applied, Error> {
+    /// Asks for this, or for another look at what was asked for last: what that is is known only when it is its turn.
+    async fn ask(&self, net: Option<&HostNet>) -> Result<Applied, Error> {
         let mut netd = self.inner.netd.lock().await;
-        if !verify {
+        if let Some(net) = net {
             *self.wanted() = Some(net.clone());
+        } else if self.wanted().is_none() {
+            return Ok(Applied::default());
         }
         let connection = match netd.as_mut() {
             Some(connection) => connection,
@@ -80,7 +83,13 @@ impl Network {
                 netd.insert(Netd::spawn(run_root, data_root, exe).await?)
             }
         };
-        let applied = if verify { connection.verify(net).await } else { connection.apply(net).await };
+        let applied = match net {
+            Some(net) => connection.apply(net).await,
+            None => {
+                let net = self.wanted().clone().unwrap_or_default();
+                connection.verify(&net).await
+            }
+        };
         if applied.is_err() {
             *netd = None;
         }
@@ -113,8 +122,7 @@ impl Network {
                 }
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let Some(net) = self.wanted().clone() else { continue };
-            match self.ask(&net, true).await {
+            match self.ask(None).await {
                 Ok(applied) if applied.is_clean() => {}
                 Ok(applied) => tracing::debug!(?applied, "the host's network is not as it should be"),
                 Err(error) => tracing::warn!("look after the host's network: {}", failure::chain(&error)),

@@ -74,10 +74,16 @@ impl Engine {
     }
 
     /// Speaks to these from now on, and to nobody else.
-    pub fn set(&self, mesh: &Mesh) {
+    ///
+    /// # Errors
+    /// The kernel can't be told; it may speak to those of before.
+    pub fn set(&self, mesh: &Mesh) -> io::Result<()> {
         match &self.carrier {
             Carrier::Kernel(device) => device.set(mesh),
-            Carrier::Process(userspace) => userspace.set(mesh),
+            Carrier::Process(userspace) => {
+                userspace.set(mesh);
+                Ok(())
+            }
         }
     }
 

@@ -15,6 +15,11 @@ pub fn veth(task: TaskId, index: usize) -> String {
     format!("v{}{index:02x}", task.short())
 }
 
+/// Is this the host's end of one of a task's interfaces?
+pub(crate) fn is_veth_of(name: &str, task: TaskId) -> bool {
+    name.strip_prefix('v').is_some_and(|rest| rest.starts_with(&task.short()))
+}
+
 /// The VXLAN of a network.
 pub fn tunnel(network: NetworkId) -> String {
     format!("rx{}", network.short())

@@ -249,11 +249,19 @@ impl Netd {
     /// Has the mesh speak to those that the value names. `fresh`: its interface is another one than before.
     fn speak(&self, net: &HostNet, fresh: bool, applied: &mut Applied) {
         let Some(mesh) = &net.mesh else { return };
+        let fail = |applied: &mut Applied, what: &str, error: &io::Error| {
+            tracing::error!(%error, "{what}");
+            let spanning = net.networks.values().filter(|network| spans(net, network));
+            spanning.for_each(|network| applied.network(network.id, format!("the mesh: {error}")));
+        };
         let mut meshed = self.meshed();
         if let Some(going_on) = meshed.as_mut().filter(|it| !fresh && it.engine.port() == mesh.port) {
             if going_on.mesh != *mesh {
-                going_on.engine.set(mesh);
-                going_on.mesh = mesh.clone();
+                match going_on.engine.set(mesh) {
+                    Ok(()) => going_on.mesh = mesh.clone(),
+                    // The next look tries again.
+                    Err(error) => fail(applied, "tell the kernel's WireGuard who is in the mesh", &error),
+                }
             }
             return;
         }
@@ -261,11 +269,7 @@ impl Netd {
         drop(meshed.take());
         match mesh::Engine::start(&self.data_root, &self.run_root, mesh) {
             Ok(engine) => *meshed = Some(Meshed { engine, mesh: mesh.clone() }),
-            Err(error) => {
-                tracing::error!(%error, "the mesh cannot work");
-                let spanning = net.networks.values().filter(|network| spans(net, network));
-                spanning.for_each(|network| applied.network(network.id, format!("the mesh: {error}")));
-            }
+            Err(error) => fail(applied, "the mesh cannot work", &error),
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn table(table: &str, owner: u32, net: &HostNet, ports: &[&PublishedP
         body.push_str(&guard_loopback(bridges));
         body.push_str(&forward(net, bridges, internal.as_deref(), ingress.as_ref()));
         body.push_str(&postrouting(net, bridges));
-        body.push_str(&guard_plain(net));
+        body.push_str(&guard_plain(net, bridges));
     }
     if let Some(internal) = &internal {
         body.push_str(&guard_relayed(internal, ports));
@@ -79,7 +79,7 @@ fn guard_loopback(bridges: &str) -> String {
 
 /// The port of VXLAN is open on the host for networks that are not encrypted: for them, and for other hosts of the
 /// cluster, only. What others do at that port is theirs.
-fn guard_plain(net: &HostNet) -> String {
+fn guard_plain(net: &HostNet, bridges: &str) -> String {
     let networks: Vec<String> = tunnel::plain_networks(net).iter().map(|vni| format!("{vni:#x}")).collect();
     if networks.is_empty() {
         return String::new();
@@ -89,8 +89,10 @@ fn guard_plain(net: &HostNet) -> String {
     let senders: Vec<String> = tunnel::plain_senders(net).iter().map(IpAddr::to_string).collect();
     let honest = (!senders.is_empty()).then(|| format!("\t\t{carried} ip saddr {{ {} }} accept\n", senders.join(", ")));
     let honest = honest.unwrap_or_default();
+    // A container could pretend to be another host.
+    let inside = format!("\t\tiifname {bridges} {carried} drop\n");
     format!(
-        "\tchain plain {{\n\t\ttype filter hook input priority filter; policy accept;\n{honest}\t\t{carried} drop\n\t}}\n"
+        "\tchain plain {{\n\t\ttype filter hook input priority filter; policy accept;\n{inside}{honest}\t\t{carried} drop\n\t}}\n"
     )
 }
 
@@ -125,6 +127,14 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
         ingress.forwarded().iter().for_each(|line| rule(line));
     }
     rule(&format!("iifname != {bridges} oifname != {bridges} accept"));
+    // What a container sends to another host looks there as if this host had sent it, which may send frames to networks
+    // that are not encrypted.
+    for family in ["ip", "ip6"] {
+        let hosts = tunnel::plain_senders(net).into_iter().filter(|address| self::family(*address) == family);
+        if let Some(hosts) = listed(hosts.map(|address| address.to_string())) {
+            rule(&format!("iifname {bridges} udp dport {} {family} daddr {hosts} drop", tunnel::PORT));
+        }
+    }
     rule("ct state established,related accept");
     let pairs: Vec<String> = net
         .networks

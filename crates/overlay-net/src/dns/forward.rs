@@ -11,10 +11,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// glibc gives up after 5 s; within that three servers must have had their chance.
 const PER_SERVER: Duration = Duration::from_millis(1500);
+/// So long before that the last question has to be given up, for what is known to be of use.
+const MARGIN: Duration = Duration::from_millis(200);
 const MAX_SERVERS: usize = 3;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -62,14 +64,16 @@ async fn ask(server: SocketAddr, packet: &[u8], udp: bool) -> io::Result<Vec<u8>
     if !udp {
         return ask_tcp(server, packet).await;
     }
+    let end = Instant::now() + PER_SERVER - MARGIN;
     let reply = ask_udp(server, packet).await?;
     if !truncated(&reply) {
         return Ok(reply);
     }
     // Perhaps the whole fits what our client takes, if not what the server sends over UDP; if not, the
-    // client sees the mark and asks again over TCP.
-    match ask_tcp(server, packet).await {
-        Ok(whole) if whole.len() <= udp_limit(packet) => Ok(whole),
+    // client sees the mark and asks again over TCP. Where that is dropped on the way, part of an answer is better than
+    // none.
+    match timeout_at(end, ask_tcp(server, packet)).await {
+        Ok(Ok(whole)) if whole.len() <= udp_limit(packet) => Ok(whole),
         _ => Ok(reply),
     }
 }

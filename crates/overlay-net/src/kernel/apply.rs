@@ -102,8 +102,8 @@ impl Engine {
         }
         let mut sound = self.remove(&socket, &ops, &mut have)?;
         sound &= self.bridges(&socket, net, &ops, &mut have, &mut outcome.applied)?;
-        outcome.remeshed = ops.iter().any(|op| matches!(op, NetOp::SetMesh(_)));
-        for (name, reason) in tunnels::run(&self.run_root, self.owner, &socket, &ops, &mut have)? {
+        let failed = tunnels::run(&self.run_root, self.owner, &socket, &ops, &mut have, &mut outcome.remeshed)?;
+        for (name, reason) in failed {
             sound = false;
             // What the mesh lacks, every network lacks that spans hosts.
             if name == names::ingress(self.owner) {
@@ -270,6 +270,9 @@ impl Engine {
             about.push((*name, false, unspecified));
             link::set_mtu(&mut batch, name, *mtu);
             about.push((*name, false, unspecified));
+            if let Err(error) = hear_no_router(name) {
+                fail(name, format!("cannot keep bridge {name} from hearing routers: {error}"));
+            }
             link::set_up(&mut batch, name);
             about.push((*name, false, unspecified));
             for (address, prefix) in add {
@@ -312,6 +315,15 @@ fn forwarding(bridge: &str, v6: bool) -> io::Result<()> {
     if v6 { forward6() } else { Ok(()) }
 }
 
+/// A container may not tell the host its way: who announces routers on a bridge is not believed.
+fn hear_no_router(bridge: &str) -> io::Result<()> {
+    match std::fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "0") {
+        // The host knows no IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Has the host forward IPv6. A host that forwards believes no router that it hears, unless it is told to: one that
 /// learned its own way out like that would lose it.
 fn forward6() -> io::Result<()> {
@@ -319,7 +331,10 @@ fn forward6() -> io::Result<()> {
     if std::fs::read(ALL)?.first() == Some(&b'1') {
         return Ok(());
     }
-    for link in std::fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten() {
+    // Not those that come later: that would be for whoever makes them to say.
+    let is_link = |name: &std::ffi::OsStr| name != "all" && name != "default";
+    let links = std::fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten();
+    for link in links.filter(|link| is_link(&link.file_name())) {
         let switch = link.path().join("accept_ra");
         if std::fs::read(&switch).is_ok_and(|state| state.first() == Some(&b'1')) {
             // The link may just be going.

@@ -19,6 +19,7 @@ const TCP_INFO: u16 = 1;
 const TCP_STATE: u16 = 1;
 const SYN_SENT: u8 = 1;
 pub(crate) const TCP: u8 = 6;
+const UDP: u8 = 17;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const PROTO_NUMBER: u16 = 1;
@@ -185,6 +186,24 @@ fn find(socket: &Socket, only_unanswered: bool, mut each: impl FnMut(&[u8], Entr
         }
     }
     Ok(())
+}
+
+/// Forgets what is asked of this UDP server by way of translation: whoever keeps his socket would go on asking where it
+/// was translated to before.
+pub(crate) fn forget_server(address: IpAddr, port: u16) -> io::Result<()> {
+    let socket = Socket::netfilter()?;
+    // A look at the entries of one namespace costs a walk over those of all.
+    if entries(&socket)? == Some(0) {
+        return Ok(());
+    }
+    let mut doomed = Vec::new();
+    find(&socket, false, |entry, tracked| {
+        let original = attr(entry, TUPLE_ORIG);
+        let goes_there = original
+            .is_some_and(|tuple| port_of(tuple) == Some((UDP, port)) && self::address(tuple, false) == Some(address));
+        doomed.extend(goes_there.then_some(tracked));
+    })?;
+    delete(&socket, &doomed)
 }
 
 /// Forgets them, so that what comes next begins anew.

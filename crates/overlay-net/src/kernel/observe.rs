@@ -57,7 +57,7 @@ pub(crate) fn observe(run_root: &Path, want: &Kernel) -> io::Result<Observed> {
     let mut used: BTreeSet<String> = observed.kernel.tunnels.keys().cloned().collect();
     for (task, namespace) in namespaces(run_root) {
         let wanted = want.namespaces.get(&task);
-        let (seen, dns) = netns::within(&namespace, || inside(&by_index, owner, wanted))?;
+        let (seen, dns) = netns::within(&namespace, || inside(task, &by_index, owner, wanted))?;
         used.extend(seen.links.values().map(|veth| veth.host_name.clone()));
         observed.kernel.namespaces.insert(task, seen);
         if dns {
@@ -128,13 +128,26 @@ fn namespaces(run_root: &Path) -> Vec<(TaskId, std::os::fd::OwnedFd)> {
     found
 }
 
-fn inside(hosts: &BTreeMap<u32, &Link>, owner: u32, want: Option<&Namespace>) -> io::Result<(Namespace, bool)> {
+fn inside(
+    task: TaskId,
+    hosts: &BTreeMap<u32, &Link>,
+    owner: u32,
+    want: Option<&Namespace>,
+) -> io::Result<(Namespace, bool)> {
+    // A container may make links of its own, whose other ends have numbers of its own namespace: they say nothing of
+    // the host's links with these numbers.
+    let is_other_end = |link: &Link, host: &Link| {
+        host.group == owner
+            && host.kind == "veth"
+            && host.peer == Some(link.index)
+            && names::is_veth_of(&host.name, task)
+    };
     let socket = Socket::route()?;
     let links = link::links(&socket)?;
     let addresses = link::addresses(&socket)?;
     let mut namespace = Namespace::default();
     for link in &links {
-        let Some(host) = link.peer.and_then(|peer| hosts.get(&peer)).filter(|host| host.group == owner) else {
+        let Some(host) = link.peer.and_then(|peer| hosts.get(&peer)).filter(|host| is_other_end(link, host)) else {
             continue;
         };
         let wanted = want.and_then(|want| want.links.get(&link.name));

@@ -56,13 +56,9 @@ impl Device {
     }
 
     /// Speaks to these from now on, and to nobody else.
-    pub(super) fn set(&self, mesh: &Mesh) {
+    pub(super) fn set(&self, mesh: &Mesh) -> io::Result<()> {
         *self.shared.mesh() = mesh.clone();
-        let told =
-            self.shared.there(|control| control.say(names::MESH_LINK, &news(mesh, &control.peers(names::MESH_LINK)?)));
-        if let Err(error) = told {
-            tracing::error!(%error, "tell the kernel's WireGuard who is in the mesh");
-        }
+        self.shared.there(|control| control.say(names::MESH_LINK, &news(mesh, &control.peers(names::MESH_LINK)?)))
     }
 
     /// How each peer looks from here.

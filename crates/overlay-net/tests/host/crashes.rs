@@ -4,7 +4,7 @@ use crate::dns::lookup;
 use crate::lab::*;
 use model::Protocol;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV6, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 type Breakage<'a> = &'a dyn Fn(&Daemon);
@@ -48,6 +48,114 @@ fn connections_outlive_netd_and_names_come_back() {
         assert!(call((Ipv4Addr::LOCALHOST, 8080)).is_ok());
         daemon.finish();
     });
+}
+
+#[test]
+fn a_program_that_keeps_its_socket_is_answered_by_the_next_netd() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let net = daemon.network(1, "10.243.1.0/24", false);
+        let a = daemon.container(2, &[net]);
+        let ip = daemon.address(a);
+        daemon.name(net, "a", &[ip]);
+        daemon.apply_clean();
+        let socket = daemon.inside(a, || UdpSocket::bind("127.0.0.1:0").unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let ask = |what: &str| {
+            let answered = (0..20).any(|_| {
+                let question = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+                socket.send_to(question, "127.0.0.11:53").unwrap();
+                socket.recv(&mut [0; 512]).is_ok()
+            });
+            assert!(answered, "{what}");
+        };
+        ask("at first");
+        daemon.kill();
+        daemon.start();
+        ask("by another netd");
+        daemon.finish();
+    });
+}
+
+#[test]
+fn links_of_a_containers_own_are_nobodys_ends() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        // So that ours have numbers that are free in there.
+        for pair in 0..5 {
+            run_here(&format!("ip link add pad{pair} type veth peer name dap{pair}"));
+        }
+        let net = daemon.network(1, "10.244.1.0/24", false);
+        let (a, b) = (daemon.container(2, &[net]), daemon.container(3, &[net]));
+        let ip_b = daemon.address(b);
+        daemon.apply_clean();
+        greeter(&daemon, b, 80, "b");
+        let mut stream = daemon.inside(a, || TcpStream::connect((ip_b, 80)).unwrap());
+        hear(&stream).unwrap();
+        let before = run_here("ip -o link");
+        // As one does that makes containers itself; the numbers of links are each namespace's own.
+        let ours = [overlay_net::names::bridge(net), overlay_net::names::veth(b, 0)];
+        let ours = ours.map(|name| {
+            let line = before.lines().find(|line| line.contains(&format!(": {name}"))).unwrap();
+            line.split(':').next().unwrap().trim().parse::<u32>().unwrap()
+        });
+        for (place, index) in ours.iter().enumerate() {
+            let make = format!("ip link add x{place} index {} type veth peer name y{place} index {index}", 900 + place);
+            daemon.inside(a, || run_here(&make));
+        }
+        for _ in 0..2 {
+            assert!(daemon.verify().is_clean());
+        }
+        assert!(daemon.inside(a, || run_here("ip -o link")).contains("x0"), "what is a container's own stays");
+        assert_eq!(run_here("ip -o link"), before, "and what is ours");
+        stream.write_all(b"still there?\n").unwrap();
+        assert_eq!(hear(&stream), Ok("still there?".to_owned()));
+        assert_eq!(daemon.inside(a, || call((ip_b, 80))), Ok("b 10.244.1.2".to_owned()));
+        daemon.finish();
+    });
+}
+
+#[test]
+fn a_container_tells_the_host_no_way() {
+    on_a_host(|| {
+        let mut daemon = Daemon::new();
+        let plain = daemon.network(1, "10.245.1.0/24", false);
+        let both = daemon.network6(2, "10.245.2.0/24", Some("fd45:2::/64"), false);
+        let tasks = [daemon.container(2, &[plain]), daemon.container(3, &[both])];
+        daemon.apply_clean();
+        for task in tasks {
+            daemon.inside(task, || {
+                // Its own address is made, for what is announced comes from such a one.
+                run_here("ip addr add fe80::66/64 dev eth0 nodad");
+                announce_router("eth0");
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let routes = run_here("ip -6 route show");
+        assert!(!routes.contains("proto ra") && !routes.contains("2001:db8:66::"), "{routes}");
+        daemon.finish();
+    });
+}
+
+/// A command in the namespace of this thread; what it says.
+fn run_here(command: &str) -> String {
+    let mut words = command.split(' ');
+    let output = std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Says to all on a link that this is the way to everywhere, and to a block of addresses (RFC 4861 §4.2).
+fn announce_router(link: &str) {
+    use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, netdevice, sendto, socket, sockopt};
+    let raw = socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6)).unwrap();
+    let index = netdevice::name_to_index(&raw, link).unwrap();
+    sockopt::set_ipv6_multicast_hops(&raw, 255).unwrap();
+    let mut packet = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    packet.extend([3, 4, 64, 0xc0, 0, 0, 7, 8, 0, 0, 7, 8, 0, 0, 0, 0]);
+    packet.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0x66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let all = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+    sendto(&raw, &packet, SendFlags::empty(), &all).unwrap();
 }
 
 #[test]

@@ -84,7 +84,10 @@ fn upstream() -> u16 {
     std::thread::spawn(move || {
         for mut stream in tcp.incoming().flatten() {
             let packet = read_framed(&mut stream);
-            stream.write_all(&framed(&answer(&packet, false))).unwrap();
+            if packet.windows(6).any(|name| name == b"silent") {
+                std::thread::sleep(std::time::Duration::from_secs(3));
+            }
+            let _late = stream.write_all(&framed(&answer(&packet, false)));
         }
     });
     port
@@ -121,6 +124,7 @@ fn names_of_networks_and_of_the_world() {
         assert_eq!(daemon.inside(web, || lookup("example.org.")), "203.0.113.7", "by the second server");
         assert_eq!(daemon.inside(web, || lookup("big.example.org.")), "203.0.113.7", "over tcp");
         assert_eq!(daemon.inside(web, || lookup_tcp("example.org.")), "203.0.113.7");
+        assert_eq!(daemon.inside(web, || lookup("big.silent.example.org.")), "", "what came before TCP kept silent");
         assert_eq!(daemon.inside(web, || lookup("missing.example.org.")), "NXDomain");
         assert_eq!(daemon.inside(db, || lookup("example.org.")), "ServFail", "no way out of an internal network");
         assert_eq!(daemon.inside(db, || lookup("web.")), "NXDomain");

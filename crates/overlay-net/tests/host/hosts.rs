@@ -405,6 +405,7 @@ fn what_is_not_encrypted_comes_from_hosts_of_the_cluster_only() {
         let here = a.daemon.container(2, &[net]);
         let there = b.daemon.container(3, &[net]);
         let inside = b.daemon.container(4, &[sealed]);
+        let insiders = [a.daemon.container(5, &[sealed]), b.daemon.container(6, &[sealed])];
         mesh(&mut hosts);
         introduce(&mut hosts);
         hosts.iter_mut().for_each(|host| host.on(Daemon::apply_clean));
@@ -434,6 +435,13 @@ fn what_is_not_encrypted_comes_from_hosts_of_the_cluster_only() {
             assert!(socket.recv(&mut buffer).is_err(), "{ip:?} from a stranger");
             inject([10, 99, 0, 1], vni, *ip);
             assert_eq!(socket.recv(&mut buffer).is_ok(), index == 0, "{ip:?} from a member");
+        }
+        // A container on a member, which is heard there as the member itself; one on the same host.
+        for (daemon, task) in [(&a.daemon, insiders[0]), (&b.daemon, insiders[1])] {
+            let socket = daemon.inside(task, || std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+            // It may be told at once that nobody lets it.
+            let _refused = socket.send_to(&frame(4097, [10, 223, 1, 3]), wire);
+            assert!(heard[0].0.recv(&mut buffer).is_err(), "from a container");
         }
         finish(hosts, before);
     });

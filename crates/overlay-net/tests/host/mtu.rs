@@ -34,6 +34,26 @@ fn two_hosts_apart(test: impl FnOnce([Host; 2]) + Send) {
 }
 
 #[test]
+fn smaller_packets_are_no_reason_to_begin_anew() {
+    two_hosts(|mut hosts| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let [here, there] = meet(&mut hosts, "10.226.1.0/24");
+        let [a, b] = &mut hosts;
+        greeter(&b.daemon, there, 80, "there");
+        let address = b.daemon.address(there);
+        assert!(a.daemon.inside(here, || call((address, 80))).is_ok());
+        let sent = |host: &mut Host| host.on(|daemon| daemon.mesh().values().map(|peer| peer.sent).sum::<u64>());
+        let told = sent(a);
+        assert!(told > 0);
+        a.daemon.net.mesh.as_mut().unwrap().mtu = 1400;
+        a.on(Daemon::apply_clean);
+        assert!(sent(a) >= told, "keys and counts are those of before");
+        assert!(a.daemon.inside(here, || call((address, 80))).is_ok());
+        finish(hosts, before);
+    });
+}
+
+#[test]
 fn the_largest_packets_find_their_way_whatever_is_below() {
     two_hosts_apart(|mut hosts| {
         let net = shared_network(&mut hosts, 1, "10.225.1.0/24", None);

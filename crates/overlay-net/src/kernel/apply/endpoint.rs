@@ -4,7 +4,7 @@
 use super::DnsSockets;
 use crate::kernel::diff::NetOp;
 use crate::kernel::netlink::{Batch, Socket};
-use crate::kernel::{Namespace, Veth, link, netns, nft};
+use crate::kernel::{Namespace, Veth, conntrack, link, netns, nft};
 use crate::names;
 use model::{HostNet, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -239,6 +239,10 @@ fn dns(fresh: bool) -> io::Result<DnsSockets> {
     let udp = UdpSocket::bind((nft::DNS_ADDRESS, 0))?;
     let tcp = TcpListener::bind((nft::DNS_ADDRESS, 0))?;
     nft::redirect_dns(udp.local_addr()?.port(), tcp.local_addr()?.port(), fresh)?;
+    if !fresh && let Err(error) = conntrack::forget_server(nft::DNS_ADDRESS.into(), 53) {
+        // Who opens a socket for each question is answered all the same.
+        tracing::warn!(%error, "forget where questions went before");
+    }
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;
     Ok(DnsSockets { udp, tcp })

@@ -16,13 +16,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Does the steps about the mesh and the tunnels. Gives what went wrong, by the name of the tunnel; what concerns
-/// the mesh is under its own name.
+/// the mesh is under its own name. `remeshed` becomes true if whoever reads from the interface of the mesh has lost it.
 pub(super) fn run(
     run_root: &Path,
     owner: u32,
     host: &Socket,
     all: &[NetOp],
     have: &mut Kernel,
+    remeshed: &mut bool,
 ) -> io::Result<BTreeMap<String, String>> {
     let concerns = |op: &&NetOp| {
         matches!(op, NetOp::SetMesh(_) | NetOp::CreateTunnel(..) | NetOp::Tell { .. } | NetOp::SetIngress { .. })
@@ -34,7 +35,7 @@ pub(super) fn run(
     }
     for op in &ops {
         if let NetOp::SetMesh(mesh) = op {
-            match set_mesh(run_root, host, *mesh) {
+            match set_mesh(run_root, host, *mesh, remeshed) {
                 Ok(()) => apply_op(op, have),
                 Err(error) => drop(errors.insert(names::MESH_LINK.to_owned(), format!("the mesh: {error}"))),
             }
@@ -159,7 +160,7 @@ pub(super) fn delete_mesh(run_root: &Path) -> io::Result<()> {
 /// Has the mesh carried by `netd` itself, if it is `userspace`, whatever the kernel can do.
 const DATA_PATH: &str = "RSWARM_DATA_PATH";
 
-fn set_mesh(run_root: &Path, host: &Socket, mesh: MeshLink) -> io::Result<()> {
+fn set_mesh(run_root: &Path, host: &Socket, mesh: MeshLink, remeshed: &mut bool) -> io::Result<()> {
     let path = names::mesh_netns_path(run_root);
     netns::prepare_dir(&names::netns_dir(run_root))?;
     let namespace = match netns::find(&path)? {
@@ -170,10 +171,13 @@ fn set_mesh(run_root: &Path, host: &Socket, mesh: MeshLink) -> io::Result<()> {
             Ok(namespace)
         })?,
     };
-    let kind = |link: link::Link| (link.name == names::MESH_LINK).then_some(link.kind);
+    let kind = |link: link::Link| (link.name == names::MESH_LINK).then_some((link.kind, link.up));
     let look = || Ok(link::links(&Socket::route()?)?.into_iter().find_map(kind));
-    let kind = match netns::within(&namespace, look)? {
-        Some(kind) => kind,
+    let there = netns::within(&namespace, look)?;
+    // Nobody can read from one that is down, or gone.
+    *remeshed |= !there.as_ref().is_some_and(|(_, up)| *up);
+    let kind = match there {
+        Some((kind, _)) => kind,
         None => make_link(host, &namespace)?.to_owned(),
     };
     netns::within(&namespace, || configure(mesh, kind == wireguard::KIND))
