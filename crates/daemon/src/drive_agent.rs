@@ -156,7 +156,7 @@ impl Driver {
     /// Hands an input to the agent. A panic in there is our bug: it is told, and the node goes on.
     fn tell(&mut self, input: AgentInput) {
         let agent = &mut self.agent;
-        if std::panic::catch_unwind(AssertUnwindSafe(|| agent.handle(clock::now(), input))).is_err() {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| agent.handle(clock::steady(), input))).is_err() {
             tracing::error!("the agent failed at an input; this is a bug of rswarm, please report it with this log");
         }
     }
@@ -319,8 +319,7 @@ async fn look(desk: &mut Option<worker::Desk>) -> Option<oneshot::Sender<Arc<Sta
 
 async fn sleep(until: Option<model::Time>) {
     match until {
-        // A wall clock that was set back must not put off what is due for longer than this.
-        Some(until) => tokio::time::sleep(until.since(clock::now()).min(Duration::from_secs(3600))).await,
+        Some(until) => tokio::time::sleep(until.since(clock::steady())).await,
         None => std::future::pending().await,
     }
 }

@@ -243,7 +243,7 @@ async fn own_diff(daemon: &Arc<Daemon>, source: &Arc<Source>) -> Result<(Commit,
         let (snapshot, spec) = (snapshot.clone(), &source.spec);
         let (prune, prune_volumes) = (spec.prune, spec.prune_volumes);
         let wanted = Wanted { stack, remove_orphans: prune, prune, prune_volumes, ..Wanted::default() };
-        let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &wanted, clock::now()));
+        let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &wanted, clock::steady()));
         match planning.await.map_err(failure::joined)? {
             Ok(mut plan) => {
                 // It is said to people who deploy by hand what a source brings; this is what it would bring.

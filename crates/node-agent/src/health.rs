@@ -59,7 +59,10 @@ pub(crate) fn needs_image(container: &ContainerSpec) -> bool {
 pub(crate) struct Monitor {
     /// `None`: not known yet (the container was adopted and the image was not asked).
     check: Option<Check>,
+    /// Which run it is, as the container's own process tells it.
     started_at: Time,
+    /// When it was heard of, by the clock of the agent: the two need not be the same.
+    begun: Time,
     next: Time,
     health: Health,
 }
@@ -68,14 +71,14 @@ impl Monitor {
     /// Begins with a start.
     pub(crate) fn new(check: Check, started_at: Time, now: Time) -> Monitor {
         let health = Health { verdict: Verdict::Starting, failing_streak: 0, log: Vec::new() };
-        let mut monitor = Monitor { check: Some(check), started_at, next: now, health };
+        let mut monitor = Monitor { check: Some(check), started_at, begun: now, next: now, health };
         monitor.next = now.after(monitor.interval(now));
         monitor
     }
 
     /// Goes on with what was known before the agent began.
     pub(crate) fn adopt(health: Health, started_at: Time) -> Monitor {
-        Monitor { check: None, started_at, next: started_at, health }
+        Monitor { check: None, started_at, begun: started_at, next: started_at, health }
     }
 
     /// The check has become known.
@@ -104,7 +107,7 @@ impl Monitor {
     }
 
     fn is_young(&self, now: Time) -> bool {
-        self.check.as_ref().is_some_and(|check| now.since(self.started_at) < check.start_period)
+        self.check.as_ref().is_some_and(|check| now.since(self.begun) < check.start_period)
     }
 
     /// When to probe next, and what; `None` while the check is not known.

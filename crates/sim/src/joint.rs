@@ -204,8 +204,11 @@ impl World {
             joint.group.heal();
         }
         self.hear();
-        for node in &mut self.nodes {
-            node.ahead = 0;
+        for node in 0..self.nodes.len() {
+            let was = self.nodes.get_mut(node).map(|node| std::mem::take(&mut node.ahead));
+            if was != Some(0) {
+                self.clock_was_set(node);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) async fn plan(daemon: &Daemon, mut wanted: Wanted) -> Result<(StackPl
     let unknown = pin::as_known(daemon, &mut wanted.stack).await?;
     let snapshot = daemon.cluster.snapshot().await?;
     let asked = wanted.clone();
-    let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &asked, clock::now()));
+    let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &asked, clock::steady()));
     let mut plan = match planning.await.map_err(failure::joined)? {
         Ok(plan) => plan,
         Err(Response::Refused { kind, diagnostics }) => return Err(failure::refused(kind, &diagnostics)),

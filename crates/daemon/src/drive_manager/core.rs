@@ -150,7 +150,7 @@ impl Core {
     }
 
     fn tick(&mut self) -> Time {
-        self.now = self.now.max(clock::now());
+        self.now = self.now.max(clock::steady());
         self.now
     }
 

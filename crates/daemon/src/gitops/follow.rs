@@ -89,7 +89,7 @@ pub(super) async fn follow(
 fn schedule(source: &Source) -> Schedule {
     let mut hasher = DefaultHasher::new();
     source.spec.name.hash(&mut hasher);
-    Schedule::new(source.spec.interval, hasher.finish(), clock::now())
+    Schedule::new(source.spec.interval, hasher.finish(), clock::steady())
 }
 
 struct Follower {
@@ -115,7 +115,7 @@ impl Follower {
             (Origin::Path { .. }, Some(watch)) => watch.changed(&*files).await,
             (Origin::Path { .. }, None) => tokio::time::sleep(AGAIN).await,
             (Origin::Git { .. }, _) => match self.schedule.next() {
-                Some(next) => tokio::time::sleep(next.since(clock::now())).await,
+                Some(next) => tokio::time::sleep(next.since(clock::steady())).await,
                 None => std::future::pending().await,
             },
         }
@@ -124,10 +124,10 @@ impl Follower {
     /// Looks once, and tells what is new.
     async fn look(&mut self, source: &Arc<Source>, asked: bool) {
         match self.look_at(source, asked).await {
-            Ok(answered) => self.schedule.asked(clock::now(), answered),
+            Ok(answered) => self.schedule.asked(clock::steady(), answered),
             Err(error) => {
                 tracing::warn!(source = %source.spec.name, "follow: {}", error.message);
-                self.schedule.asked(clock::now(), false);
+                self.schedule.asked(clock::steady(), false);
             }
         }
     }

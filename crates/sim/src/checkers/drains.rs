@@ -1,7 +1,9 @@
 //! Who is told to leave is not told to end while another machine still sends to it.
 
 use crate::world::World;
-use model::{AssignedTask, Assignment, Desired, Endpoint, NetworkId, Protocol, PublishedPort, TaskId, VirtualAddress};
+use model::{
+    AssignedTask, Assignment, Desired, Endpoint, NetworkId, Protocol, PublishedPort, TaskId, Time, VirtualAddress,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +27,11 @@ impl World {
         for task in leaves {
             known.entry((node, task)).or_insert(now);
         }
+    }
+
+    /// The clock of a node was set: what it waits for may be over at once, or take longer.
+    pub(crate) fn clock_was_set(&mut self, node: usize) {
+        self.checkers.leaving.iter_mut().filter(|((of, _), _)| *of == node).for_each(|(_, since)| *since = Time(0));
     }
 
     /// Looks at a stop before it is begun. Machines without a session that is older than the order are not asked for: one

@@ -76,6 +76,7 @@ impl World {
             _ => {
                 if let Some(sim) = self.nodes.get_mut(node) {
                     sim.ahead = ahead;
+                    self.clock_was_set(node);
                 }
             }
         }
