@@ -210,12 +210,16 @@ fn what_others_break_is_healed() {
         let ip_b = daemon.address(b);
         daemon.publish(Protocol::Tcp, 8080, &[(ip_b, 80)]);
         daemon.name(net, "b", &[ip_b]);
+        let sysctls = &mut daemon.net.endpoints.get_mut(&b).unwrap().sysctls;
+        sysctls.insert("net.ipv4.conf.eth0.tag".to_owned(), "7".to_owned());
         daemon.apply_clean();
         greeter(&daemon, b, 80, "b");
         let table = overlay_net::names::table(daemon.run_root());
         let bridge = overlay_net::names::bridge(net);
         let veth = overlay_net::names::veth(b, 0);
         let works = |daemon: &Daemon, what: &str| {
+            let tag = daemon.inside(b, || std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/tag").unwrap());
+            assert_eq!(tag, "7\n", "{what}");
             assert_eq!(daemon.inside(a, || call((ip_b, 80))), Ok("b 10.242.1.2".to_owned()), "{what}");
             assert!(call((Ipv4Addr::LOCALHOST, 8080)).is_ok(), "{what}");
             assert_eq!(daemon.inside(a, || lookup("b.")), ip_b.to_string(), "{what}");

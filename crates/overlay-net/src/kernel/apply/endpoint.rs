@@ -29,6 +29,13 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Those of the interfaces that are made.
+    fn sysctls_of_links(&self) -> Vec<(String, String)> {
+        let is_made = |name: &String| name.split('.').any(|part| self.attach.iter().any(|(link, _)| link == part));
+        let own = self.sysctls.iter().filter(|(name, _)| is_made(name));
+        own.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Nothing so far.
     fn new(task: TaskId) -> Job {
         Job {
@@ -149,21 +156,17 @@ impl Worker<'_> {
 
     fn steps(&self, job: &Job, done: &mut Done) -> io::Result<()> {
         let path = names::netns_path(self.run_root, job.task);
-        let mut later = Vec::new();
-        let namespace = if job.create {
+        let (namespace, later) = if job.create {
             let namespace = netns::unshare().map_err(|error| about("make a network namespace", error))?;
             let mut batch = Batch::default();
             link::set_up(&mut batch, "lo");
             check("set up loopback", Socket::route()?.transact(batch)?)?;
-            later = sysctls(&job.sysctls);
-            // Named only now: a name means that what cannot be seen from outside was done.
-            netns::persist(&path).map_err(|error| about("name the network namespace", error))?;
-            namespace
+            (namespace, sysctls(&job.sysctls))
         } else {
             let namespace =
                 netns::open(&path)?.ok_or_else(|| io::Error::other("its network namespace has vanished"))?;
             netns::enter(&namespace)?;
-            namespace
+            (namespace, job.sysctls_of_links())
         };
         if job.dns {
             done.dns = Some(dns(job.create).map_err(|error| about("serve dns at 127.0.0.11", error))?);
@@ -172,6 +175,10 @@ impl Worker<'_> {
         self.resize(job)?;
         for (name, value) in later {
             sysctl(&name, &value).map_err(|error| about(&format!("set sysctl {name}={value}"), error))?;
+        }
+        if job.create {
+            // Named only now: a name means that what cannot be seen from outside was done.
+            netns::persist(&path).map_err(|error| about("name the network namespace", error))?;
         }
         Ok(())
     }
