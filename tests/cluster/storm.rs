@@ -178,6 +178,7 @@ fn everybody_reaches_whom_they_should(lab: &Lab, asked: &Asked) -> (usize, usize
 fn two_hundred_changes_and_fifty_deaths() {
     let Some(lab) = Lab::cluster(3, 2) else { return };
     let (mut asked, mut numbers) = (Asked::default(), Numbers::seeded(20_261_126));
+    println!("seed: {}", numbers.0);
     for number in 0..CHANGES {
         change(&lab, &mut asked, &mut numbers);
         if number % EVERY == EVERY - 1 {

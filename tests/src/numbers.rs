@@ -11,9 +11,7 @@ impl Numbers {
     /// It is no number.
     pub fn seeded(seed: u64) -> Numbers {
         let other = std::env::var("RSWARM_TEST_SEED").ok();
-        let seed = other.map_or(seed, |other| other.parse().expect("RSWARM_TEST_SEED is a number"));
-        println!("seed: {seed}");
-        Numbers(seed)
+        Numbers(other.map_or(seed, |other| other.parse().expect("RSWARM_TEST_SEED is a number")))
     }
 
     /// The next one below a limit.

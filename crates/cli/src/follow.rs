@@ -490,11 +490,18 @@ fn slot(task: &Task) -> Slot {
     (task.service, task.slot, if task.slot == 0 { task.node } else { None })
 }
 
-/// Tasks that are as the service now asks for.
+/// Tasks that are as the service now asks for. Not those that ended before it asked for something else in between: their
+/// place is another's, who is still to be replaced.
 fn current<'a>(state: &'a State, service: &'a Service) -> impl Iterator<Item = &'a Task> {
-    let of_it =
-        move |task: &&std::sync::Arc<Task>| task.service == service.id && !orchestrator::is_dirty(service, task);
-    state.tasks.iter().filter(of_it).map(AsRef::as_ref)
+    let of_it = state.tasks.iter().map(AsRef::as_ref).filter(|task: &&Task| task.service == service.id);
+    let (other, same): (Vec<&Task>, Vec<&Task>) = of_it.partition(|task| orchestrator::is_dirty(service, task));
+    let age = |task: &Task| (task.created, task.id);
+    let mut since = BTreeMap::new();
+    for task in other {
+        let newest = since.entry(slot(task)).or_insert(age(task));
+        *newest = age(task).max(*newest);
+    }
+    same.into_iter().filter(move |task| runs(task) || since.get(&slot(task)).is_none_or(|since| age(task) > *since))
 }
 
 /// The newest of each slot that the service still has.

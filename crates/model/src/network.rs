@@ -124,6 +124,13 @@ impl Endpoint {
     }
 }
 
+/// Where a task with these endpoints is entered from outside: in either family at the first of those that has an address
+/// of it, as it leaves by the way of these too.
+pub fn entrance<'e>(endpoints: impl Iterator<Item = &'e Endpoint> + Clone) -> impl Iterator<Item = IpAddr> {
+    let v4 = endpoints.clone().map(|endpoint| endpoint.address).next();
+    v4.into_iter().chain(endpoints.filter_map(|endpoint| endpoint.address6).take(1))
+}
+
 /// An address, and the one of the other family that goes with it.
 pub(crate) fn both(address: IpAddr, address6: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
     std::iter::once(address).chain(address6)

@@ -438,11 +438,10 @@ pub(crate) fn addresses(assigned: &AssignedTask) -> impl Iterator<Item = IpAddr>
     assigned.task.endpoints.iter().flat_map(Endpoint::addresses)
 }
 
-/// Where traffic from a published port goes: the task's addresses on its first network with a way out.
+/// Where traffic from a published port goes: the task's addresses on networks with a way out.
 fn backends(assigned: &AssignedTask, networks: &BTreeMap<NetworkId, Network>) -> Vec<IpAddr> {
-    let open = |network: &NetworkId| networks.get(network).is_some_and(|network| !network.spec.internal);
-    let endpoint = assigned.task.endpoints.iter().find(|endpoint| open(&endpoint.network));
-    endpoint.into_iter().flat_map(Endpoint::addresses).collect()
+    let open = |endpoint: &&Endpoint| networks.get(&endpoint.network).is_some_and(|network| !network.spec.internal);
+    model::entrance(assigned.task.endpoints.iter().filter(open)).collect()
 }
 
 /// The ports that a task publishes on its host. With the host's network or another's namespace there are none.

@@ -79,7 +79,7 @@ pub(super) async fn create(context: &Context, args: CreateNetwork) -> Result<u8>
         name: args.name.clone(),
         stack: None,
         driver: Some(args.driver.clone()),
-        driver_opts: parse::strict_pairs(&args.opt).context("--opt")?,
+        driver_opts: parse::pairs(&args.opt).context("--opt")?,
         internal: args.internal,
         attachable: args.attachable,
         ipv6: args.ipv6,
@@ -101,6 +101,12 @@ fn ipam(args: &CreateNetwork) -> Result<Vec<IpamConfig>> {
         let subnet =
             model::Subnet::parse(text).ok_or_else(|| anyhow!("--subnet: `{text}` is no block of addresses"))?;
         blocks.push((subnet, IpamConfig { subnet: Some(text.clone()), ..IpamConfig::default() }));
+    }
+    for v6 in [false, true] {
+        let mut of_kind = blocks.iter().filter(|(subnet, _)| subnet.address.is_ipv6() == v6);
+        if let (Some(_), Some((second, _))) = (of_kind.next(), of_kind.next()) {
+            bail!("--subnet: {second} is one too many: a network has one block of IPv4 addresses and one of IPv6");
+        }
     }
     let address = |text: &str, flag: &str| {
         let plain = text.split('/').next().unwrap_or(text);

@@ -114,6 +114,29 @@ fn all_replicas_must_serve() {
     assert!(board.troubles(Time(20)).is_empty());
 }
 
+#[test]
+fn what_ended_when_the_same_was_wanted_before_is_history() {
+    let mut web = service(1, spec("web", 1, RestartScope::Replace));
+    let first = task(1, &web, 1, TaskState::Shutdown);
+    // Another image, and back.
+    let mut other = (*web.spec).clone();
+    other.container.image = "other".to_owned();
+    let mut second = task(2, &service(1, other), 1, TaskState::Running);
+    second.created = Time(5);
+    web.spec_version = 3;
+    let mut board = board();
+    for at in [0, 2_000, 4_000] {
+        board.observe(state(&[&web], vec![first.clone(), second.clone()]), Time(at));
+        assert_eq!(board.outcome(Time(at)), Outcome::Pending, "{at}");
+    }
+    second.status.state = TaskState::Shutdown;
+    let mut third = task(3, &web, 1, TaskState::Running);
+    third.created = Time(4_500);
+    board.observe(state(&[&web], vec![first, second, third]), Time(5_000));
+    board.look(Time(8_000));
+    assert_eq!(board.outcome(Time(8_000)), Outcome::Settled);
+}
+
 /// A replica without a health check that started at this time.
 fn started(id: u128, service: &Service, slot: u32, at: u64) -> Task {
     let mut task = task(id, service, slot, TaskState::Running);

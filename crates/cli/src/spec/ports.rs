@@ -1,4 +1,5 @@
-//! `-p`: `[[ADDRESS:]HOST-PORT[-END]:]PORT[-END][/PROTOCOL]`.
+//! `-p`: `[[ADDRESS:]HOST-PORT[-END]:]PORT[-END][/PROTOCOL]`, or with names,
+//! `target=PORT[,published=HOST-PORT][,protocol=PROTOCOL][,mode=host]`.
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::{PortMode, PortSpec, Protocol};
@@ -45,8 +46,32 @@ pub(crate) fn publish_exposed(ports: &mut Vec<PortSpec>, image: &[String], expos
 }
 
 fn one(text: &str) -> Result<Vec<PortSpec>> {
+    if text.contains('=') {
+        return with_names(text);
+    }
     let ports = compose::short::ports(text).map_err(|why| anyhow!(why))?;
     ports.into_iter().map(specified).collect()
+}
+
+fn with_names(text: &str) -> Result<Vec<PortSpec>> {
+    let (mut target, mut published, mut protocol, mut mode) = ("", "", "tcp", PortMode::Ingress);
+    for field in text.split(',') {
+        match field.split_once('=').ok_or_else(|| anyhow!("`{field}` is not of the form NAME=VALUE"))? {
+            ("target", value) => target = value,
+            ("published", value) => published = value,
+            ("protocol", value) => protocol = value,
+            ("mode", "ingress") => mode = PortMode::Ingress,
+            ("mode", "host") => mode = PortMode::Host,
+            ("mode", value) => bail!("`{value}` is no mode of a port: ingress and host are"),
+            (name, _) => bail!("a port has no `{name}`: target, published, protocol and mode are known"),
+        }
+    }
+    if target.is_empty() {
+        bail!("the port of the container is missing: target=PORT");
+    }
+    let between = if published.is_empty() { "" } else { ":" };
+    let ports = one(&format!("{published}{between}{target}/{protocol}"))?;
+    Ok(ports.into_iter().map(|port| PortSpec { mode, ..port }).collect())
 }
 
 fn specified(port: compose::short::Port) -> Result<PortSpec> {
@@ -127,6 +152,18 @@ mod tests {
         let range = publish(&["8000-8010:80".to_owned()]).unwrap();
         assert!(range[0].published.is_none() && range[0].published_range == Some((8000, 8010)));
         assert_eq!(shown("80-81"), "* ? 80 Tcp, * ? 81 Tcp");
+    }
+
+    #[test]
+    fn fields_have_names() {
+        assert_eq!(shown("published=8181,target=80"), "* 8181 80 Tcp");
+        assert_eq!(shown("target=53,protocol=udp"), "* ? 53 Udp");
+        assert_eq!(shown("target=80-81,published=8000-8001"), "* 8000 80 Tcp, * 8001 81 Tcp");
+        let host = publish(&["published=8181,target=80,mode=host".to_owned()]).unwrap();
+        assert_eq!((host[0].mode, host[0].published), (PortMode::Host, Some(8181)));
+        for text in ["target=x", "published=80", "target=80,mode=both", "target=80,port=1", "target=80,host", "=80"] {
+            assert!(publish(&[text.to_owned()]).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -215,7 +215,9 @@ fn an_update_changes_what_its_flags_name() {
     let mut wanted = spec("web", Mode::Replicated { replicas: 5 });
     (wanted.container.image, wanted.container.image_digest) = ("img:2".to_owned(), None);
     wanted.container.env = [("B".to_owned(), Some("3".to_owned())), ("C".to_owned(), Some("4".to_owned()))].into();
-    wanted.ports[0].published = Some(9090);
+    // Beside what is published already.
+    let another = PortSpec { published: Some(9090), ..wanted.ports[0].clone() };
+    wanted.ports.push(another);
     wanted.labels.clear();
     wanted.update.parallelism = 0;
     wanted.resources.limit_memory = Some(64 << 20);

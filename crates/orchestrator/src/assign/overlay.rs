@@ -88,6 +88,6 @@ pub(super) fn ingress(
         return BTreeMap::new();
     }
     let tasks = cluster.tasks_of(service.id).filter(|task| !task.has_ended());
-    let placed = tasks.filter_map(|task| Some((entrance(cluster, &task.endpoints)?, number(map, task.node)?)));
-    placed.flat_map(|(at, node)| at.addresses().map(move |address| (address, node))).collect()
+    let placed = tasks.filter_map(|task| Some((entrance(cluster, &task.endpoints), number(map, task.node)?)));
+    placed.flat_map(|(at, node)| at.map(move |address| (address, node))).collect()
 }

@@ -39,8 +39,7 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
         let behind = tasks.iter().filter(|task| serves(task));
         let backends = behind.filter_map(|task| {
             let target = target(service, task, protocol, host_port)?;
-            let addresses = entrance(cluster, &task.endpoints)?.addresses();
-            Some(addresses.map(move |address| (address, target)))
+            Some(entrance(cluster, &task.endpoints).map(move |address| (address, target)))
         });
         let backends = backends.flatten().collect();
         let host_ip = address.and_then(|text| text.parse::<IpAddr>().ok());
@@ -62,9 +61,11 @@ fn target(service: &Service, task: &Task, protocol: Protocol, host_port: u16) ->
     task.spec.ports.iter().enumerate().find(own).map(|(_, port)| port.target)
 }
 
-/// Where traffic from outside enters a task: its first network that is not internal.
-pub(super) fn entrance<'e>(cluster: &Cluster, endpoints: &'e [Endpoint]) -> Option<&'e Endpoint> {
-    let open =
+/// Where traffic from outside enters a task: at its networks that are not internal, if it has one.
+pub(super) fn entrance(cluster: &Cluster, endpoints: &[Endpoint]) -> impl Iterator<Item = IpAddr> + use<> {
+    let is_open =
         |endpoint: &&Endpoint| cluster.networks.get(&endpoint.network).is_some_and(|network| !network.spec.internal);
-    endpoints.iter().find(open).or(endpoints.first())
+    let any = endpoints.iter().any(|endpoint| is_open(&endpoint));
+    let usable = endpoints.iter().filter(|endpoint| !any || is_open(endpoint));
+    model::entrance(usable).collect::<Vec<_>>().into_iter()
 }

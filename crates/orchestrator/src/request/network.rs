@@ -7,7 +7,7 @@ use crate::draft::Draft;
 use crate::usage;
 use model::{DEFAULT_NETWORK, IpamConfig, Network, NetworkId, NetworkSpec, Subnet};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Networks that name no subnet get one of these (Docker's overlay pool).
@@ -152,8 +152,44 @@ fn gateway(name: &str, ipam: &IpamConfig, subnet: &Subnet) -> Result<IpAddr, Ref
     })
 }
 
+/// Blocks that mean something else to every host, and what.
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("0.0.0.0/8", "this host"),
+    ("127.0.0.0/8", "loopback"),
+    ("224.0.0.0/3", "multicast, or reserved"),
+    ("100.64.0.0/10", "the mesh of the nodes"),
+    ("::/127", "loopback"),
+    ("fe80::/10", "one link's only"),
+    ("ff00::/8", "multicast"),
+];
+
+/// A network may take nothing away from the hosts: one that has their addresses cuts off each node that joins it, so that
+/// nobody can tell it to leave again.
+fn spares_hosts(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Refusal> {
+    let conflict = |why: String| Err(Refusal::conflict(format!("network {name}: the subnet {subnet} {why}")));
+    let other = "choose another subnet, or leave it out to have a free one chosen";
+    let overlaps = |(block, _): &&(&str, &str)| Subnet::parse(block).is_some_and(|block| block.overlaps(subnet));
+    if let Some((block, what)) = ELSEWHERE.iter().find(overlaps) {
+        return conflict(format!("is not for containers: {block} is {what}"))
+            .map_err(|refusal: Refusal| refusal.hint(other));
+    }
+    for node in draft.cluster().nodes.values() {
+        let address = node.address.as_ref().and_then(|text| text.parse::<SocketAddr>().ok());
+        let why = match address.map(|address| address.ip()).filter(|address| subnet.contains(*address)) {
+            Some(address) => format!("has the address {address} of node {}", node.hostname),
+            None if node.host_routes.iter().any(|route| Subnet::parse(route).as_ref() == Some(subnet)) => {
+                format!("is what node {} routes itself", node.hostname)
+            }
+            None => continue,
+        };
+        return conflict(why).map_err(|refusal: Refusal| refusal.hint(other));
+    }
+    Ok(())
+}
+
 /// Two networks can't share addresses.
 fn free(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Refusal> {
+    spares_hosts(draft, name, subnet)?;
     let networks = draft.cluster().networks.values();
     let other = networks.filter(|network| network.spec.name != name).find(|network| {
         network.subnet.overlaps(subnet) || network.subnet6.as_ref().is_some_and(|other| other.overlaps(subnet))

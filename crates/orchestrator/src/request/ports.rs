@@ -2,8 +2,8 @@
 
 use super::Refusal;
 use crate::draft::Draft;
-use crate::usage;
-use model::{Protocol, Service, ServiceId};
+use crate::usage::{self, Published};
+use model::{Protocol, Service, ServiceId, ServiceSpec};
 use std::collections::BTreeSet;
 
 /// Ports that are chosen come from here (IANA's dynamic range, which Docker uses too).
@@ -61,21 +61,39 @@ fn next(draft: &mut Draft<'_>, is_free: impl Fn(u16) -> bool) -> Result<u16, Ref
     Ok(number)
 }
 
+/// Nobody can tell to which of two ports of a container one port of the host should lead.
+pub(super) fn check_own(spec: &ServiceSpec) -> Vec<Refusal> {
+    let named: Vec<(usize, Published)> = (spec.ports.iter().enumerate())
+        .filter_map(|(index, port)| Some((index, (port.protocol, port.published?, port.host_ip.clone()))))
+        .collect();
+    let is_twice = |(index, port): &&(usize, Published)| {
+        named.iter().any(|(earlier, other)| earlier < index && usage::clash(other, port))
+    };
+    let refusal = |(_, port): &(usize, Published)| {
+        let who = usage::describe(spec);
+        Refusal::invalid(format!("{who}: port {} is published twice", shown(port))).hint("choose another port for one")
+    };
+    named.iter().filter(is_twice).map(refusal).collect()
+}
+
+/// `127.0.0.1:80/tcp`.
+fn shown((protocol, port, address): &Published) -> String {
+    let protocol = match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let at = address.as_ref().map(|address| format!("{address}:")).unwrap_or_default();
+    format!("{at}{port}/{protocol}")
+}
+
 /// Ports that are asked for must not be another's; those of `checked` are not complained about again.
 pub(super) fn check(draft: &Draft<'_>, service: &Service, checked: &[ServiceId]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for (_, published) in usage::published(service) {
         let other = usage::of_port(draft.cluster(), service.id, &published);
         if let Some(other) = other.filter(|other| !checked.contains(&other.id)) {
-            let (_, (protocol, port, address)) = &published;
-            let protocol = match protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
-            let at = address.as_ref().map(|address| format!("{address}:")).unwrap_or_default();
-            let who = usage::describe(&service.spec);
-            let text =
-                format!("{who}: port {at}{port}/{protocol} is already published by {}", usage::describe(&other.spec));
+            let (who, by) = (usage::describe(&service.spec), usage::describe(&other.spec));
+            let text = format!("{who}: port {} is already published by {by}", shown(&published.1));
             refusals.push(Refusal::conflict(text).hint("choose another port, or take the other one down"));
         }
     }

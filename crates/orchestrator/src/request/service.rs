@@ -2,15 +2,16 @@
 
 use super::network::{self, check_fixed};
 use super::{Done, Refusal, changed, content, fields, ports, vips, volume};
-use crate::cluster::TaskExt;
+use crate::cluster::{Cluster, TaskExt};
 use crate::draft::Draft;
 use crate::plan::dirty::replaces;
 use crate::usage;
 use model::{
-    DEFAULT_NETWORK, Mode, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec, Task,
-    UpdateState, UpdateStatus,
+    DEFAULT_NETWORK, Mode, NetworkAttachment, NetworkId, NetworkMode, ObjectChange, Service, ServiceId, ServiceSpec,
+    Task, UpdateState, UpdateStatus,
 };
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Makes a service, or replaces its spec.
@@ -154,6 +155,7 @@ pub(super) fn check(draft: &Draft<'_>, spec: &ServiceSpec) -> Vec<Refusal> {
         }
     }
     if spec.network_mode == NetworkMode::Networks {
+        refusals.extend(ports::check_own(spec));
         refusals.extend(spec.networks.iter().flat_map(|attachment| check_attachment(draft, &who, spec, attachment)));
     }
     if let NetworkMode::Container(name) = &spec.network_mode
@@ -188,7 +190,21 @@ fn check_attachment(draft: &Draft<'_>, who: &str, spec: &ServiceSpec, attachment
     if many && let Some(address) = fixed.first() {
         refusals.push(Refusal::invalid(format!("{who}: several replicas can't all have the address {address}")));
     }
+    // A service waits until it is free; whoever runs a container waits for that.
+    if spec.standalone {
+        refusals.extend(fixed.iter().filter_map(|text| {
+            let holder = holder(draft.cluster(), network.id, text.parse().ok()?)?;
+            Some(Refusal::conflict(format!("{who}: address {text} is in use by {}", holder.name())))
+        }));
+    }
     refusals
+}
+
+/// Who has an address of a network.
+fn holder(cluster: &Cluster, network: NetworkId, address: IpAddr) -> Option<&Task> {
+    let mut seats = cluster.on_network.of(network).filter(|(_, seat)| !seat.has_ended);
+    let (task, _) = seats.find(|(_, seat)| seat.address == address || seat.address6 == Some(address))?;
+    cluster.tasks.get(&task).map(AsRef::as_ref)
 }
 
 /// A container's name is one container's.

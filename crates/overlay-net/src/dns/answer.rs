@@ -20,7 +20,7 @@ const HEADER: usize = 12;
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
 /// What an asker may know: the names that mean something else to it than to others, then the zones of the
-/// networks that it is attached to, in order. The first that has addresses for a name speaks.
+/// networks that it is attached to, in order. The first that has addresses of the kind that is asked for speaks.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// Its own.
@@ -32,10 +32,15 @@ pub struct View<'a> {
 impl View<'_> {
     /// The addresses of a name; empty: it exists, but nothing stands behind it right now.
     pub(super) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
-        let all = std::iter::once(self.own).chain(self.zones.iter().map(|zone| &zone.names));
-        let mut known = all.filter_map(|names| names.get(name)).peekable();
-        let first = known.peek().copied()?;
-        Some(known.find(|addresses| !addresses.is_empty()).unwrap_or(first))
+        self.addresses_with(name, |_| true)
+    }
+
+    /// The same, where some of them are of use. If none are, whatever there is.
+    pub(super) fn addresses_with(&self, name: &str, of_use: impl Fn(&IpAddr) -> bool) -> Option<&[IpAddr]> {
+        let all = || std::iter::once(self.own).chain(self.zones.iter().map(|zone| &zone.names));
+        let known = || all().filter_map(|names| names.get(name));
+        let best = known().find(|addresses| addresses.iter().any(&of_use));
+        best.or_else(|| known().find(|addresses| !addresses.is_empty())).or_else(|| known().next()).map(Vec::as_slice)
     }
 }
 
@@ -82,7 +87,7 @@ fn thorough(view: View<'_>, packet: &[u8], rotation: usize, udp: bool) -> Answer
     let known = match (plain(name), question.query_class()) {
         (_, class) if class != DNSClass::IN && class != DNSClass::ANY => None,
         (_, _) if kind == RecordType::PTR => pointer(view.zones, name),
-        (Some(text), _) => match view.addresses(&text) {
+        (Some(text), _) => match view.addresses_with(&text, |address| fits(kind, address)) {
             Some(all) => Some(records(name, kind, all, rotation)),
             None => match services::find(view, &text, name, kind, rotation) {
                 Some(services::Found { answers, additionals }) => {
@@ -107,6 +112,15 @@ fn thorough(view: View<'_>, packet: &[u8], rotation: usize, udp: bool) -> Answer
                 other => other,
             }
         }
+    }
+}
+
+/// May an address be the answer to a question of this kind?
+fn fits(kind: RecordType, address: &IpAddr) -> bool {
+    match kind {
+        RecordType::A => address.is_ipv4(),
+        RecordType::AAAA => address.is_ipv6(),
+        _ => true,
     }
 }
 
@@ -262,8 +276,14 @@ mod tests {
             ("00ff", &["10.0.0.2"]),
             ("tasks.web", &["10.0.0.2", "10.0.0.3"]),
             ("down", &[]),
+            ("half", &["10.0.0.4"]),
         ]);
-        let back = zone(&[("web", &["10.1.0.9"]), ("db", &["10.1.0.2"]), ("down", &["10.1.0.3"])]);
+        let back = zone(&[
+            ("half", &["10.1.0.4", "fd00:1::4"]),
+            ("web", &["10.1.0.9"]),
+            ("db", &["10.1.0.2"]),
+            ("down", &["10.1.0.3"]),
+        ]);
         let table = [
             ("web.", RecordType::A, 0, "NoError 10.0.0.2 10.0.0.3"),
             ("WEB.", RecordType::A, 1, "NoError 10.0.0.3 10.0.0.2"),
@@ -273,6 +293,9 @@ mod tests {
             ("db.", RecordType::A, 9, "NoError 10.1.0.2"),
             ("db.", RecordType::AAAA, 0, "NoError"),
             ("down.", RecordType::A, 0, "NoError 10.1.0.3"),
+            ("half.", RecordType::A, 0, "NoError 10.0.0.4"),
+            ("half.", RecordType::AAAA, 0, "NoError fd00:1::4"),
+            ("half.", RecordType::MX, 0, "NoError"),
             ("nope.", RecordType::A, 0, "forward else NXDomain"),
             ("example.org.", RecordType::A, 0, "forward else ServFail"),
             (".", RecordType::NS, 0, "forward else ServFail"),

@@ -38,15 +38,15 @@ pub(super) fn answer(view: View<'_>, packet: &[u8], rotation: usize, plain_limit
     if *class != CLASS_IN {
         return None;
     }
-    let addresses = view.addresses(name)?;
-    let wanted = |address: &&IpAddr| match *kind {
+    let wanted = |address: &IpAddr| match *kind {
         A => address.is_ipv4(),
         _ => address.is_ipv6(),
     };
     if *kind != A && *kind != AAAA {
         return None;
     }
-    let count = addresses.iter().filter(wanted).count();
+    let addresses = view.addresses_with(name, wanted)?;
+    let count = addresses.iter().filter(|address| wanted(address)).count();
     let size = if *kind == A { 16 } else { 28 };
     let question = body.len() - rest.len();
     let total = HEADER + question + count * size + usize::from(extra) * OPT_LENGTH;
@@ -58,7 +58,7 @@ pub(super) fn answer(view: View<'_>, packet: &[u8], rotation: usize, plain_limit
     reply.extend([id_high, id_low, 0x80 | flags, 0x80, 0, 1, count_high, count_low, 0, 0, 0, extra]);
     reply.extend_from_slice(body.get(..question)?);
     let turn = rotation.checked_rem(count).unwrap_or(0);
-    for address in addresses.iter().filter(wanted).cycle().skip(turn).take(count) {
+    for address in addresses.iter().filter(|address| wanted(address)).cycle().skip(turn).take(count) {
         record(&mut reply, *kind, *address);
     }
     if extra == 1 {

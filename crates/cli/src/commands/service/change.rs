@@ -10,8 +10,8 @@ use crate::spec::{self, Surroundings};
 use crate::{logins, parse, project};
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::{
-    FailureAction, Logins, Mode, ObjectChange, Request, Response, RestartCondition, RestartScope, Service, ServiceSpec,
-    UpdateOrder,
+    FailureAction, Logins, Mode, ObjectChange, PortSpec, Request, Response, RestartCondition, RestartScope, Service,
+    ServiceSpec, UpdateOrder,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -193,15 +193,27 @@ fn labels(labels: &mut BTreeMap<String, String>, add: &[String], remove: &[Strin
     Ok(())
 }
 
-/// A port that is published again takes the place of what was there for the same port of the container.
+/// What is to go is named by the port of the container, alone or as it was published. A port of the host that is
+/// published again takes the place of what was there.
 fn ports(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
     for text in &args.publish_rm {
-        let (text, protocol) = spec::ports::split_protocol(text).context("--publish-rm")?;
-        let target: u16 = text.parse().with_context(|| format!("--publish-rm: `{text}` is no port"))?;
-        spec.ports.retain(|port| (port.target, port.protocol) != (target, protocol));
+        let gone = spec::ports::publish(std::slice::from_ref(text)).context("--publish-rm")?;
+        let goes = |port: &PortSpec| {
+            let is_it = |gone: &PortSpec| {
+                let published = gone.published.is_none_or(|published| port.published == Some(published));
+                (gone.target, gone.protocol) == (port.target, port.protocol) && published
+            };
+            gone.iter().any(is_it)
+        };
+        spec.ports.retain(|port| !goes(port));
     }
     let added = spec::ports::publish(&args.publish_add).context("--publish-add")?;
-    spec.ports.retain(|port| !added.iter().any(|new| (new.target, new.protocol) == (port.target, port.protocol)));
+    let replaces = |new: &PortSpec, old: &PortSpec| {
+        let same = |port: &PortSpec| (port.protocol, port.published, port.host_ip.clone());
+        let unnamed = new.published.is_none() && new.target != old.target;
+        same(new) == same(old) && !unnamed
+    };
+    spec.ports.retain(|port| !added.iter().any(|new| replaces(new, port)));
     spec.ports.extend(added);
     Ok(())
 }
