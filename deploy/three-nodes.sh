@@ -76,7 +76,8 @@ ours() {
     for proc in /proc/[0-9]*; do
         [[ ${proc#/proc/} != "$$" && ${proc#/proc/} != "$BASHPID" ]] || continue
         net=$(stat -Lc %i "$proc/ns/net" 2> /dev/null) || continue
-        if [[ " $1 " == *" $net "* ]] || grep -qs "/$lab-n" "$proc/cgroup" || tr '\0' ' ' 2> /dev/null < "$proc/cmdline" | grep -qF "$dir/n"; then
+        if [[ " $1 " == *" $net "* ]] || grep -qs "/$lab-n" "$proc/cgroup" ||
+            tr '\0' ' ' 2> /dev/null < "$proc/cmdline" | grep -qF "$dir/n"; then
             echo "${proc#/proc/}"
         fi
     done

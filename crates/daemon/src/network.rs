@@ -71,11 +71,18 @@ impl Network {
     /// Asks for this, or for another look at what was asked for last: what that is is known only when it is its turn.
     async fn ask(&self, net: Option<&HostNet>) -> Result<Applied, Error> {
         let mut netd = self.inner.netd.lock().await;
-        if let Some(net) = net {
-            *self.wanted() = Some(net.clone());
-        } else if self.wanted().is_none() {
-            return Ok(Applied::default());
-        }
+        let before;
+        let (net, is_new) = match net {
+            Some(net) => {
+                *self.wanted() = Some(net.clone());
+                (net, true)
+            }
+            None => {
+                before = self.wanted().clone();
+                let Some(before) = &before else { return Ok(Applied::default()) };
+                (before, false)
+            }
+        };
         let connection = match netd.as_mut() {
             Some(connection) => connection,
             None => {
@@ -83,13 +90,7 @@ impl Network {
                 netd.insert(Netd::spawn(run_root, data_root, exe).await?)
             }
         };
-        let applied = match net {
-            Some(net) => connection.apply(net).await,
-            None => {
-                let net = self.wanted().clone().unwrap_or_default();
-                connection.verify(&net).await
-            }
-        };
+        let applied = if is_new { connection.apply(net).await } else { connection.verify(net).await };
         if applied.is_err() {
             *netd = None;
         }

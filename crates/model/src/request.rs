@@ -327,6 +327,11 @@ impl UpdateState {
 }
 
 impl Service {
+    /// The host port that was chosen for one of its ports, by its place in the spec; `None` where the spec names one.
+    pub fn chosen_port(&self, index: usize) -> Option<u16> {
+        self.chosen_ports.get(index).copied().flatten()
+    }
+
     /// How many tasks it should have; `None` where nodes decide.
     pub fn replicas(&self) -> Option<u32> {
         match self.spec.mode {

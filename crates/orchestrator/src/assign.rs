@@ -70,7 +70,7 @@ fn is_assigned(task: &Task) -> bool {
 fn assigned(cluster: &Cluster, task: &Arc<Task>) -> AssignedTask {
     let service = cluster.services.get(&task.service);
     let ports = task.spec.ports.iter().enumerate().map(|(index, port)| {
-        let chosen = service.and_then(|service| service.chosen_ports.get(index).copied().flatten());
+        let chosen = service.and_then(|service| service.chosen_port(index));
         PortSpec { published: port.published.or(chosen), ..port.clone() }
     });
     AssignedTask { task: task.clone(), name: task.name(), ports: ports.collect(), joins: join_target(cluster, task) }

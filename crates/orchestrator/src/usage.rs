@@ -57,7 +57,7 @@ pub(crate) fn published(service: &Service) -> impl Iterator<Item = (usize, (Port
     let networked = service.spec.network_mode == model::NetworkMode::Networks;
     let ports = service.spec.ports.iter().enumerate().filter(move |_| networked);
     ports.filter_map(|(index, port)| {
-        let chosen = port.published.or_else(|| service.chosen_ports.get(index).copied().flatten())?;
+        let chosen = port.published.or_else(|| service.chosen_port(index))?;
         Some((index, (port.mode, (port.protocol, chosen, port.host_ip.clone()))))
     })
 }

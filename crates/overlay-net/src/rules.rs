@@ -86,14 +86,18 @@ fn guard_plain(net: &HostNet, bridges: &str) -> String {
     }
     // The identifier: 24 bits, after the header of UDP (64 bits), flags and what is reserved (32 bits).
     let carried = format!("udp dport {} @th,96,24 {{ {} }}", tunnel::PORT, networks.join(", "));
-    let senders: Vec<String> = tunnel::plain_senders(net).iter().map(IpAddr::to_string).collect();
-    let honest = (!senders.is_empty()).then(|| format!("\t\t{carried} ip saddr {{ {} }} accept\n", senders.join(", ")));
+    let honest = plain_senders(net).map(|senders| format!("\t\t{carried} ip saddr {senders} accept\n"));
     let honest = honest.unwrap_or_default();
     // A container could pretend to be another host.
     let inside = format!("\t\tiifname {bridges} {carried} drop\n");
     format!(
         "\tchain plain {{\n\t\ttype filter hook input priority filter; policy accept;\n{inside}{honest}\t\t{carried} drop\n\t}}\n"
     )
+}
+
+/// The hosts that may send what is not encrypted, which is carried over IPv4 only.
+fn plain_senders(net: &HostNet) -> Option<String> {
+    listed(tunnel::plain_senders(net).iter().map(IpAddr::to_string))
 }
 
 /// What `netd` takes over IPv6 and passes on comes from the host then; containers of internal networks get no further
@@ -129,11 +133,8 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
     rule(&format!("iifname != {bridges} oifname != {bridges} accept"));
     // What a container sends to another host looks there as if this host had sent it, which may send frames to networks
     // that are not encrypted.
-    for family in ["ip", "ip6"] {
-        let hosts = tunnel::plain_senders(net).into_iter().filter(|address| self::family(*address) == family);
-        if let Some(hosts) = listed(hosts.map(|address| address.to_string())) {
-            rule(&format!("iifname {bridges} udp dport {} {family} daddr {hosts} drop", tunnel::PORT));
-        }
+    if let Some(hosts) = plain_senders(net) {
+        rule(&format!("iifname {bridges} udp dport {} ip daddr {hosts} drop", tunnel::PORT));
     }
     rule("ct state established,related accept");
     let pairs: Vec<String> = net

@@ -54,7 +54,7 @@ fn of_service(cluster: &Cluster, service: &Service, wanted: PortMode, tasks: &[&
 /// spec: they listen where that said, and those that it had publish nothing there are sent nothing. Their node sees it
 /// so as well: it is told the same ports.
 fn target(service: &Service, task: &Task, protocol: Protocol, host_port: u16) -> Option<u16> {
-    let chosen = |at: usize| service.chosen_ports.get(at).copied().flatten();
+    let chosen = |at: usize| service.chosen_port(at);
     let own = |(at, port): &(usize, &PortSpec)| {
         port.protocol == protocol && port.published.or_else(|| chosen(*at)) == Some(host_port)
     };

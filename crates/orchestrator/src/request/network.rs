@@ -152,6 +152,9 @@ fn gateway(name: &str, ipam: &IpamConfig, subnet: &Subnet) -> Result<IpAddr, Ref
     })
 }
 
+/// What to do about a subnet that can't be had.
+const ANOTHER_SUBNET: &str = "choose another subnet, or leave it out to have a free one chosen";
+
 /// Blocks that mean something else to every host, and what.
 const ELSEWHERE: [(&str, &str); 7] = [
     ("0.0.0.0/8", "this host"),
@@ -166,12 +169,11 @@ const ELSEWHERE: [(&str, &str); 7] = [
 /// A network may take nothing away from the hosts: one that has their addresses cuts off each node that joins it, so that
 /// nobody can tell it to leave again.
 fn spares_hosts(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Refusal> {
-    let conflict = |why: String| Err(Refusal::conflict(format!("network {name}: the subnet {subnet} {why}")));
-    let other = "choose another subnet, or leave it out to have a free one chosen";
+    let conflict =
+        |why: String| Err(Refusal::conflict(format!("network {name}: the subnet {subnet} {why}")).hint(ANOTHER_SUBNET));
     let overlaps = |(block, _): &&(&str, &str)| Subnet::parse(block).is_some_and(|block| block.overlaps(subnet));
     if let Some((block, what)) = ELSEWHERE.iter().find(overlaps) {
-        return conflict(format!("is not for containers: {block} is {what}"))
-            .map_err(|refusal: Refusal| refusal.hint(other));
+        return conflict(format!("is not for containers: {block} is {what}"));
     }
     for node in draft.cluster().nodes.values() {
         let address = node.address.as_ref().and_then(|text| text.parse::<SocketAddr>().ok());
@@ -182,7 +184,7 @@ fn spares_hosts(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Re
             }
             None => continue,
         };
-        return conflict(why).map_err(|refusal: Refusal| refusal.hint(other));
+        return conflict(why);
     }
     Ok(())
 }
@@ -201,7 +203,7 @@ fn free(draft: &Draft<'_>, name: &str, subnet: &Subnet) -> Result<(), Refusal> {
                 "network {name}: the subnet {subnet} overlaps with {} of network {}",
                 other.subnet, other.spec.name
             );
-            Err(Refusal::conflict(text).hint("choose another subnet, or leave it out to have a free one chosen"))
+            Err(Refusal::conflict(text).hint(ANOTHER_SUBNET))
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn choose(draft: &mut Draft<'_>, id: ServiceId) -> Result<(), Refusal
             chosen.push(None);
             continue;
         }
-        let before = service.chosen_ports.get(index).copied().flatten();
+        let before = service.chosen_port(index);
         let is_free = |number: u16| !taken.contains(&(port.protocol, number));
         let allowed = |number: u16| port.published_range.is_none_or(|(low, high)| (low..=high).contains(&number));
         let kept = before.filter(|port_before| is_free(*port_before) && allowed(*port_before));

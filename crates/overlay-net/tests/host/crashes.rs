@@ -1,6 +1,6 @@
 //! `netd` dies, and others meddle.
 
-use crate::dns::lookup;
+use crate::dns::{SERVER, lookup, question};
 use crate::lab::*;
 use model::Protocol;
 use std::io::{Read, Write};
@@ -63,8 +63,7 @@ fn a_program_that_keeps_its_socket_is_answered_by_the_next_netd() {
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let ask = |what: &str| {
             let answered = (0..20).any(|_| {
-                let question = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
-                socket.send_to(question, "127.0.0.11:53").unwrap();
+                socket.send_to(&question("a."), SERVER).unwrap();
                 socket.recv(&mut [0; 512]).is_ok()
             });
             assert!(answered, "{what}");
@@ -135,14 +134,6 @@ fn a_container_tells_the_host_no_way() {
         assert!(!routes.contains("proto ra") && !routes.contains("2001:db8:66::"), "{routes}");
         daemon.finish();
     });
-}
-
-/// A command in the namespace of this thread; what it says.
-fn run_here(command: &str) -> String {
-    let mut words = command.split(' ');
-    let output = std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Says to all on a link that this is the way to everywhere, and to a block of addresses (RFC 4861 §4.2).

@@ -6,9 +6,9 @@ use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::A};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 
-const SERVER: (&str, u16) = ("127.0.0.11", 53);
+pub(crate) const SERVER: (&str, u16) = ("127.0.0.11", 53);
 
-fn question(name: &str) -> Vec<u8> {
+pub(crate) fn question(name: &str) -> Vec<u8> {
     let mut query = Message::query();
     query.metadata.id = 4711;
     query.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));

@@ -64,12 +64,7 @@ impl Host {
 
 /// Runs a program in a network namespace.
 pub(crate) fn run(namespace: &std::path::Path, words: &str) -> String {
-    within(namespace, || {
-        let mut words = words.split_whitespace();
-        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    })
+    within(namespace, || run_here(words))
 }
 
 /// Two hosts with a wire between them.

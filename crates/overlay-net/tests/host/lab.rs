@@ -365,7 +365,13 @@ pub(crate) const DEAF: &str =
     "table inet silent { chain input { type filter hook input priority 0; meta l4proto tcp drop; }; }";
 
 pub(crate) fn nft(command: &str) -> String {
-    let output = Command::new("nft").args(command.split(' ')).output().unwrap();
-    assert!(output.status.success(), "nft {command}: {}", String::from_utf8_lossy(&output.stderr));
+    run_here(&format!("nft {command}"))
+}
+
+/// A command in the namespace of this thread; what it says.
+pub(crate) fn run_here(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -37,13 +37,13 @@ impl World {
 
     fn ports(&self, node: &str, sim: &SimNode, service: &Service, state: &State) -> Result<(), String> {
         for (index, port) in service.spec.ports.iter().enumerate() {
-            let Some(host_port) = port.published.or(service.chosen_ports.get(index).copied().flatten()) else {
+            let Some(host_port) = port.published.or(service.chosen_port(index)) else {
                 continue;
             };
             // Ports change with the tasks: one of an earlier spec keeps its own until it is replaced.
             let own = |task: &Task| {
                 let mut ports = task.spec.ports.iter().enumerate().filter(|(_, it)| it.protocol == port.protocol);
-                let chosen = |at: usize| service.chosen_ports.get(at).copied().flatten();
+                let chosen = |at: usize| service.chosen_port(at);
                 ports.any(|(at, it)| it.published.or_else(|| chosen(at)) == Some(host_port))
             };
             let here = |task: &&Task| own(task) && (port.mode == PortMode::Ingress || task.node == Some(sim.id));

@@ -274,7 +274,7 @@ fn order(order: UpdateOrder) -> &'static str {
 
 /// With the host ports that were chosen.
 fn ports(service: &Service) -> Vec<Value> {
-    let chosen = |index: usize| service.chosen_ports.get(index).copied().flatten();
+    let chosen = |index: usize| service.chosen_port(index);
     let ports = service.spec.ports.iter().enumerate();
     ports.map(|(index, port)| self::port(port, port.published.or(chosen(index)))).collect()
 }
@@ -330,7 +330,7 @@ fn lines(service: &Service, state: &State) -> String {
     say("Networks", networks.join(", "));
     say("Constraints", spec.placement.constraints.join(", "));
     for (index, port) in spec.ports.iter().enumerate() {
-        let published = port.published.or(service.chosen_ports.get(index).copied().flatten());
+        let published = port.published.or(service.chosen_port(index));
         say("Port", published.map_or_else(|| port.target.to_string(), |published| ls::port(port, published)));
     }
     let update = &spec.update;

@@ -89,7 +89,7 @@ pub(super) fn replicas(state: &State, service: &Service) -> String {
 fn ports(service: &Service) -> String {
     let mut shown = Vec::new();
     for (index, spec) in service.spec.ports.iter().enumerate() {
-        let chosen = service.chosen_ports.get(index).copied().flatten();
+        let chosen = service.chosen_port(index);
         if let (PortMode::Ingress, Some(published)) = (spec.mode, spec.published.or(chosen)) {
             shown.push(port(spec, published));
         }

@@ -188,7 +188,7 @@ pub(super) fn all_ports<'s>(
 ) -> impl Iterator<Item = HostPort> + use<'s> {
     let networked = spec.network_mode == NetworkMode::Networks;
     spec.ports.iter().enumerate().filter(move |_| networked).filter_map(move |(index, port)| {
-        let chosen = || service.and_then(|service| service.chosen_ports.get(index).copied().flatten());
+        let chosen = || service.and_then(|service| service.chosen_port(index));
         Some((port.protocol, port.published.or_else(chosen)?, port.host_ip.clone().unwrap_or_default()))
     })
 }
