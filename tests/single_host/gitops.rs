@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{BUSYBOX, Host, eventually, run};
+use e2e::{BUSYBOX, Host, eventually, eventually_or, run};
 
 /// One service with a variable, by which a version is known.
 pub(crate) fn stack(value: &str, more: &str) -> String {
@@ -79,9 +79,8 @@ impl Drop for Running {
 
 pub(crate) fn until(host: &Host, stack: &str, wanted: &[&str], within: Duration) -> Duration {
     let began = Instant::now();
-    eventually(&format!("{stack} is at {wanted:?}; the log: {}", host.log_tail()), within, || {
-        versions(host, stack) == wanted
-    });
+    let what = || format!("{stack} is at {wanted:?}; the log: {}", host.log_tail());
+    eventually_or(what, within, || versions(host, stack) == wanted);
     began.elapsed()
 }
 
@@ -181,7 +180,9 @@ fn a_folder_whose_kernel_tells_nothing_is_looked_at() {
         host.write("server/new", &stack(value, ""));
         std::fs::rename(server.join("new"), server.join("compose.yaml")).unwrap();
         until(&host, "shop", &[value], SOON);
-        until(&host, "other", &[value], SOON);
+        let told = || std::fs::read_to_string(host.work().join("watch.log")).unwrap();
+        let what = || format!("other is at {value}; the command said: {}", told());
+        eventually_or(what, SOON, || versions(&host, "other") == [value]);
     }
     drop(watching);
     host.sh("gitops rm shop --down").ok();

@@ -30,7 +30,7 @@ pub use numbers::Numbers;
 pub use pty::Pty;
 pub use registry::{Registry, make_layout};
 pub use run::{Output, compile, run, run_with_input};
-pub use wait::{eventually, eventually_some};
+pub use wait::{eventually, eventually_or, eventually_some};
 pub use writer::Writer;
 
 use std::path::PathBuf;

@@ -33,6 +33,9 @@ const ANY: &str = "/";
 /// Folders, and the names in them that matter.
 type Names = BTreeMap<PathBuf, BTreeSet<OsString>>;
 
+/// What tells cheaply that a file was touched.
+type Stamps = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
+
 /// Watches a set of files that changes with what is in them.
 pub struct Watch {
     /// `None`: the kernel gives us no more watches, so we look ourselves.
@@ -40,7 +43,7 @@ pub struct Watch {
     shared: Arc<Shared>,
     folders: BTreeSet<PathBuf>,
     touched: Touched,
-    stamps: BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>,
+    stamps: Stamps,
     remote: bool,
     /// Something may have happened that was not looked into yet, since then.
     since: Option<Instant>,
@@ -107,7 +110,6 @@ impl Watch {
             }
         }
         self.folders = wanted;
-        self.stamps = touched.paths().map(|path| (path.to_owned(), stamp(path))).collect();
         self.touched = touched;
     }
 
@@ -128,6 +130,8 @@ impl Watch {
                     break;
                 }
             }
+            // Before the files are read: who changes one meanwhile is seen at the next look.
+            self.stamps = self.touched.paths().map(|path| (path.to_owned(), stamp(path))).collect();
             if self.touched.is_stale(files) {
                 return;
             }

@@ -140,6 +140,40 @@ async fn without_events_it_is_found_by_looking() {
     assert_eq!(next(&mut watch, &path).await, "2");
 }
 
+/// A disk on which somebody saves just after a file was read.
+struct SavedMeanwhile(std::sync::atomic::AtomicBool);
+
+impl compose::Files for SavedMeanwhile {
+    fn read(&self, path: &str) -> Result<Vec<u8>, compose::FileError> {
+        let bytes = DISK.read(path);
+        if !self.0.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            std::fs::write(path, "two").unwrap();
+        }
+        bytes
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        DISK.exists(path)
+    }
+}
+
+impl Folder for SavedMeanwhile {
+    fn names(&self, folder: &str) -> Vec<String> {
+        DISK.names(folder)
+    }
+}
+
+#[tokio::test]
+async fn without_events_what_is_saved_while_it_is_looked_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("stack.yaml");
+    std::fs::write(&path, "1").unwrap();
+    let mut watch = Watch { watcher: None, ..Watch::new() };
+    watch.follow(read(&path).1);
+    let disk = SavedMeanwhile(false.into());
+    tokio::time::timeout(Duration::from_secs(4), watch.changed(&disk)).await.expect("a change");
+}
+
 /// git, without anything of the machine's.
 fn git(folder: &Path, words: &[&str]) {
     let mut command = std::process::Command::new("git");
