@@ -2,18 +2,19 @@
 //! comes from files and the environment is handed in.
 
 pub(crate) mod env;
+pub(crate) mod files;
 pub(crate) mod mounts;
+pub(crate) mod networks;
 pub(crate) mod ports;
-mod security;
+pub(crate) mod security;
 
-use crate::args::run::{Health, Limits, Network, Run};
+use crate::args::run::{Health, Limits, Run};
 use crate::args::stack::Pull;
 use crate::parse;
 use anyhow::{Context as _, Result, bail};
 use model::{
-    ContainerSpec, DEFAULT_NETWORK, EndpointMode, HealthCheck, HealthTest, Logging, Mode, NetworkAttachment,
-    NetworkMode, Placement, PullPolicy, Resources, RestartCondition, RestartPolicy, RestartScope, ServiceSpec,
-    UpdateConfig,
+    ContainerSpec, EndpointMode, HealthCheck, HealthTest, Logging, Mode, NetworkMode, Placement, PullPolicy, Resources,
+    RestartCondition, RestartPolicy, RestartScope, ServiceSpec, UpdateConfig,
 };
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(crate) struct Surroundings<'a> {
 /// The first flag whose value makes no sense, by name.
 pub(crate) fn service(run: &Run, name: &str, exposed: &[String], around: &Surroundings<'_>) -> Result<ServiceSpec> {
     let (image, command) = run.words.split_first().context("there is no image")?;
-    let (networks, network_mode) = networks(&run.network)?;
+    let (networks, network_mode) = networks::of(&run.network)?;
     if network_mode != NetworkMode::Networks && !(run.network.publish.is_empty()) {
         bail!(
             "-p cannot be used with --network {}: the container has no network of its own",
@@ -96,7 +97,12 @@ fn container(run: &Run, image: &str, command: &[String], around: &Surroundings<'
         hostname: network.hostname.clone(),
         domainname: network.domainname.clone(),
         labels: env::labels(&process.label, &process.label_file, around)?,
-        extra_hosts: network.add_host.iter().map(|text| extra_host(text)).collect::<Result<_>>()?,
+        extra_hosts: network
+            .add_host
+            .iter()
+            .map(|text| extra_host(text))
+            .collect::<Result<_>>()
+            .context("--add-host")?,
         dns: network.dns.clone(),
         dns_search: network.dns_search.clone(),
         dns_opt: network.dns_option.clone(),
@@ -172,48 +178,17 @@ pub(crate) fn restart(text: &str) -> Result<RestartPolicy> {
     })
 }
 
-fn networks(network: &Network) -> Result<(Vec<NetworkAttachment>, NetworkMode)> {
-    let attach = |name: &str| NetworkAttachment {
-        network: name.to_owned(),
-        aliases: network.network_alias.clone(),
-        ipv4_address: network.ip.clone(),
-        ipv6_address: network.ip6.clone(),
-        mac_address: network.mac_address.clone(),
-    };
-    match network.networks.as_slice() {
-        [] => Ok((vec![attach(DEFAULT_NETWORK)], NetworkMode::Networks)),
-        [one] if one == "host" => Ok((Vec::new(), NetworkMode::Host)),
-        [one] if one == "none" => Ok((Vec::new(), NetworkMode::None)),
-        [one] if one.starts_with("container:") => {
-            let name = one.trim_start_matches("container:");
-            if name.is_empty() {
-                bail!("--network container: needs the name of a container");
-            }
-            Ok((Vec::new(), NetworkMode::Container(name.to_owned())))
-        }
-        several => {
-            let single = |name: &&String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
-            if let Some(name) = several.iter().find(single) {
-                bail!("--network {name} cannot be combined with other networks");
-            }
-            let names = several.iter().map(|name| if name == "default" { DEFAULT_NETWORK } else { name });
-            let mut list: Vec<NetworkAttachment> = names.map(attach).collect();
-            // Fixed addresses are of the first network.
-            for attachment in list.iter_mut().skip(1) {
-                (attachment.ipv4_address, attachment.ipv6_address, attachment.mac_address) = (None, None, None);
-            }
-            Ok((list, NetworkMode::Networks))
-        }
-    }
-}
-
-fn extra_host(text: &str) -> Result<(String, String)> {
+/// `NAME:ADDRESS` or `NAME=ADDRESS`.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn extra_host(text: &str) -> Result<(String, String)> {
     let Some((name, address)) = text.split_once('=').or_else(|| text.split_once(':')) else {
-        bail!("--add-host: `{text}` is not of the form NAME:ADDRESS");
+        bail!("`{text}` is not of the form NAME:ADDRESS");
     };
     let address = address.trim_start_matches('[').trim_end_matches(']');
     if name.is_empty() || (address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err()) {
-        bail!("--add-host: `{text}` is not of the form NAME:ADDRESS");
+        bail!("`{text}` is not of the form NAME:ADDRESS");
     }
     Ok((name.to_owned(), address.to_owned()))
 }
@@ -255,7 +230,11 @@ fn resources(limits: &Limits) -> Result<Resources> {
     })
 }
 
-fn health(health: &Health) -> Result<Option<HealthCheck>> {
+/// What the flags say of health; nothing, if none was given.
+///
+/// # Errors
+/// The first flag whose value makes no sense, by name.
+pub(crate) fn health(health: &Health) -> Result<Option<HealthCheck>> {
     let duration =
         |text: &Option<String>, flag: &'static str| text.as_deref().map(parse::duration).transpose().context(flag);
     let check = HealthCheck {

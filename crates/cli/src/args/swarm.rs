@@ -1,8 +1,10 @@
 //! `service …`, `stack …`, `node …`: Swarm's words for the same objects.
 
 mod create;
+mod update;
 
 pub(crate) use create::{Create, ServiceMode};
+pub(crate) use update::{Policies, Rolling, Update};
 
 use super::Listing;
 use super::object::InspectOne;
@@ -136,130 +138,6 @@ pub(crate) struct RemoveServices {
     /// Which
     #[arg(required = true, value_name = "SERVICE")]
     pub(crate) names: Vec<String>,
-}
-
-/// What `service create` and `service update` say of resources, restarts and updates.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Policies {
-    /// Limit of CPUs; 0 for none
-    #[arg(long, value_name = "CPUS")]
-    pub(crate) limit_cpu: Option<String>,
-    /// Limit of memory; 0 for none
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) limit_memory: Option<String>,
-    /// Reserved CPUs; 0 for none
-    #[arg(long, value_name = "CPUS")]
-    pub(crate) reserve_cpu: Option<String>,
-    /// Reserved memory; 0 for none
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) reserve_memory: Option<String>,
-    /// Reserved things of a kind that nodes have so many of (`daemon --node-generic-resource`); 0 for none
-    #[arg(long, alias = "generic-resource-add", value_name = "KIND=NUMBER")]
-    pub(crate) generic_resource: Vec<String>,
-    /// When a task that ended is replaced
-    #[arg(long, value_name = "WHEN", value_parser = ["none", "on-failure", "any"])]
-    pub(crate) restart_condition: Option<String>,
-    /// Wait before
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) restart_delay: Option<String>,
-    /// Give up after so many; 0 for never
-    #[arg(long, value_name = "N")]
-    pub(crate) restart_max_attempts: Option<u32>,
-    /// Span in which they are counted
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) restart_window: Option<String>,
-    /// Tasks replaced at once; 0 for all
-    #[arg(long, value_name = "N")]
-    pub(crate) update_parallelism: Option<u32>,
-    /// Wait between them
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) update_delay: Option<String>,
-    /// Which goes first
-    #[arg(long, value_name = "ORDER", value_parser = ["stop-first", "start-first"])]
-    pub(crate) update_order: Option<String>,
-    /// What to do when an update fails
-    #[arg(long, value_name = "ACTION", value_parser = ["pause", "continue", "rollback"])]
-    pub(crate) update_failure_action: Option<String>,
-    /// How long a new task is watched
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) update_monitor: Option<String>,
-    /// Tolerated share of failures, 0 to 1
-    #[arg(long, value_name = "SHARE")]
-    pub(crate) update_max_failure_ratio: Option<f64>,
-}
-
-/// `service update`.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Update {
-    /// Which
-    pub(crate) service: String,
-    /// Replace tasks even where nothing changed
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Put back the spec before the last update
-    #[arg(long, conflicts_with_all = ["force", "image", "replicas"])]
-    pub(crate) rollback: bool,
-    /// Image; its tag is resolved anew
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) image: Option<String>,
-    /// How many tasks
-    #[arg(long, value_name = "N")]
-    pub(crate) replicas: Option<u32>,
-    /// Words of the command, in place of the image's
-    #[arg(long, value_name = "WORDS")]
-    pub(crate) args: Option<String>,
-    /// Set a variable (`NAME=VALUE`, or `NAME` to take the value from here)
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub(crate) env_add: Vec<String>,
-    /// Remove a variable
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env_rm: Vec<String>,
-    /// Set a label of the service
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) label_add: Vec<String>,
-    /// Remove a label of the service
-    #[arg(long, value_name = "KEY")]
-    pub(crate) label_rm: Vec<String>,
-    /// Set a label of its containers
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) container_label_add: Vec<String>,
-    /// Remove a label of its containers
-    #[arg(long, value_name = "KEY")]
-    pub(crate) container_label_rm: Vec<String>,
-    /// Publish a port
-    #[arg(long, value_name = "[HOST:]PORT[/PROTOCOL]")]
-    pub(crate) publish_add: Vec<String>,
-    /// Publish a port of the container no more
-    #[arg(long, value_name = "PORT[/PROTOCOL]")]
-    pub(crate) publish_rm: Vec<String>,
-    /// Require something of nodes, such as `node.labels.disk == ssd`
-    #[arg(long, value_name = "CONSTRAINT")]
-    pub(crate) constraint_add: Vec<String>,
-    /// Require it no more
-    #[arg(long, value_name = "CONSTRAINT")]
-    pub(crate) constraint_rm: Vec<String>,
-    /// `NAME or UID[:GROUP or GID]`
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
-    /// Working folder
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Host name of its containers
-    #[arg(long, value_name = "NAME")]
-    pub(crate) hostname: Option<String>,
-    /// Signal to stop with
-    #[arg(long, value_name = "SIGNAL")]
-    pub(crate) stop_signal: Option<String>,
-    /// How long a container may take to stop
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) stop_grace_period: Option<String>,
-    #[command(flatten)]
-    pub(crate) policies: Policies,
-    /// Give the nodes that run it your login for the registry of its image, in place of the one that they have
-    #[arg(long)]
-    pub(crate) with_registry_auth: bool,
-    #[command(flatten)]
-    pub(crate) patience: Patience,
 }
 
 /// `stack …`.

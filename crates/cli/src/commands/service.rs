@@ -2,8 +2,10 @@
 
 pub(super) mod change;
 pub(super) mod create;
+mod edit;
 pub(super) mod inspect;
 pub(super) mod ls;
+mod policies;
 
 use super::each;
 use crate::args::container;

@@ -108,7 +108,10 @@ fn absolute_target(target: &str) -> Result<String> {
 }
 
 /// `--mount type=…,source=…,target=…,…`.
-fn mount(text: &str, cwd: &str) -> Result<Mount> {
+///
+/// # Errors
+/// A field that is not known, or whose value makes no sense.
+pub(crate) fn mount(text: &str, cwd: &str) -> Result<Mount> {
     let (mut kind, mut source, mut target, mut read_only) = ("volume", None, None, false);
     let (mut nocopy, mut subpath, mut propagation, mut recursive) = (false, None, None, true);
     let (mut size, mut mode) = (None, None);
@@ -152,7 +155,11 @@ fn flag(key: &str, value: Option<&str>) -> Result<bool> {
     }
 }
 
-fn octal(text: &str) -> Result<u32> {
+/// Permission bits.
+///
+/// # Errors
+/// They are not written in octal digits.
+pub(super) fn octal(text: &str) -> Result<u32> {
     u32::from_str_radix(text.trim_start_matches("0o"), 8)
         .ok()
         .filter(|mode| *mode <= 0o7777)

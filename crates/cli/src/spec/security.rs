@@ -11,8 +11,8 @@ use model::{ContainerSpec, Device, Seccomp, ULIMITS};
 /// The first value that makes no sense, by flag.
 pub(super) fn apply(flags: &Security, around: &Surroundings<'_>, spec: &mut ContainerSpec) -> Result<()> {
     spec.privileged = flags.privileged;
-    spec.cap_add = flags.cap_add.iter().flat_map(|list| list.split(',')).map(capability).collect();
-    spec.cap_drop = flags.cap_drop.iter().flat_map(|list| list.split(',')).map(capability).collect();
+    spec.cap_add = capabilities(&flags.cap_add);
+    spec.cap_drop = capabilities(&flags.cap_drop);
     for option in &flags.security_opt {
         security_opt(option, around, spec).with_context(|| format!("--security-opt {option}"))?;
     }
@@ -21,6 +21,11 @@ pub(super) fn apply(flags: &Security, around: &Surroundings<'_>, spec: &mut Cont
     spec.uts_host = host_mode("--uts", flags.uts.as_deref(), &[""])?;
     spec.cgroup_host = host_mode("--cgroupns", flags.cgroupns.as_deref(), &["private", ""])?;
     Ok(())
+}
+
+/// As specs have them; several may be in one word.
+pub(crate) fn capabilities(words: &[String]) -> Vec<String> {
+    words.iter().flat_map(|list| list.split(',')).map(capability).collect()
 }
 
 fn capability(name: &str) -> String {
@@ -75,7 +80,7 @@ pub(super) fn device(text: &str) -> Result<Device> {
 }
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 or `unlimited` for no limit.
-pub(super) fn ulimit(text: &str) -> Result<(String, (i64, i64))> {
+pub(crate) fn ulimit(text: &str) -> Result<(String, (i64, i64))> {
     let (name, value) = text.split_once('=').ok_or_else(|| anyhow!("`{text}` is not of the form NAME=SOFT[:HARD]"))?;
     if !ULIMITS.contains(&name) {
         bail!("`{name}` is no limit that the kernel knows: {}", ULIMITS.join(", "));

@@ -17,9 +17,6 @@ pub(crate) struct Create {
     /// How many tasks; of a job: how many are to complete
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<u32>,
-    /// Tasks of a job that may run at once
-    #[arg(long, value_name = "N")]
-    pub(crate) max_concurrent: Option<u32>,
     /// Label of the service
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) label: Vec<String>,
@@ -35,12 +32,30 @@ pub(crate) struct Create {
     /// Publish a port
     #[arg(short, long, value_name = "[HOST:]PORT[/PROTOCOL]")]
     pub(crate) publish: Vec<String>,
-    /// Network to join; several may be given
+    /// Network to join: NAME, or name=NAME,alias=NAME,…; several may be given
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Vec<String>,
+    /// DNS server
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<String>,
+    /// DNS option
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
+    /// DNS search domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
     /// Mount: type=volume,source=…,target=…
     #[arg(long, value_name = "MOUNT")]
     pub(crate) mount: Vec<String>,
+    /// Secret: NAME, or source=NAME,target=PATH,…
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// Config: NAME, or source=NAME,target=PATH,…
+    #[arg(long, value_name = "CONFIG")]
+    pub(crate) config: Vec<String>,
+    /// Spread tasks over something of nodes: spread=node.labels.zone
+    #[arg(long, value_name = "PREFERENCE")]
+    pub(crate) placement_pref: Vec<String>,
     /// Require something of nodes, such as `node.labels.disk == ssd`
     #[arg(long, value_name = "CONSTRAINT")]
     pub(crate) constraint: Vec<String>,

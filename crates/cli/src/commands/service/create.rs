@@ -1,6 +1,6 @@
 //! `service create`: the spec of `run`, in so many tasks, with Swarm's policies.
 
-use super::change;
+use super::{change, edit, policies};
 use crate::args::run::{Limits, Network, Process, Run, Security, Storage};
 use crate::args::swarm::{Create, ServiceMode};
 use crate::commands::{pull, up};
@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::spec::{self, Surroundings};
 use crate::{logins, names, parse, project, start};
 use anyhow::{Context as _, Result, bail};
-use model::{Mode, Request, RestartCondition, RestartPolicy, RestartScope, ServiceSpec};
+use model::{ContentKind, Mode, Request, RestartCondition, RestartPolicy, RestartScope, ServiceSpec};
 use std::time::Duration;
 
 pub(in crate::commands) async fn run(context: &Context, args: Create) -> Result<u8> {
@@ -33,7 +33,7 @@ pub(in crate::commands) async fn run(context: &Context, args: Create) -> Result<
 ///
 /// # Errors
 /// The first flag whose value makes no sense, by name.
-fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSpec> {
+pub(super) fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSpec> {
     let name = match &args.name {
         Some(name) => checked(name)?,
         None => names::random(false)?,
@@ -51,10 +51,16 @@ fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSpec> {
         window: Duration::ZERO,
     };
     spec.placement.constraints.clone_from(&args.constraint);
+    let spread = args.placement_pref.iter().map(|text| edit::preference(text));
+    spec.placement.spread = spread.collect::<Result<_>>().context("--placement-pref")?;
+    let secrets = args.secret.iter().map(|text| spec::files::file(text, ContentKind::Secret));
+    spec.container.secrets = secrets.collect::<Result<_>>()?;
+    let configs = args.config.iter().map(|text| spec::files::file(text, ContentKind::Config));
+    spec.container.configs = configs.collect::<Result<_>>()?;
     if let Some(grace) = &args.stop_grace_period {
         spec.container.stop_grace_period = Some(parse::duration(grace).context("--stop-grace-period")?);
     }
-    change::policies(&mut spec, &args.policies)?;
+    policies::apply(&mut spec, &args.policies)?;
     Ok(spec)
 }
 
@@ -72,9 +78,6 @@ fn checked(name: &str) -> Result<String> {
 
 fn mode(args: &Create) -> Result<Mode> {
     let replicas = args.replicas.unwrap_or(1);
-    if args.max_concurrent.is_some() && args.mode != ServiceMode::ReplicatedJob {
-        bail!("--max-concurrent is for --mode replicated-job");
-    }
     match (args.mode, args.replicas) {
         (ServiceMode::Global | ServiceMode::GlobalJob, Some(_)) => {
             bail!("--replicas: a service of this mode runs once on every node")
@@ -82,9 +85,7 @@ fn mode(args: &Create) -> Result<Mode> {
         (ServiceMode::Global, None) => Ok(Mode::Global),
         (ServiceMode::GlobalJob, None) => Ok(Mode::GlobalJob),
         (ServiceMode::Replicated, _) => Ok(Mode::Replicated { replicas }),
-        (ServiceMode::ReplicatedJob, _) => {
-            Ok(Mode::ReplicatedJob { total: replicas, concurrent: args.max_concurrent.unwrap_or(replicas) })
-        }
+        (ServiceMode::ReplicatedJob, _) => Ok(Mode::ReplicatedJob { total: replicas, concurrent: replicas }),
     }
 }
 
@@ -111,6 +112,9 @@ fn as_run(args: &Create) -> Run {
             networks: args.network.clone(),
             hostname: args.hostname.clone(),
             add_host: args.add_host.clone(),
+            dns: args.dns.clone(),
+            dns_option: args.dns_option.clone(),
+            dns_search: args.dns_search.clone(),
             ..Network::default()
         },
         storage: Storage { mount: args.mount.clone(), read_only: args.read_only, ..Storage::default() },
