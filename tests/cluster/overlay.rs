@@ -219,3 +219,49 @@ services:
     eventually("it runs on host3", SOON, || lab.places(0, "shop_web") == ["host3"]);
     eventually("host2 leads there", SOON, || first.get(&url).is_some_and(|seen| seen.contains("10.77.0.1]")));
 }
+
+#[test]
+fn a_container_joins_a_network_of_other_machines_as_it_runs() {
+    let Some(lab) = Lab::new(2) else { return };
+    lab.form(1, lab.hosts.len() - 1);
+    let first = &lab.hosts[0];
+    let text = format!(
+        r#"
+services:
+  web:
+    image: {BUSYBOX}
+    command: sh -c 'mkdir -p /www && hostname > /www/index.html && exec httpd -f -p 80 -h /www'
+    hostname: far
+    deploy: {{placement: {{constraints: ["node.hostname==host2"]}}}}
+    stop_grace_period: 0s
+"#
+    );
+    first.up("shop", &text).ok();
+    first.sleeper("--name box");
+    let ask = |name: &str| {
+        let url = format!("http://{name}/");
+        first.rswarm(["exec", "box", "timeout", "2", "wget", "-q", "-O", "-", &url])
+    };
+    ask("web").fails();
+    // The network was not on this machine until now, nor this machine's address known to the other.
+    first.sh("network connect --alias near shop_default box").ok();
+    eventually("it is answered from the other machine", SOON, || ask("web").stdout.trim() == "far");
+    ask("shop_web").ok().prints("far");
+    let far = lab.hosts[1].sh("ps -q").ok().text();
+    let ping = || lab.hosts[1].rswarm(["exec", &far, "ping", "-c", "1", "-W", "1", "near"]);
+    eventually("and is known there", SOON, || ping().code() == 0);
+    let row =
+        first.rswarm(["network", "ls", "--filter", "scope=swarm", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"]);
+    row.ok().prints("shop_default overlay swarm");
+    let links = || first.sh("exec box ls /sys/class/net").lines();
+    assert_eq!(links(), ["eth0", "eth1", "lo"]);
+    first.sh("network disconnect shop_default box").ok();
+    ask("web").fails();
+    assert_eq!(links(), ["eth0", "lo"]);
+    eventually("it is unknown there", SOON, || ping().code() != 0);
+    // It leaves the machine with the last one that needs it.
+    let bridges =
+        || e2e::run(first.command("ip").args(["-o", "link", "show", "type", "bridge"])).stdout.lines().count();
+    eventually("the network left the machine", SOON, || bridges() == 1);
+    first.sh("rm -f box").ok();
+}

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod container;
 pub mod frame;
 pub mod image;
+pub mod names;
 pub mod road;
 pub mod stream;
 

@@ -176,6 +176,8 @@ async fn network(context: &Context, command: Network) -> Result<u8> {
         Network::Inspect(args) => inspect::one(context, "network", args).await,
         Network::Rm(args) => network::rm(context, args).await,
         Network::Prune(args) => prune::networks(context, args).await,
+        Network::Connect(args) => network::connect(context, args).await,
+        Network::Disconnect(args) => network::disconnect(context, args).await,
     }
 }
 

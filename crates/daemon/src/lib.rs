@@ -27,6 +27,7 @@ mod logging;
 mod logs;
 mod mesh;
 mod metrics;
+#[cfg(test)]
 mod names;
 mod network;
 mod node;

@@ -3,7 +3,7 @@
 use crate::api_server::Scope;
 use crate::shared::Daemon;
 use crate::streams::Sender;
-use crate::{clock, failure, names, relay};
+use crate::{clock, failure, relay};
 use api::client::Items;
 use api::{ApiError, ErrorKind, LogLine, StreamCall, StreamItem};
 use model::{ContainerState, State, Task, TaskId};
@@ -28,7 +28,7 @@ pub(crate) async fn open(
 ) -> Result<(), ApiError> {
     let state = daemon.cluster.state().await?;
     let mut tasks: Vec<Arc<Task>> =
-        containers.iter().map(|name| names::container(&state, name).cloned()).collect::<Result<_, _>>()?;
+        containers.iter().map(|name| api::names::container(&state, name).cloned()).collect::<Result<_, _>>()?;
     if let Some(stack) = &stack {
         if !state.services.iter().any(|service| service.spec.stack.as_ref() == Some(stack)) {
             return Err(failure::not_found(format!("there is no stack `{stack}`")));

@@ -2,7 +2,7 @@
 //! after so that what others break is healed.
 
 use crate::failure;
-use model::{Endpoint, HostNet, Node, NodeId, RemoteEndpoint, VirtualAddress};
+use model::{Endpoint, HostNet, Node, NodeId, RemoteEndpoint, TaskId, VirtualAddress};
 use overlay_net::Applied;
 use overlay_net::client::{Error, Netd};
 use overlay_net::mesh::PeerStatus;
@@ -97,6 +97,18 @@ impl Network {
         drop(netd);
         self.inner.woken.notify_one();
         applied
+    }
+
+    /// Returns when a container of this host has these places on networks, as far as `netd` could be told; at once if
+    /// nobody has asked for a network of it.
+    pub(crate) async fn has(&self, task: TaskId, places: &[Endpoint]) {
+        const LOOK: Duration = Duration::from_millis(5);
+        let is_told = |net: &HostNet| net.endpoints.get(&task).is_none_or(|endpoint| endpoint.attachments == places);
+        while !self.wanted().as_ref().is_none_or(is_told) {
+            tokio::time::sleep(LOOK).await;
+        }
+        // Who tells it has this until it is done.
+        drop(self.inner.netd.lock().await);
     }
 
     fn wanted(&self) -> std::sync::MutexGuard<'_, Option<HostNet>> {

@@ -4,7 +4,7 @@
 
 use crate::api_server::{Body, empty, full};
 use crate::shared::Daemon;
-use crate::{failure, names, reach};
+use crate::{failure, reach};
 use api::client::Items;
 use api::{ApiError, CALL_HEADER, Call, DownloadCall, ErrorKind, Reply, SessionCall, StreamCall, UploadCall};
 use base64::Engine as _;
@@ -42,7 +42,7 @@ pub(crate) fn named(headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {
 pub(crate) async fn elsewhere(daemon: &Daemon, container: Option<&mut String>) -> Result<Option<NodeId>, ApiError> {
     let (Some(container), Some(_)) = (container, &daemon.membership) else { return Ok(None) };
     let state = daemon.cluster.state().await?;
-    let task = names::container(&state, container)?;
+    let task = api::names::container(&state, container)?;
     let node = task.node.filter(|node| *node != daemon.node);
     if node.is_some() {
         *container = task.id.to_string();

@@ -100,6 +100,23 @@ impl Network {
     pub fn is_predefined(&self) -> bool {
         matches!(self.spec.driver.as_deref(), Some("host" | "null"))
     }
+
+    /// Docker's word for what carries it. `in_cluster`: is this machine part of one? There the networks of stacks span
+    /// all machines, whatever the file says of their driver.
+    pub fn driver(&self, in_cluster: bool) -> &str {
+        let unsaid = if self.scope(in_cluster) == "local" { "bridge" } else { "overlay" };
+        self.spec.driver.as_deref().unwrap_or(unsaid)
+    }
+
+    /// Docker's word for how far it reaches.
+    pub fn scope(&self, in_cluster: bool) -> &'static str {
+        if in_cluster && !self.is_default() && !self.is_predefined() { "swarm" } else { "local" }
+    }
+
+    /// May containers of no service join it? Docker's rule: an `overlay` takes them only if it says so.
+    pub fn takes_containers(&self) -> bool {
+        self.spec.attachable || self.spec.driver.as_deref() != Some("overlay")
+    }
 }
 
 /// A task's place on a network.

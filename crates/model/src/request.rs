@@ -10,7 +10,7 @@ use crate::node::{Availability, Node};
 use crate::plan::Wanted;
 use crate::registry::Logins;
 use crate::source::{Source, SourceRequest};
-use crate::spec::{Mode, ServiceSpec};
+use crate::spec::{Mode, NetworkAttachment, ServiceSpec};
 use crate::stack::{ContentKind, ContentSpec, ContentView, NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,20 @@ pub enum Request {
     CreateNetwork(Box<NetworkSpec>),
     /// `network rm`.
     RemoveNetwork(NetworkId),
+    /// `network connect`: a container that a person runs joins a network, without a restart.
+    Connect {
+        /// Its task.
+        task: TaskId,
+        /// The network, and how it is known there.
+        attachment: NetworkAttachment,
+    },
+    /// `network disconnect`: it leaves one.
+    Disconnect {
+        /// Its task.
+        task: TaskId,
+        /// Full name of the network.
+        network: String,
+    },
     /// `volume create`; the same name and driver again is no error.
     CreateVolume(Box<VolumeSpec>),
     /// `volume rm`.
@@ -218,7 +232,7 @@ pub struct ObjectChange {
     pub kind: String,
     /// Full name.
     pub name: String,
-    /// `created`, `updated`, `unchanged`, `removed`.
+    /// `created`, `updated`, `unchanged`, `removed`; of a network also `connected` and `disconnected`.
     pub action: String,
     /// Fields that differ, as `image: nginx:1.26 → nginx:1.27`.
     pub fields: Vec<String>,

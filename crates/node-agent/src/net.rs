@@ -2,7 +2,7 @@
 
 use crate::backoff::Retry;
 use crate::effect::{EffectId, NetFault};
-use crate::elsewhere::Others;
+use crate::elsewhere::{self, Others};
 use crate::task::{Goal, Kind, Local, Place};
 use model::{
     AssignedTask, Assignment, Endpoint, Generation, HostEndpoint, HostNet, Network, NetworkId, NetworkMode, PortSpec,
@@ -133,8 +133,7 @@ impl Nets {
     ) -> Vec<PublishedPort> {
         self.clashes.clear();
         let mut ports: BTreeMap<PortKey, PublishedPort> = BTreeMap::new();
-        let ours: BTreeSet<IpAddr> =
-            locals.values().filter_map(|it| it.assigned.as_ref()).flat_map(addresses).collect();
+        let ours = elsewhere::ours(locals, assignment);
         for port in &assignment.ports {
             let mut port = port.clone();
             port.backends.retain(|(address, _)| !ours.contains(address));

@@ -4,7 +4,7 @@
 use crate::change::{Change, NewTask, TaskEdit};
 use crate::cluster::{ANSWERS, Cluster, Followed};
 use crate::entry::Entry;
-use model::{Desired, Task, TaskState, TaskStatus, Time};
+use model::{Desired, Task, TaskId, TaskState, TaskStatus, Time};
 use std::sync::Arc;
 
 /// What became of an entry.
@@ -84,6 +84,7 @@ fn change_one(cluster: &mut Cluster, change: &Change, at: Time) -> Result<(), St
         Change::DropService(id) => drop(cluster.services.remove(id)),
         Change::NewTask(new) => return new_task(cluster, new, at),
         Change::EditTask(edit) => return edit_task(cluster, edit),
+        Change::SpecTask(id) => return spec_task(cluster, *id),
         Change::DropTask(id) => cluster.drop_task(*id),
         Change::PutSource(source) => drop(cluster.sources.insert(source.spec.name.clone(), source.clone())),
         Change::DropSource(name) => drop(cluster.sources.remove(name)),
@@ -147,6 +148,13 @@ fn new_task(cluster: &mut Cluster, new: &NewTask, at: Time) -> Result<(), String
     };
     edit_fields(&mut task, &new.edit)?;
     cluster.put_task(Arc::new(task));
+    Ok(())
+}
+
+fn spec_task(cluster: &mut Cluster, id: TaskId) -> Result<(), String> {
+    let service = cluster.tasks.get(&id).and_then(|task| cluster.services.get(&task.service)).cloned();
+    let Some(service) = service else { return Err(format!("there is no task {id} of a service")) };
+    cluster.change_task(id, |task| (task.spec, task.spec_version) = (service.spec.clone(), service.spec_version));
     Ok(())
 }
 

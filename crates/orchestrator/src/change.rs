@@ -59,6 +59,8 @@ pub enum Change {
     NewTask(NewTask),
     /// A task has changed.
     EditTask(Box<TaskEdit>),
+    /// The spec of a task is its service's as that is now.
+    SpecTask(TaskId),
     /// A task is gone.
     DropTask(TaskId),
     /// A source is there, or something about it has changed.

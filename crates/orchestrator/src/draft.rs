@@ -178,7 +178,10 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
             (None, Some(new)) => {
                 puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))
             }
-            (Some(old), Some(new)) => puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit)))),
+            (Some(old), Some(new)) => {
+                puts.extend((!same(&old.spec, &new.spec)).then_some(Change::SpecTask(*id)));
+                puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit))));
+            }
         });
     }
     puts.extend(tasks_gone);

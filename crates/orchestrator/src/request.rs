@@ -1,5 +1,6 @@
 //! What clients ask for: checked, then made part of the draft, or refused with nothing changed.
 
+mod attach;
 mod content;
 mod deploy;
 mod fields;
@@ -160,6 +161,8 @@ fn done(draft: &mut Draft<'_>, request: &Request) -> Result<Done, Refusal> {
         Request::Power { task, action } => power::power(draft, *task, action),
         Request::CreateNetwork(spec) => network::create(draft, spec),
         Request::RemoveNetwork(id) => network::remove(draft, *id),
+        Request::Connect { task, attachment } => attach::connect(draft, *task, attachment),
+        Request::Disconnect { task, network } => attach::disconnect(draft, *task, network),
         Request::CreateVolume(spec) => volume::create(draft, spec),
         Request::RemoveVolume(name) => volume::remove(draft, name),
         Request::CreateContent { kind, content } => content::create(draft, *kind, content),

@@ -4,7 +4,10 @@
 use crate::chance::Chance;
 use crate::group::is_register;
 use crate::specs;
-use model::{Availability, Mode, NodeId, PowerAction, Request, RequestId, Response, ServiceSpec, State, VolumeSpec};
+use model::{
+    Availability, Mode, NetworkAttachment, NodeId, PowerAction, Request, RequestId, Response, ServiceSpec, State,
+    VolumeSpec,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const STACKS: [&str; 2] = ["a", "b"];
@@ -99,6 +102,17 @@ impl Operator {
                 let service = chance.pick(&state.services).filter(|it| !is_register(&it.spec.name))?;
                 self.target = Some(service.spec.name.clone());
                 Request::Scale { id: service.id, replicas: specs::replicas(chance) }
+            }
+            15..19 if chance.below(5) == 0 => {
+                let task = chance.pick(&state.tasks).filter(|task| task.spec.standalone)?.id;
+                let network = chance.pick(&state.networks)?.spec.name.clone();
+                match chance.below(3) {
+                    0 => Request::Disconnect { task, network },
+                    _ => {
+                        let attachment = NetworkAttachment { network, ..NetworkAttachment::default() };
+                        Request::Connect { task, attachment }
+                    }
+                }
             }
             15..19 => {
                 let task = chance.pick(&state.tasks)?.id;

@@ -54,12 +54,46 @@ pub(crate) enum Network {
     Rm(Rm),
     /// Remove networks that nothing uses
     Prune(PruneContainers),
+    /// Have a container join a network, as it runs
+    Connect(ConnectNetwork),
+    /// Have a container leave a network, as it runs
+    Disconnect(DisconnectNetwork),
+}
+
+/// `network connect`.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectNetwork {
+    /// Further DNS name on the network
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Vec<String>,
+    /// Fixed IPv4 address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<std::net::Ipv4Addr>,
+    /// Fixed IPv6 address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<std::net::Ipv6Addr>,
+    /// Which network
+    pub(crate) network: String,
+    /// Which container
+    pub(crate) container: String,
+}
+
+/// `network disconnect`.
+#[derive(Debug, Args)]
+pub(crate) struct DisconnectNetwork {
+    /// Docker's; a container is never asked here
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Which network
+    pub(crate) network: String,
+    /// Which container
+    pub(crate) container: String,
 }
 
 /// `volume ls`, `network ls`.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// `KEY=VALUE` (name, driver, label; networks: id)
+    /// `KEY=VALUE` (name, driver, label; networks: id, scope, type, dangling)
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
     #[command(flatten)]
@@ -109,9 +143,9 @@ pub(crate) struct PruneVolumes {
 pub(crate) struct CreateNetwork {
     /// Name
     pub(crate) name: String,
-    /// `bridge` or `overlay`
-    #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
-    pub(crate) driver: String,
+    /// `bridge` or `overlay`: both span the machines of a cluster, and `overlay` takes services only, if not --attachable
+    #[arg(short, long, value_name = "DRIVER")]
+    pub(crate) driver: Option<String>,
     /// Option of the driver
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) opt: Vec<String>,

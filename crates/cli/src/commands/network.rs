@@ -1,42 +1,42 @@
-//! `network ls`, `create`, `rm`.
+//! `network ls`, `create`, `rm`, `connect`, `disconnect`.
 
 use super::each;
-use crate::args::object::{CreateNetwork, Ls, Rm};
+use crate::args::object::{ConnectNetwork, CreateNetwork, DisconnectNetwork, Ls, Rm};
 use crate::context::{Context, refused};
 use crate::render::human::created_at;
 use crate::render::list::{List, Row};
 use crate::{parse, start};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{ApiError, ErrorKind};
-use model::{IpamConfig, Logins, Network, NetworkId, NetworkSpec, Request, Response, State};
+use model::{IpamConfig, Logins, Network, NetworkAttachment, NetworkId, NetworkSpec, Request, Response, State, Task};
+use std::sync::Arc;
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
-    if let Some((key, _)) =
-        filters.iter().find(|(key, _)| !matches!(key.as_str(), "name" | "driver" | "label" | "id" | "scope"))
-    {
-        bail!("--filter: `{key}` is no filter: name, id, driver, scope and label are");
-    }
+    check(&filters)?;
     let state = context.state().await?;
     let predefined = model::Network::predefined();
-    let mut networks: Vec<&Network> = state
-        .networks
-        .iter()
-        .chain(&predefined)
-        .filter(|network| super::volume::passes(&filters, &network.spec.name, driver(network), &network.spec.labels))
-        .filter(|network| {
-            let id = network.id.to_string();
-            filters.iter().filter(|(key, _)| key == "id").all(|(_, prefix)| id.starts_with(prefix.as_str()))
-        })
-        .collect();
+    let in_cluster = state.cluster.is_some();
+    let passes = |network: &&Network| {
+        let driver = network.driver(in_cluster);
+        super::volume::passes(&filters, &network.spec.name, driver, &network.spec.labels)
+            && filters.iter().all(|(key, value)| match key.as_str() {
+                "id" => network.id.to_string().starts_with(value.as_str()),
+                "scope" => network.scope(in_cluster) == value,
+                "type" => (value == "builtin") == is_builtin(network),
+                "dangling" => (value == "true" || value == "1") == is_dangling(network, &state),
+                _ => true,
+            })
+    };
+    let mut networks: Vec<&Network> = state.networks.iter().chain(&predefined).filter(passes).collect();
     networks.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
     let whole = args.listing.no_trunc;
     let rows = networks.into_iter().map(|network| {
         Row::default()
             .with("ID", if whole { network.id.to_string() } else { network.id.short() })
             .with("Name", network.spec.name.as_str())
-            .with("Driver", driver(network))
-            .with("Scope", "local")
+            .with("Driver", network.driver(in_cluster))
+            .with("Scope", network.scope(in_cluster))
             .with("Internal", network.spec.internal.to_string())
             .with("IPv6", network.spec.ipv6.to_string())
             .with("Subnet", subnet(network))
@@ -67,18 +67,47 @@ fn subnet(network: &Network) -> String {
     if network.is_predefined() { String::new() } else { network.subnet.to_string() }
 }
 
-fn driver(network: &Network) -> &str {
-    network.spec.driver.as_deref().unwrap_or("bridge")
+/// What networks can be chosen by, and the words of those that have a few only.
+///
+/// # Errors
+/// Another key, or another word.
+fn check(filters: &[(String, String)]) -> Result<()> {
+    for (key, value) in filters {
+        let words: &[&str] = match key.as_str() {
+            "name" | "id" | "driver" | "label" => continue,
+            "scope" => &["local", "swarm", "global"],
+            "type" => &["builtin", "custom"],
+            "dangling" => &["true", "false", "1", "0"],
+            _ => bail!("--filter: `{key}` is no filter: name, id, driver, scope, type, dangling and label are"),
+        };
+        if !words.contains(&value.as_str()) {
+            bail!("--filter: `{key}={value}`: {key} is one of {}", words.join(", "));
+        }
+    }
+    Ok(())
+}
+
+/// Nobody made it.
+fn is_builtin(network: &Network) -> bool {
+    network.is_default() || network.is_predefined()
+}
+
+/// Somebody made it, and nothing is on it.
+fn is_dangling(network: &Network, state: &State) -> bool {
+    let on_it = |task: &Arc<Task>| {
+        !task.status.state.is_terminal() && task.endpoints.iter().any(|endpoint| endpoint.network == network.id)
+    };
+    !is_builtin(network) && !state.tasks.iter().any(on_it)
 }
 
 pub(super) async fn create(context: &Context, args: CreateNetwork) -> Result<u8> {
-    if !matches!(args.driver.as_str(), "bridge" | "overlay") {
-        bail!("--driver: `{}` is no driver: bridge and overlay are", args.driver);
+    if let Some(driver) = args.driver.as_deref().filter(|driver| !matches!(*driver, "bridge" | "overlay")) {
+        bail!("--driver: `{driver}` is no driver: bridge and overlay are");
     }
     let spec = NetworkSpec {
         name: args.name.clone(),
         stack: None,
-        driver: Some(args.driver.clone()),
+        driver: args.driver.clone(),
         driver_opts: parse::pairs(&args.opt).context("--opt")?,
         internal: args.internal,
         attachable: args.attachable,
@@ -160,6 +189,34 @@ pub(super) async fn rm(context: &Context, args: Rm) -> Result<u8> {
         }
     })
     .await
+}
+
+pub(super) async fn connect(context: &Context, args: ConnectNetwork) -> Result<u8> {
+    let state = context.state().await?;
+    let attachment = NetworkAttachment {
+        network: named(&state, &args.network)?,
+        aliases: args.alias,
+        ipv4_address: args.ip.map(|address| address.to_string()),
+        ipv6_address: args.ip6.map(|address| address.to_string()),
+        mac_address: None,
+    };
+    let task = api::names::container(&state, &args.container)?.id;
+    context.request(Request::Connect { task, attachment }).await?;
+    Ok(0)
+}
+
+pub(super) async fn disconnect(context: &Context, args: DisconnectNetwork) -> Result<u8> {
+    let state = context.state().await?;
+    let task = api::names::container(&state, &args.container)?.id;
+    context.request(Request::Disconnect { task, network: named(&state, &args.network)? }).await?;
+    Ok(0)
+}
+
+/// The full name of a network; what names none is for the daemon to refuse.
+fn named(state: &State, wanted: &str) -> Result<String> {
+    let id = find(state, wanted)?;
+    let network = state.networks.iter().find(|network| Some(network.id) == id);
+    Ok(network.map_or_else(|| wanted.to_owned(), |network| network.spec.name.clone()))
 }
 
 /// By name, id, or a prefix of the id that means one network.

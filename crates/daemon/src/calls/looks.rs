@@ -2,7 +2,7 @@
 
 use crate::api_server::Scope;
 use crate::shared::Daemon;
-use crate::{clock, failure, names, node, relay, views};
+use crate::{clock, failure, node, relay, views};
 use api::{ApiError, Call, ContainerRow, MeshPeerRow, Reply, Stats};
 use model::{NodeId, Task};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// # Errors
 /// None, or several.
 pub(crate) async fn task(daemon: &Daemon, name: &str) -> Result<Arc<Task>, ApiError> {
-    names::container(&*daemon.cluster.state().await?, name).cloned()
+    api::names::container(&*daemon.cluster.state().await?, name).cloned()
 }
 
 /// `ps`, newest first.
@@ -42,7 +42,7 @@ pub(crate) async fn rows(daemon: &Daemon, all: bool, stack: Option<&str>) -> Res
 /// No such container.
 pub(crate) async fn inspect(daemon: &Arc<Daemon>, name: &str, scope: Scope) -> Result<serde_json::Value, ApiError> {
     let state = daemon.cluster.state().await?;
-    let task = names::container(&state, name)?;
+    let task = api::names::container(&state, name)?;
     // Of a node that cannot be asked the state has to do.
     if let Some(node) = scope.other(daemon, task)
         && let Some(Reply::Inspect(seen)) =
@@ -63,7 +63,7 @@ pub(crate) async fn chosen(daemon: &Daemon, containers: &[String]) -> Result<Vec
     if containers.is_empty() {
         return Ok(state.tasks.iter().filter(|task| views::container::is_up(task)).cloned().collect());
     }
-    containers.iter().map(|name| names::container(&state, name).cloned()).collect()
+    containers.iter().map(|name| api::names::container(&state, name).cloned()).collect()
 }
 
 /// Readings; of one that does not run, zeros.
@@ -129,7 +129,9 @@ pub(crate) async fn usage(
     let state = daemon.cluster.state().await?;
     let tasks = match containers.is_empty() {
         true => state.tasks.clone(),
-        false => containers.iter().map(|name| names::container(&state, name).cloned()).collect::<Result<_, _>>()?,
+        false => {
+            containers.iter().map(|name| api::names::container(&state, name).cloned()).collect::<Result<_, _>>()?
+        }
     };
     let (own, others) = by_node(daemon, tasks, scope);
     let asked = others.into_iter().map(async |(node, ids)| {

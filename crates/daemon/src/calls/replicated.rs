@@ -4,9 +4,10 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{Logins, ObjectChange, Request, RequestId, Response, State};
+use model::{Logins, ObjectChange, Request, RequestId, Response, State, Task, TaskId};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pins, proposes, answers after the commit.
 ///
@@ -39,11 +40,31 @@ pub(crate) async fn request(
         }
         _ => None,
     };
+    let moved = match request {
+        Request::Connect { task, .. } | Request::Disconnect { task, .. } => Some(task),
+        _ => None,
+    };
     let response = propose(daemon, id, request).await?;
+    if let (Some(task), Response::Done { .. }) = (moved, &response) {
+        at_its_place(daemon, task).await?;
+    }
     if let (Some(spec), Response::Done { .. }) = (volume, &response) {
         super::objects::make_volume(daemon, spec).await?;
     }
     Ok(response)
+}
+
+/// Whoever has a container join a network may use it as soon as that is answered: waits until it is so, where the
+/// container is this host's.
+async fn at_its_place(daemon: &Daemon, task: TaskId) -> Result<(), ApiError> {
+    /// What takes longer has trouble that `network connect` is not there to tell of.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let state = daemon.cluster.state().await?;
+    let here = |it: &&Arc<Task>| it.id == task && it.node == Some(daemon.node);
+    if let Some(task) = state.tasks.iter().find(here) {
+        let _late = tokio::time::timeout(PATIENCE, daemon.network.has(task.id, &task.endpoints)).await;
+    }
+    Ok(())
 }
 
 /// The same for what is pinned already.
@@ -86,6 +107,8 @@ fn action(change: &ObjectChange) -> Option<&'static str> {
     match (change.kind.as_str(), change.action.as_str()) {
         (_, "created") => Some("create"),
         (_, "updated") => Some("update"),
+        ("network", "connected") => Some("connect"),
+        ("network", "disconnected") => Some("disconnect"),
         ("service" | "config" | "secret", "removed") => Some("remove"),
         (_, "removed") => Some("destroy"),
         _ => None,
@@ -124,5 +147,8 @@ fn tell(
         _ => None,
     };
     let id = id.or_else(|| alone.map(str::to_owned)).unwrap_or_else(|| name.clone());
-    daemon.events.emit(&change.kind, action, id, &[("name", name)]);
+    let container = change.fields.first().filter(|_| matches!(action, "connect" | "disconnect"));
+    let container = container.map(|container| ("container", container.as_str()));
+    let attributes: Vec<(&str, &str)> = [("name", name.as_str())].into_iter().chain(container).collect();
+    daemon.events.emit(&change.kind, action, id, &attributes);
 }

@@ -56,8 +56,8 @@ pub(crate) fn network(network: &Network, state: &State) -> Value {
     json!({
         "Name": network.spec.name,
         "Id": network.id.to_string(),
-        "Scope": "local",
-        "Driver": network.spec.driver.as_deref().unwrap_or("bridge"),
+        "Scope": network.scope(state.cluster.is_some()),
+        "Driver": network.driver(state.cluster.is_some()),
         "EnableIPv4": true,
         "EnableIPv6": network.subnet6.is_some(),
         "IPAM": { "Driver": "default", "Config": ipam },

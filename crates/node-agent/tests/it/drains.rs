@@ -240,3 +240,31 @@ fn it_says_so_of_what_it_follows_while_it_is_told_something_newer_all_the_time()
     // One is always under way, with what came before it.
     assert_eq!(told(&rig), orders[..4]);
 }
+
+#[test]
+fn an_address_that_was_given_back_may_be_another_machines() {
+    let (mut rig, id) = meshed();
+    stop(&mut rig, id);
+    landed(&mut rig);
+    rig.pass(LINGER);
+    rig.dies(id, 143);
+    rig.answer("stop", Ok(Outcome::Stopped(None)));
+    rig.work();
+    assert!(rig.state(id).is_terminal());
+    let again = RemoteEndpoint { address: [10, 0, 1, 1].into(), address6: None, mac: None, node: 2 };
+    rig.order.ingress = Arc::new([(again.address, again.node)].into());
+    rig.order.remotes.insert(NET, Arc::new(vec![again]));
+    rig.order.ports = vec![PublishedPort {
+        protocol: Protocol::Tcp,
+        host_ip: None,
+        host_port: 8080,
+        backends: entrance(1),
+        service: "shop_web".to_owned(),
+        everywhere: true,
+        admitted: BTreeSet::new(),
+    }];
+    rig.assign();
+    assert_eq!(behind(&rig), 2, "the new owner is behind the virtual address");
+    let both: BTreeSet<_> = entrance(1).into_iter().chain(entrance(2)).collect();
+    assert_eq!(rig.asked().ports[0].backends, both);
+}

@@ -40,7 +40,7 @@ impl Stale {
         match change {
             Change::NewTask(new) => self.task(cluster, new.id),
             Change::EditTask(edit) => self.task(cluster, edit.id),
-            Change::DropTask(id) => self.task(cluster, *id),
+            Change::SpecTask(id) | Change::DropTask(id) => self.task(cluster, *id),
             Change::PutService(service) => self.service(cluster, service.id),
             Change::EditService(edit) => self.service(cluster, edit.id),
             Change::DropService(id) => self.service(cluster, *id),

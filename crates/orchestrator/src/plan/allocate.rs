@@ -177,6 +177,18 @@ pub(crate) fn endpoints(
     Ok(all)
 }
 
+/// Addresses for a task on one network more.
+pub(crate) fn added(
+    draft: &mut Draft<'_>,
+    task: &Task,
+    attachment: &NetworkAttachment,
+    network: &Network,
+) -> Result<Endpoint, Wait> {
+    let mut held = Held::default();
+    held.collect(draft.cluster(), network);
+    endpoint(draft, &held, task, attachment, network)
+}
+
 fn endpoint(
     draft: &mut Draft<'_>,
     held: &Held,

@@ -175,7 +175,13 @@ fn is_called(task: &Task, name: &str) -> bool {
     task.is_live() && (task.name() == name || name.len() >= 12 && task.id.to_string().starts_with(name))
 }
 
-fn check_attachment(draft: &Draft<'_>, who: &str, spec: &ServiceSpec, attachment: &NetworkAttachment) -> Vec<Refusal> {
+/// Everything that is wrong with one of its networks.
+pub(super) fn check_attachment(
+    draft: &Draft<'_>,
+    who: &str,
+    spec: &ServiceSpec,
+    attachment: &NetworkAttachment,
+) -> Vec<Refusal> {
     let name = &attachment.network;
     let Some(network) = draft.cluster().network_named(name) else {
         return vec![Refusal::not_found(format!("{who}: there is no network {name}"))];
@@ -189,6 +195,11 @@ fn check_attachment(draft: &Draft<'_>, who: &str, spec: &ServiceSpec, attachment
     let many = matches!(spec.mode, Mode::Replicated { replicas } if replicas > 1);
     if many && let Some(address) = fixed.first() {
         refusals.push(Refusal::invalid(format!("{who}: several replicas can't all have the address {address}")));
+    }
+    if spec.standalone && !network.takes_containers() {
+        let text = format!("{who}: network {name} takes tasks of services only");
+        let hint = "say `attachable: true` where it is defined (`network create --attachable`), or run a service";
+        refusals.push(Refusal::conflict(text).hint(hint));
     }
     // A service waits until it is free; whoever runs a container waits for that.
     if spec.standalone {

@@ -28,6 +28,8 @@ enum Op {
     Wait(u16),
     Lose,
     NetworkRemove(u8),
+    Connect(u8, u8),
+    Disconnect(u8, u8),
     VolumeRemove,
     NodeUpdate(u8, u8),
     NodeRemove(u8),
@@ -59,6 +61,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (1u16..9000).prop_map(Op::Wait),
         1 => Just(Op::Lose),
         1 => any::<u8>().prop_map(Op::NetworkRemove),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(which, network)| Op::Connect(which, network)),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(which, network)| Op::Disconnect(which, network)),
         1 => Just(Op::VolumeRemove),
         3 => (0u8..3, any::<u8>()).prop_map(|(which, look)| Op::NodeUpdate(which, look)),
         1 => (0u8..3).prop_map(Op::NodeRemove),
@@ -139,6 +143,20 @@ fn step(world: &mut World, op: &Op) {
             let services = world.state().services;
             if let Some(service) = services.get(usize::from(*which) % services.len().max(1)) {
                 world.ask(Request::Scale { id: service.id, replicas: *replicas });
+            }
+        }
+        Op::Connect(which, network) | Op::Disconnect(which, network) => {
+            let networks = world.state().networks;
+            let network = networks.get(usize::from(*network) % networks.len().max(1));
+            if let Some((task, network)) = any_task(world, *which).zip(network) {
+                let network = network.spec.name.clone();
+                world.ask(match op {
+                    Op::Disconnect(..) => Request::Disconnect { task, network },
+                    _ => {
+                        let attachment = NetworkAttachment { network, ..NetworkAttachment::default() };
+                        Request::Connect { task, attachment }
+                    }
+                });
             }
         }
         Op::Power(which, what) => {

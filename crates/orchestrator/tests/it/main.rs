@@ -1,5 +1,6 @@
 //! The manager with its log and hosts that are values: stories as scripts, laws, and what they cost.
 
+mod attach;
 mod contents;
 mod drains;
 mod group;

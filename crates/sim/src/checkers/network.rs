@@ -9,6 +9,8 @@ use std::net::IpAddr;
 impl World {
     /// Looks at the network of one host.
     pub(crate) fn check_network(&self, node: &str, sim: &SimNode, state: &State) -> Result<(), String> {
+        let hidden = hidden(sim, state);
+        let shown_here = |address: &IpAddr| !hidden.contains(address);
         for service in &state.services {
             for (id, zone) in &sim.host.net.zones {
                 let network = state.networks.iter().find(|network| network.id == *id);
@@ -16,7 +18,8 @@ impl World {
                 if !service.spec.networks.iter().any(|attached| attached.network == network.spec.name) {
                     continue;
                 }
-                let wanted = self.serving(service, state).flat_map(|task| addresses(task, *id)).collect();
+                let wanted = self.serving(service, state).flat_map(|task| addresses(task, *id));
+                let wanted = wanted.filter(shown_here).collect();
                 let lost: BTreeSet<IpAddr> = self.lost(state).flat_map(|task| addresses(task, *id)).collect();
                 let mut vips = sim.host.net.vips.get(id).into_iter().flat_map(|all| all.iter());
                 let vip = vips.find(|vip| vip.service == service.id);
@@ -26,8 +29,14 @@ impl World {
                         Some(vip) => vip.backends.iter().filter(|it| it.is_ipv4()).copied().collect(),
                         None => BTreeSet::from([*address]),
                     };
-                    let led = answered.flat_map(behind).filter(|address| !lost.contains(address)).collect();
-                    same(&format!("{node}: name {name} of {}", service.spec.name), &wanted, &led)?;
+                    let led = answered.flat_map(behind).filter(|address| !lost.contains(address));
+                    let led = led.filter(shown_here).collect();
+                    same(&format!("{node}: name {name} of {}", service.spec.name), &wanted, &led).map_err(|why| {
+                        let told = sim.order.as_ref().and_then(|order| order.zones.get(id)?.names.get(&name));
+                        let tasks = state.tasks.iter().filter(|task| task.service == service.id);
+                        let tasks: Vec<String> = tasks.map(|task| shown(task)).collect();
+                        format!("{why}; told {told:?}, behind it {vip:?}; there are {tasks:?}")
+                    })?;
                 }
             }
             self.ports(node, sim, service, state)?;
@@ -48,12 +57,14 @@ impl World {
             };
             let here = |task: &&Task| own(task) && (port.mode == PortMode::Ingress || task.node == Some(sim.id));
             let tasks: Vec<&Task> = self.serving(service, state).filter(here).collect();
-            let wanted: BTreeSet<IpAddr> =
-                tasks.iter().flat_map(|task| task.endpoints.first()).map(|endpoint| endpoint.address).collect();
+            let wanted = tasks.iter().flat_map(|task| task.endpoints.first()).map(|endpoint| endpoint.address);
+            let hidden = hidden(sim, state);
+            let wanted = wanted.filter(|address| !hidden.contains(address)).collect();
             let published =
                 sim.host.net.ports.iter().find(|it| it.host_port == host_port && it.protocol == port.protocol);
             let led = published.into_iter().filter(|it| it.service == service.spec.name);
-            let led: BTreeSet<IpAddr> = led.flat_map(|it| &it.backends).map(|(address, _)| *address).collect();
+            let led = led.flat_map(|it| &it.backends).map(|(address, _)| *address);
+            let led = led.filter(|address| !hidden.contains(address)).collect();
             let what = format!("{node}: port {host_port} of {} ({:?})", service.spec.name, port.mode);
             let told = sim.order.as_ref().map(|order| &order.ports);
             let tasks = || state.tasks.iter().filter(|task| task.service == service.id).map(|task| shown(task));
@@ -79,6 +90,14 @@ impl World {
         let tasks = state.tasks.iter().map(|task| &**task).filter(move |task| task.service == id);
         tasks.filter(|task| task.desired == Desired::Running && serves(task)).filter(move |task| !lost(task))
     }
+}
+
+/// Without a mesh nobody tells a host whose the addresses are that tasks of its own have given back, nor could it reach
+/// them elsewhere.
+fn hidden(sim: &SimNode, state: &State) -> BTreeSet<IpAddr> {
+    let over = |task: &&std::sync::Arc<Task>| task.node == Some(sim.id) && task.status.state.is_terminal();
+    let over = state.tasks.iter().filter(|_| !sim.meshed).filter(over);
+    over.flat_map(|task| &task.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
 fn shown(task: &Task) -> String {

@@ -1,0 +1,88 @@
+//! `network connect`, `network disconnect`: a container that runs joins a network, or leaves one.
+
+use super::{Done, Refusal, changed, network, service};
+use crate::cluster::TaskExt;
+use crate::draft::Draft;
+use crate::plan::allocate;
+use crate::usage;
+use model::{
+    DEFAULT_NETWORK, Network, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceSpec, Task, TaskId,
+};
+use std::sync::Arc;
+
+/// One network more, with an address of it.
+pub(super) fn connect(draft: &mut Draft<'_>, id: TaskId, attachment: &NetworkAttachment) -> Result<Done, Refusal> {
+    let (task, service) = find(draft, id)?;
+    let (who, name) = (usage::describe(&task.spec), &attachment.network);
+    if let Some(only) = Network::predefined().iter().find(|network| network.spec.name == *name) {
+        return Err(Refusal::conflict(format!("{who} can't join network {}: it is no network", only.spec.name))
+            .hint("run a new container with `--network`"));
+    }
+    if task.spec.network_mode != NetworkMode::Networks {
+        let text = format!("{who} has no network of its own, and can't join {name}");
+        return Err(
+            Refusal::conflict(text).hint("run a new container without `--network host`, `none` or `container:`")
+        );
+    }
+    if task.spec.networks.iter().any(|known| known.network == *name) {
+        return Err(Refusal::conflict(format!("{who} is on network {name} already")));
+    }
+    if name == DEFAULT_NETWORK {
+        network::ensure_bridge(draft)?;
+    }
+    Refusal::all(service::check_attachment(draft, &who, &task.spec, attachment))?;
+    let Some(network) = draft.cluster().network_named(name).cloned() else {
+        return Err(Refusal::not_found(format!("there is no network {name}")));
+    };
+    let now = draft.now;
+    let endpoint = allocate::added(draft, &task, attachment, &network)
+        .map_err(|wait| Refusal::conflict(format!("{who}: {}", wait.sentence(now))))?;
+    edit(draft, id, &service, |spec| spec.networks.push(attachment.clone()));
+    draft.edit().edit_task(id, |task| task.endpoints.push(endpoint));
+    Ok(Done::one(id.to_string(), told(name, "connected", id)))
+}
+
+/// One network less.
+pub(super) fn disconnect(draft: &mut Draft<'_>, id: TaskId, name: &str) -> Result<Done, Refusal> {
+    let (task, service) = find(draft, id)?;
+    let who = usage::describe(&task.spec);
+    let Some(place) = task.spec.networks.iter().position(|known| known.network == name) else {
+        return Err(Refusal::conflict(format!("{who} is not on network {name}")));
+    };
+    edit(draft, id, &service, |spec| drop(spec.networks.remove(place)));
+    // One that has not been given addresses yet has none to give back.
+    if place < task.endpoints.len() {
+        draft.edit().edit_task(id, |task| drop(task.endpoints.remove(place)));
+    }
+    Ok(Done::one(id.to_string(), told(name, "disconnected", id)))
+}
+
+/// A container that a person runs, with what it is kept as.
+fn find(draft: &Draft<'_>, id: TaskId) -> Result<(Arc<Task>, Arc<Service>), Refusal> {
+    let Some(task) = draft.cluster().tasks.get(&id).cloned() else {
+        return Err(Refusal::not_found(format!("no such container: {}", id.short())));
+    };
+    let service = draft.cluster().services.get(&task.service).cloned();
+    let Some(service) = service.filter(|service| task.is_live() && !service.removing) else {
+        return Err(Refusal::conflict(format!("container {} is over", task.name())));
+    };
+    if !service.spec.standalone {
+        let text = format!("container {} is one of service {}'s", task.name(), service.spec.name);
+        let hint = format!("`rswarm service update --network-add` or `--network-rm` of {}", service.spec.name);
+        return Err(Refusal::conflict(text).hint(hint));
+    }
+    Ok((task, service))
+}
+
+/// Changes what both are to be, so that neither differs from the other: nothing is replaced.
+fn edit(draft: &mut Draft<'_>, task: TaskId, service: &Service, change: impl FnOnce(&mut ServiceSpec)) {
+    let mut spec = (*service.spec).clone();
+    change(&mut spec);
+    let (spec, now) = (Arc::new(spec), draft.now);
+    draft.edit().edit_service(service.id, |service| (service.spec, service.updated) = (spec.clone(), now));
+    draft.edit().edit_task(task, |task| task.spec = spec);
+}
+
+fn told(network: &str, action: &str, task: TaskId) -> ObjectChange {
+    ObjectChange { fields: vec![task.to_string()], ..changed("network", network, action) }
+}
