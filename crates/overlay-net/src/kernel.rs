@@ -13,6 +13,7 @@ pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod observe;
 pub(crate) mod route;
+pub mod rule;
 pub mod tun;
 pub mod tunnel;
 pub(crate) mod vxlan;

@@ -8,6 +8,7 @@
 //! Marks and routing tables have the same numbers: a tag of the daemon in the upper 10 bits, below it the number of
 //! a node, or 0 on the way to backends.
 
+use super::rule::{self, Rule};
 use super::tunnel::{Tunnel, USUAL_MTU};
 use super::{Cidr, Mac};
 use crate::names;
@@ -33,8 +34,8 @@ pub struct Ingress {
     pub addresses: BTreeSet<IpAddr>,
     /// Routes.
     pub routes: Routes,
-    /// Marks, each of which is looked up in the table of its number; true: for IPv6.
-    pub rules: BTreeSet<(bool, u32)>,
+    /// The rules that lead to the tables.
+    pub rules: BTreeSet<Rule>,
 }
 
 impl Ingress {
@@ -44,7 +45,7 @@ impl Ingress {
         Ingress {
             addresses: self.addresses.iter().filter(|address| of(address)).copied().collect(),
             routes: self.routes.iter().filter(|((_, to), _)| of(&to.0)).map(|(key, next)| (*key, *next)).collect(),
-            rules: self.rules.iter().filter(|(six, _)| *six == v6).copied().collect(),
+            rules: self.rules.iter().filter(|rule| rule.v6 == v6).copied().collect(),
         }
     }
 }
@@ -141,7 +142,8 @@ impl Ingress {
         if routes.is_empty() {
             return (Ingress::default(), None);
         }
-        let rules = routes.keys().map(|(table, (to, _))| (to.is_ipv6(), *table)).collect();
+        let tables = |v6: bool| routes.keys().filter(move |(_, (to, _))| to.is_ipv6() == v6).map(|(table, _)| *table);
+        let rules = [false, true].into_iter().flat_map(|v6| rule::tree(owner, v6, &tables(v6).collect())).collect();
         let families: BTreeSet<bool> = routes.keys().map(|(_, (to, _))| to.is_ipv6()).collect();
         let own = mesh_address(mesh.number);
         let own6 = families.contains(&true).then(|| mesh_address6(mesh.number).into());

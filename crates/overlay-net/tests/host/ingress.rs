@@ -81,7 +81,7 @@ fn a_published_port_answers_over_ipv6_and_the_container_sees_the_client() {
 
         // What others break comes back; what is not wanted any more goes.
         run(&a.path(), &format!("ip link del {}", ri(&a.daemon)));
-        run(&b.path(), "ip -6 rule del priority 5200");
+        lose_rules(&b.path(), "-6");
         hosts.iter_mut().for_each(|host| host.on(|daemon| assert!(daemon.verify().is_clean())));
         let seen = within(&outside.path(), || call(door));
         assert_eq!(seen, Ok(format!("there {}", outside.wire6())));

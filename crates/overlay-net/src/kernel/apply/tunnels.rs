@@ -96,19 +96,20 @@ fn set_family(
     seen: &Ingress,
     wanted: &Ingress,
 ) -> io::Result<()> {
+    let mut rules = Batch::default();
+    wanted.rules.difference(&seen.rules).for_each(|rule| rule.add(&mut rules));
+    if !rules.is_empty() {
+        let there = |outcome: &Result<(), Errno>| *outcome != Err(Errno::EXIST);
+        check("set rules", host.transact(rules)?.into_iter().filter(there))?;
+    }
+    // After those that may be in their place.
     let mut forget = Batch::default();
-    seen.rules.difference(&wanted.rules).for_each(|rule| route::delete_rule(&mut forget, *rule));
+    seen.rules.difference(&wanted.rules).for_each(|rule| rule.delete(&mut forget));
     let gone = seen.routes.keys().filter(|key| !wanted.routes.contains_key(key));
     gone.for_each(|(table, destination)| route::delete(&mut forget, *table, *destination));
     if !forget.is_empty() {
         // Routes have gone with their link, if that is gone.
         host.transact(forget)?;
-    }
-    let mut rules = Batch::default();
-    wanted.rules.difference(&seen.rules).for_each(|rule| route::add_rule(&mut rules, *rule));
-    if !rules.is_empty() {
-        let there = |outcome: &Result<(), Errno>| *outcome != Err(Errno::EXIST);
-        check("set rules", host.transact(rules)?.into_iter().filter(there))?;
     }
     let mut batch = Batch::default();
     let whole = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
