@@ -221,8 +221,14 @@ fn facts(pair: &Pair) -> [HostNet; 2] {
     let nodes: BTreeMap<_, _> = [0, 1].into_iter().map(|side| (NodeId(side as u128 + 1), peer(side))).collect();
     let map = MeshMap { mtu: 1420, nodes };
     [0, 1].map(|side: usize| {
-        let attachment =
-            Endpoint { network: id, address: address(side), address6: None, mac: None, aliases: Vec::new() };
+        let attachment = Endpoint {
+            network: id,
+            address: address(side),
+            address6: None,
+            mac: None,
+            aliases: Vec::new(),
+            interface: None,
+        };
         let remote = RemoteEndpoint { address: address(1 - side), address6: None, mac: None, node: 2 - side as u32 };
         let mut net = HostNet { mesh: map.seen_from(NodeId(side as u128 + 1)), ..HostNet::default() };
         net.networks.insert(id, network.clone());

@@ -201,7 +201,8 @@ fn attach(nets: &mut [HostNet], round: u8) {
     };
     for (host, net) in nets.iter_mut().enumerate() {
         let address = nth(&network, 11 + host as u8);
-        let attachment = Endpoint { network: id, address, address6: None, mac: None, aliases: Vec::new() };
+        let attachment =
+            Endpoint { network: id, address, address6: None, mac: None, aliases: Vec::new(), interface: None };
         let endpoint = HostEndpoint { attachments: vec![attachment], dns: true, ..HostEndpoint::default() };
         net.networks.insert(id, network.clone());
         net.endpoints.insert(task(host, round), endpoint);

@@ -109,8 +109,14 @@ fn net(tasks: usize, services: usize) -> HostNet {
     let spec = NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() };
     let network = Network { id: NETWORK, spec, vni: 4098, subnet, gateway, subnet6: None, gateway6: None };
     let endpoints = (0..tasks).map(|number| {
-        let at =
-            Endpoint { network: NETWORK, address: address(number), address6: None, mac: None, aliases: Vec::new() };
+        let at = Endpoint {
+            network: NETWORK,
+            address: address(number),
+            address6: None,
+            mac: None,
+            aliases: Vec::new(),
+            interface: None,
+        };
         (task(number), HostEndpoint { attachments: vec![at], dns: true, ..HostEndpoint::default() })
     });
     let vips = (0..services).map(|service| VirtualAddress {

@@ -241,6 +241,7 @@ pub(crate) fn health(health: &Health) -> Result<Option<HealthCheck>> {
         test: match (&health.health_cmd, health.no_healthcheck) {
             (Some(_), true) => bail!("--no-healthcheck and --health-cmd contradict each other"),
             (None, true) => Some(HealthTest::None),
+            (Some(command), false) if command.is_empty() => None,
             (Some(command), false) if command == "none" => Some(HealthTest::None),
             (Some(command), false) => Some(HealthTest::CmdShell(command.clone())),
             (None, false) => None,
@@ -251,6 +252,10 @@ pub(crate) fn health(health: &Health) -> Result<Option<HealthCheck>> {
         start_period: duration(&health.health_start_period, "--health-start-period")?,
         start_interval: duration(&health.health_start_interval, "--health-start-interval")?,
     };
+    let none = HealthCheck { test: Some(HealthTest::None), ..HealthCheck::default() };
+    if health.no_healthcheck && check != none {
+        bail!("--no-healthcheck and the other flags of health checks contradict each other");
+    }
     Ok(if check == HealthCheck::default() { None } else { Some(check) })
 }
 

@@ -99,16 +99,16 @@ impl Network {
         applied
     }
 
-    /// Returns when a container of this host has these places on networks, as far as `netd` could be told; at once if
-    /// nobody has asked for a network of it.
-    pub(crate) async fn has(&self, task: TaskId, places: &[Endpoint]) {
-        const LOOK: Duration = Duration::from_millis(5);
+    /// Has a container of this host these places on networks, as far as `netd` could be told? So it has if nobody has
+    /// asked for a network of it.
+    pub(crate) async fn has(&self, task: TaskId, places: &[Endpoint]) -> bool {
         let is_told = |net: &HostNet| net.endpoints.get(&task).is_none_or(|endpoint| endpoint.attachments == places);
-        while !self.wanted().as_ref().is_none_or(is_told) {
-            tokio::time::sleep(LOOK).await;
+        let told = self.wanted().as_ref().is_none_or(is_told);
+        if told {
+            // Who tells it has this until it is done.
+            drop(self.inner.netd.lock().await);
         }
-        // Who tells it has this until it is done.
-        drop(self.inner.netd.lock().await);
+        told
     }
 
     fn wanted(&self) -> std::sync::MutexGuard<'_, Option<HostNet>> {
@@ -193,8 +193,14 @@ mod tests {
     fn nobody_is_sent_to_another_machine() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let (here, there) = (address("10.0.1.2"), address("10.0.1.3"));
-        let endpoint =
-            Endpoint { network: NetworkId(1), address: here, address6: None, mac: None, aliases: Vec::new() };
+        let endpoint = Endpoint {
+            network: NetworkId(1),
+            address: here,
+            address6: None,
+            mac: None,
+            aliases: Vec::new(),
+            interface: None,
+        };
         let port = |host_port, backends: &[IpAddr]| PublishedPort {
             protocol: Protocol::Tcp,
             host_ip: None,

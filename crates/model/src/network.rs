@@ -130,6 +130,10 @@ pub struct Endpoint {
     pub address6: Option<IpAddr>,
     /// Fixed MAC address, `02:42:…`.
     pub mac: Option<String>,
+    /// The number of its interface (`eth2`), where that is not its place among the task's endpoints: others have gone
+    /// as the container ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<u8>,
     /// Every DNS name of the task on it besides the service's own names.
     pub aliases: Vec<String>,
 }

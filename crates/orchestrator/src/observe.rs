@@ -2,8 +2,8 @@
 
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
-use crate::plan;
-use model::{Desired, MESH_NUMBERS, Node, NodeId, RestartCondition, RestartScope, Task, TaskReport};
+use crate::request;
+use model::{Desired, MESH_NUMBERS, Node, NodeId, RestartCondition, RestartScope, TaskReport};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -109,20 +109,11 @@ fn start_again(draft: &mut Draft<'_>, node: NodeId) {
         .map(|task| (task.id, task.service))
         .collect();
     for (id, service) in stopped {
-        let (cluster, task) = (draft.cluster(), draft.cluster().tasks.get(&id));
-        let room = |task: &Arc<Task>| {
-            // One that has not ended yet holds what it reserves.
-            let service = cluster.services.get(&service).filter(|_| task.has_ended());
-            service.is_none_or(|service| plan::has_room(cluster, service, task))
-        };
-        if !task.is_some_and(room) {
-            continue;
+        let (task, service) =
+            (draft.cluster().tasks.get(&id).cloned(), draft.cluster().services.get(&service).cloned());
+        if let Some((task, service)) = task.zip(service) {
+            request::start_again(draft, &service, &task);
         }
-        draft.edit().edit_task(id, |task| {
-            task.attempt += 1;
-            task.stopped_by_user = false;
-            (task.stop_signal, task.stop_timeout) = (None, None);
-        });
     }
 }
 

@@ -13,13 +13,14 @@ mod power;
 mod service;
 mod source;
 mod stack;
-mod vips;
+pub(crate) mod vips;
 mod volume;
 
 use crate::draft::Draft;
 use crate::preview::basis;
 use model::diagnostic::Diagnostic;
-use model::{ObjectChange, RefusalKind, Request, Response, StackSpec, Wanted};
+use model::{ObjectChange, RefusalKind, Request, Response, Service, ServiceId, StackSpec, Task, Wanted};
+use std::sync::Arc;
 
 pub(crate) use group::rotate;
 pub(crate) use service::GOES_ON;
@@ -124,6 +125,17 @@ fn stands(draft: &Draft<'_>, wanted: &Wanted, basis: Option<&str>) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// Starts a container as `start` does; one whose port, network or room is another's by now stays as it is.
+pub(crate) fn start_again(draft: &mut Draft<'_>, service: &Service, task: &Arc<Task>) {
+    let _refused = power::start(draft, service, task, None);
+}
+
+/// Host ports and addresses for the spec that a service has got back.
+pub(crate) fn choose_again(draft: &mut Draft<'_>, id: ServiceId) {
+    let _none_free = ports::choose(draft, id);
+    vips::choose(draft, id);
 }
 
 /// Takes a request into the draft, or leaves the draft as it was. [`Request::Read`] is not for here.

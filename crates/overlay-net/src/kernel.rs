@@ -120,7 +120,8 @@ impl Kernel {
 fn namespace(task: TaskId, endpoint: &HostEndpoint, net: &HostNet) -> (Namespace, Option<String>) {
     let mut namespace = Namespace::default();
     let mut error = None;
-    for (index, attachment) in endpoint.attachments.iter().enumerate() {
+    for (place, attachment) in endpoint.attachments.iter().enumerate() {
+        let index = attachment.interface.map_or(place, usize::from);
         let Some(network) = net.networks.get(&attachment.network) else {
             error = Some(format!("network {} is not on this host", attachment.network.short()));
             continue;

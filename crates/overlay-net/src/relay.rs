@@ -218,7 +218,14 @@ mod tests {
         let mut net = HostNet::default();
         let address = |last| IpAddr::from([10, 0, 0, last]);
         let network = model::NetworkId(1);
-        let endpoint = |last| Endpoint { network, address: address(last), address6: None, mac: None, aliases: vec![] };
+        let endpoint = |last| Endpoint {
+            network,
+            address: address(last),
+            address6: None,
+            mac: None,
+            aliases: vec![],
+            interface: None,
+        };
         let attachments = vec![endpoint(2), endpoint(3), Endpoint { address6: "fd00::2".parse().ok(), ..endpoint(9) }];
         let endpoint = model::HostEndpoint { attachments, ..Default::default() };
         net.endpoints.insert(model::TaskId(1), endpoint);

@@ -103,7 +103,7 @@ pub(crate) struct Logs {
 }
 
 /// Whether a command waits.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct Patience {
     /// Return as soon as the change is accepted
     #[arg(short, long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]

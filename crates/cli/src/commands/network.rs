@@ -8,7 +8,9 @@ use crate::render::list::{List, Row};
 use crate::{parse, start};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{ApiError, ErrorKind};
-use model::{IpamConfig, Logins, Network, NetworkAttachment, NetworkId, NetworkSpec, Request, Response, State, Task};
+use model::{
+    IpamConfig, Logins, Network, NetworkAttachment, NetworkId, NetworkSpec, Request, Response, Service, State, Task,
+};
 use std::sync::Arc;
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
@@ -20,12 +22,15 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let passes = |network: &&Network| {
         let driver = network.driver(in_cluster);
         super::volume::passes(&filters, &network.spec.name, driver, &network.spec.labels)
-            && filters.iter().all(|(key, value)| match key.as_str() {
-                "id" => network.id.to_string().starts_with(value.as_str()),
-                "scope" => network.scope(in_cluster) == value,
-                "type" => (value == "builtin") == is_builtin(network),
-                "dangling" => (value == "true" || value == "1") == is_dangling(network, &state),
-                _ => true,
+            && filters.iter().all(|(key, _)| {
+                // Of several values of one key, any.
+                filters.iter().filter(|(other, _)| other == key).any(|(key, value)| match key.as_str() {
+                    "id" => network.id.to_string().starts_with(value.as_str()),
+                    "scope" => network.scope(in_cluster) == value,
+                    "type" => (value == "builtin") == is_builtin(network),
+                    "dangling" => (value == "true" || value == "1") == is_dangling(network, &state),
+                    _ => true,
+                })
             })
     };
     let mut networks: Vec<&Network> = state.networks.iter().chain(&predefined).filter(passes).collect();
@@ -97,7 +102,8 @@ fn is_dangling(network: &Network, state: &State) -> bool {
     let on_it = |task: &Arc<Task>| {
         !task.status.state.is_terminal() && task.endpoints.iter().any(|endpoint| endpoint.network == network.id)
     };
-    !is_builtin(network) && !state.tasks.iter().any(on_it)
+    let names_it = |service: &Service| service.spec.networks.iter().any(|it| it.network == network.spec.name);
+    !is_builtin(network) && !state.tasks.iter().any(on_it) && !state.services.iter().any(names_it)
 }
 
 pub(super) async fn create(context: &Context, args: CreateNetwork) -> Result<u8> {
@@ -213,7 +219,7 @@ pub(super) async fn disconnect(context: &Context, args: DisconnectNetwork) -> Re
 }
 
 /// The full name of a network; what names none is for the daemon to refuse.
-fn named(state: &State, wanted: &str) -> Result<String> {
+pub(super) fn named(state: &State, wanted: &str) -> Result<String> {
     let id = find(state, wanted)?;
     let network = state.networks.iter().find(|network| Some(network.id) == id);
     Ok(network.map_or_else(|| wanted.to_owned(), |network| network.spec.name.clone()))

@@ -237,7 +237,12 @@ fn rolling_back_and_forcing_are_requests_of_their_own() {
     assert_eq!(asked[..2], [Request::RollbackService(id), Request::RollbackService(id)]);
     let Request::UpdateService { spec: sent, force: true, .. } = &asked[2] else { panic!("{asked:?}") };
     assert_eq!(**sent, *web().spec);
-    assert!(run(&fake, &["service", "update", "--rollback", "--force", "shop_web"]).starts_with("exit 2\n"));
+    for flag in [&["--force"][..], &["--network-rm", "x"], &["--image", "x"], &["--no-healthcheck"]] {
+        let words: Vec<&str> = ["service", "update", "--rollback", "shop_web"].iter().chain(flag).copied().collect();
+        let said = run(&fake, &words);
+        assert!(said.starts_with("exit 1\n") && said.contains("other flags can't be given along"), "{said}");
+    }
+    assert_eq!(requests(&fake).len(), asked.len());
 }
 
 #[test]

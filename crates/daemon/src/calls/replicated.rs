@@ -46,7 +46,7 @@ pub(crate) async fn request(
     };
     let response = propose(daemon, id, request).await?;
     if let (Some(task), Response::Done { .. }) = (moved, &response) {
-        at_its_place(daemon, task).await?;
+        at_its_place(daemon, task).await;
     }
     if let (Some(spec), Response::Done { .. }) = (volume, &response) {
         super::objects::make_volume(daemon, spec).await?;
@@ -56,15 +56,22 @@ pub(crate) async fn request(
 
 /// Whoever has a container join a network may use it as soon as that is answered: waits until it is so, where the
 /// container is this host's.
-async fn at_its_place(daemon: &Daemon, task: TaskId) -> Result<(), ApiError> {
+async fn at_its_place(daemon: &Daemon, task: TaskId) {
     /// What takes longer has trouble that `network connect` is not there to tell of.
     const PATIENCE: Duration = Duration::from_secs(5);
-    let state = daemon.cluster.state().await?;
-    let here = |it: &&Arc<Task>| it.id == task && it.node == Some(daemon.node);
-    if let Some(task) = state.tasks.iter().find(here) {
-        let _late = tokio::time::timeout(PATIENCE, daemon.network.has(task.id, &task.endpoints)).await;
-    }
-    Ok(())
+    const LOOK: Duration = Duration::from_millis(5);
+    let looked = async {
+        // Others may change it as well: what counts is how it is now.
+        while let Ok(state) = daemon.cluster.state().await {
+            let here = |it: &&Arc<Task>| it.id == task && it.node == Some(daemon.node);
+            let Some(task) = state.tasks.iter().find(here) else { return };
+            if daemon.network.has(task.id, &task.endpoints).await {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _late = tokio::time::timeout(PATIENCE, looked).await;
 }
 
 /// The same for what is pinned already.

@@ -302,6 +302,7 @@ pub(crate) fn task(id: u128, spec: &ServiceSpec) -> AssignedTask {
             address6: None,
             mac: None,
             aliases: Vec::new(),
+            interface: None,
         }],
         status: TaskStatus {
             attempt: 1,

@@ -4,7 +4,10 @@
 use super::overlay::behind;
 use super::serves;
 use crate::cluster::{Cluster, TaskExt};
-use model::{ExposedPort, Network, Offer, PortSpec, Service, ServiceId, Task, VirtualAddress, Zone};
+use model::{
+    ExposedPort, Network, NetworkAttachment, Offer, PortSpec, Service, ServiceId, Task, UpdateState, VirtualAddress,
+    Zone,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +16,22 @@ use std::sync::Arc;
 pub(super) fn attached(cluster: &Cluster) -> BTreeMap<&str, Vec<&Service>> {
     let mut all: BTreeMap<&str, Vec<&Service>> = BTreeMap::new();
     for service in cluster.services.values().filter(|service| !service.removing) {
-        for attachment in &service.spec.networks {
-            all.entry(attachment.network.as_str()).or_default().push(service);
+        let own = service.spec.networks.iter().map(|attachment| attachment.network.as_str());
+        let left = left(cluster, service).map(|attachment| attachment.network.as_str());
+        for network in own.chain(left).collect::<BTreeSet<&str>>() {
+            all.entry(network).or_default().push(service);
         }
     }
     all
+}
+
+/// Where tasks of an earlier spec are, while an update replaces them, or waits for a person.
+fn left<'c>(cluster: &'c Cluster, service: &'c Service) -> impl Iterator<Item = &'c NetworkAttachment> {
+    let over = [UpdateState::Completed, UpdateState::RollbackCompleted];
+    let goes_on = service.update_status.as_ref().is_some_and(|status| !over.contains(&status.state));
+    let tasks = goes_on.then(|| cluster.tasks_of(service.id)).into_iter().flatten();
+    let old = tasks.filter(|task| !task.has_ended() && !Arc::ptr_eq(&task.spec, &service.spec));
+    old.flat_map(|task| &task.spec.networks)
 }
 
 /// The zone of one network. `services`: those that attach to it; `vips`: the addresses that they have of their own.
@@ -33,7 +47,7 @@ pub(super) fn zone(cluster: &Cluster, network: &Network, services: &[&Service], 
                 (behind.clone(), behind)
             }
         };
-        for name in names(service, &network.spec.name) {
+        for name in names(cluster, service, &network.spec.name) {
             zone.names.entry(name).or_default().extend(&own);
         }
         for name in [&service.spec.key, &service.spec.name] {
@@ -71,7 +85,7 @@ fn offer(cluster: &Cluster, network: &Network, service: &Service, vip: Option<&V
     let tasks: Vec<String> = serving.filter_map(|task| known_as(task, network)).collect();
     let full = service.spec.name.to_lowercase();
     let own: Vec<IpAddr> = vip.into_iter().flat_map(VirtualAddress::addresses).collect();
-    for name in names(service, &network.spec.name) {
+    for name in names(cluster, service, &network.spec.name) {
         let targets = match zone.names.get(&name) {
             _ if vip.is_none() => tasks.clone(),
             // The plainest name that leads nowhere else.
@@ -94,10 +108,12 @@ fn known_as(task: &Task, network: &Network) -> Option<String> {
 }
 
 /// The names of a service on a network.
-fn names(service: &Service, network: &str) -> BTreeSet<String> {
+fn names(cluster: &Cluster, service: &Service, network: &str) -> BTreeSet<String> {
     let (key, full) = (service.spec.key.to_lowercase(), service.spec.name.to_lowercase());
     let mut names = BTreeSet::from([key, full]);
-    for attachment in service.spec.networks.iter().filter(|attachment| attachment.network == network) {
+    let own: Vec<_> = service.spec.networks.iter().filter(|attachment| attachment.network == network).collect();
+    let left = left(cluster, service).filter(|attachment| own.is_empty() && attachment.network == network);
+    for attachment in own.iter().copied().chain(left) {
         names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
     }
     names

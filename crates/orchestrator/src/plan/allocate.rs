@@ -216,6 +216,9 @@ fn endpoint(
     let v4 = match parse(attachment.ipv4_address.as_deref()) {
         Some(IpAddr::V4(v4)) => {
             used(v4.into(), taken.v4.get(&v4.into()).copied())?;
+            if let Some(v6) = address::derived6(network, v4.into()).filter(|_| fixed6.is_none()) {
+                used(v6.into(), taken.v6.get(&v6.into()).copied())?;
+            }
             u32::from(v4)
         }
         _ => {
@@ -234,6 +237,7 @@ fn endpoint(
         address6: address6.map(IpAddr::V6),
         mac: attachment.mac_address.clone(),
         aliases: names(task),
+        interface: None,
     })
 }
 

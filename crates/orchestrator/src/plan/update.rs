@@ -4,6 +4,7 @@ use super::dirty::is_dirty;
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
+use crate::request::{self, vips};
 use model::{
     Desired, FailureAction, Mode, NetworkMode, Service, ServiceId, Task, TaskState, Time, UpdateConfig, UpdateOrder,
     UpdateState, UpdateStatus,
@@ -213,6 +214,7 @@ impl Update {
                 message: format!("rollback: {why}"),
             });
         });
+        request::choose_again(draft, self.service.id);
     }
 
     /// Every slot is of the new spec; the update is over when the last one has been watched long enough.
@@ -241,6 +243,8 @@ impl Update {
         let now = draft.now;
         let status = UpdateStatus { state, started: self.status.started, finished: Some(now), message };
         draft.edit().edit_service(self.service.id, |service| service.update_status = Some(status));
+        // Addresses that the tasks of before were called by, where they were and the new ones are not.
+        vips::choose(draft, self.service.id);
     }
 }
 

@@ -1,12 +1,13 @@
 //! `network connect`, `network disconnect`: a container that runs joins a network, or leaves one.
 
-use super::{Done, Refusal, changed, network, service};
+use super::{Done, Refusal, changed, network, service, vips};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::plan::allocate;
 use crate::usage;
 use model::{
-    DEFAULT_NETWORK, Network, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceSpec, Task, TaskId,
+    DEFAULT_NETWORK, Endpoint, Network, NetworkAttachment, NetworkMode, ObjectChange, Service, ServiceSpec, Task,
+    TaskId,
 };
 use std::sync::Arc;
 
@@ -38,7 +39,16 @@ pub(super) fn connect(draft: &mut Draft<'_>, id: TaskId, attachment: &NetworkAtt
     let endpoint = allocate::added(draft, &task, attachment, &network)
         .map_err(|wait| Refusal::conflict(format!("{who}: {}", wait.sentence(now))))?;
     edit(draft, id, &service, |spec| spec.networks.push(attachment.clone()));
-    draft.edit().edit_task(id, |task| task.endpoints.push(endpoint));
+    // One that has not been given addresses yet gets all of them at once.
+    if task.endpoints.len() == task.spec.networks.len() {
+        draft.edit().edit_task(id, |task| {
+            number(&mut task.endpoints);
+            let used = |number: &u8| task.endpoints.iter().any(|other| other.interface == Some(*number));
+            let interface = (0..=u8::MAX).find(|number| !used(number));
+            task.endpoints.push(Endpoint { interface, ..endpoint });
+        });
+    }
+    vips::choose(draft, service.id);
     Ok(Done::one(id.to_string(), told(name, "connected", id)))
 }
 
@@ -50,9 +60,11 @@ pub(super) fn disconnect(draft: &mut Draft<'_>, id: TaskId, name: &str) -> Resul
         return Err(Refusal::conflict(format!("{who} is not on network {name}")));
     };
     edit(draft, id, &service, |spec| drop(spec.networks.remove(place)));
-    // One that has not been given addresses yet has none to give back.
-    if place < task.endpoints.len() {
-        draft.edit().edit_task(id, |task| drop(task.endpoints.remove(place)));
+    if task.endpoints.len() == task.spec.networks.len() {
+        draft.edit().edit_task(id, |task| {
+            number(&mut task.endpoints);
+            task.endpoints.remove(place);
+        });
     }
     Ok(Done::one(id.to_string(), told(name, "disconnected", id)))
 }
@@ -81,6 +93,13 @@ fn edit(draft: &mut Draft<'_>, task: TaskId, service: &Service, change: impl FnO
     let (spec, now) = (Arc::new(spec), draft.now);
     draft.edit().edit_service(service.id, |service| (service.spec, service.updated) = (spec.clone(), now));
     draft.edit().edit_task(task, |task| task.spec = spec);
+}
+
+/// Interfaces keep their names whatever becomes of those before them.
+fn number(endpoints: &mut [Endpoint]) {
+    for (place, endpoint) in (0..=u8::MAX).zip(endpoints) {
+        endpoint.interface.get_or_insert(place);
+    }
 }
 
 fn told(network: &str, action: &str, task: TaskId) -> ObjectChange {

@@ -180,6 +180,7 @@ impl Daemon {
                 address6: network.subnet6.map(|block| nth(block.address, n)),
                 mac: None,
                 aliases: Vec::new(),
+                interface: None,
             }
         };
         let attachments = networks.iter().map(attach).collect();

@@ -59,8 +59,8 @@ pub(crate) struct Create {
     /// Require something of nodes, such as `node.labels.disk == ssd`
     #[arg(long, value_name = "CONSTRAINT")]
     pub(crate) constraint: Vec<String>,
-    /// Program in place of the image's ENTRYPOINT
-    #[arg(long, value_name = "PROGRAM")]
+    /// Words of the program in place of the image's ENTRYPOINT
+    #[arg(long, value_name = "WORDS")]
     pub(crate) entrypoint: Option<String>,
     /// `NAME or UID[:GROUP or GID]`
     #[arg(short, long, value_name = "USER")]

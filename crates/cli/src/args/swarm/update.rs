@@ -7,7 +7,7 @@ use clap::Args;
 const ORDERS: [&str; 2] = ["stop-first", "start-first"];
 
 /// What `service create` and `service update` say of resources, restarts and updates.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct Policies {
     /// Limit of CPUs; 0 for none
     #[arg(long, value_name = "CPUS")]
@@ -128,7 +128,7 @@ pub(crate) struct Rolling<'a> {
 }
 
 /// `service update`.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct Update {
     /// Which
     pub(crate) service: String,
@@ -136,7 +136,7 @@ pub(crate) struct Update {
     #[arg(long)]
     pub(crate) force: bool,
     /// Put back the spec before the last update
-    #[arg(long, conflicts_with_all = ["force", "image", "replicas"])]
+    #[arg(long)]
     pub(crate) rollback: bool,
     /// Image; its tag is resolved anew
     #[arg(long, value_name = "IMAGE")]
@@ -255,7 +255,7 @@ pub(crate) struct Update {
     /// Take a capability away
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_drop: Vec<String>,
-    /// Program in place of the image's ENTRYPOINT
+    /// Words of the program in place of the image's ENTRYPOINT; empty: the image's
     #[arg(long, value_name = "WORDS")]
     pub(crate) entrypoint: Option<String>,
     /// Log driver: json-file or none

@@ -2,7 +2,7 @@
 
 use super::{edit, find};
 use crate::args::swarm::{Patience, Rollback, Scale, Update};
-use crate::commands::{pull, up};
+use crate::commands::{network, pull, up};
 use crate::context::Context;
 use crate::follow::Board;
 use crate::logins;
@@ -45,11 +45,16 @@ pub(in crate::commands) async fn scale(context: &Context, args: Scale) -> Result
 
 pub(in crate::commands) async fn update(context: &Context, args: Update) -> Result<u8> {
     if args.rollback {
+        let alone = Update { rollback: true, ..Update::default() };
+        let flags = Update { service: String::new(), patience: Patience::default(), ..args.clone() };
+        if format!("{flags:?}") != format!("{alone:?}") {
+            bail!("--rollback puts the earlier spec back as it was: other flags can't be given along");
+        }
         return rollback(context, Rollback { service: args.service, patience: args.patience }).await;
     }
     let state = context.state().await?;
     let service = find(&state, &args.service)?;
-    let spec = edit::changed(service, &args)?;
+    let spec = edit::changed(service, &args, &|name| network::named(&state, name))?;
     let image = args.image.as_deref().or(args.with_registry_auth.then_some(&service.spec.container.image));
     let logins = logins::kept_of(context, image, args.with_registry_auth).await?;
     if let Some(image) = &args.image

@@ -40,6 +40,9 @@ pub(super) fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSp
     };
     let mut spec = spec::service(&as_run(args), &name, &[], around)?;
     spec.standalone = false;
+    if let Some(words) = &args.entrypoint {
+        spec.container.entrypoint = edit::entrypoint(words)?;
+    }
     spec.labels = parse::pairs(&args.label).context("--label")?;
     spec.mode = mode(args)?;
     // Swarm's (swarmkit's defaults).

@@ -7,8 +7,8 @@ use crate::spec::{self, Surroundings};
 use crate::{parse, project};
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::{
-    ContainerSpec, ContentKind, FileRef, HealthCheck, HealthTest, Logging, Mode, NetworkMode, Placement, PortSpec,
-    Service, ServiceSpec,
+    ContainerSpec, ContentKind, DEFAULT_NETWORK, FileRef, HealthCheck, HealthTest, Logging, Mode, NetworkMode,
+    Placement, PortSpec, Service, ServiceSpec,
 };
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// The first flag whose value makes no sense, by name.
-pub(super) fn changed(service: &Service, args: &Update) -> Result<ServiceSpec> {
+pub(super) fn changed(service: &Service, args: &Update, named: &dyn Fn(&str) -> Result<String>) -> Result<ServiceSpec> {
     let mut spec = (*service.spec).clone();
     if let Some(replicas) = args.replicas {
         match &mut spec.mode {
@@ -30,7 +30,7 @@ pub(super) fn changed(service: &Service, args: &Update) -> Result<ServiceSpec> {
     container(&mut spec, args)?;
     labels(&mut spec.labels, &args.label_add, &args.label_rm).context("--label-add")?;
     ports(&mut spec, args)?;
-    networks(&mut spec, args)?;
+    networks(&mut spec, args, named)?;
     placement(&mut spec.placement, args)?;
     policies::apply(&mut spec, &args.policies)?;
     Ok(spec)
@@ -62,10 +62,15 @@ fn container(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
     };
     lists(container, args, &around)?;
     if let Some(words) = &args.entrypoint {
-        container.entrypoint = Some(split(words, "--entrypoint")?);
+        container.entrypoint = entrypoint(words)?;
     }
     if let Some(check) = spec::health(&args.health)? {
         container.healthcheck = Some(merged(container.healthcheck.take(), check));
+    }
+    if args.health.health_cmd.as_deref() == Some("")
+        && let Some(check) = &mut container.healthcheck
+    {
+        check.test = None;
     }
     if args.log_driver.is_some() || !args.log_opt.is_empty() {
         let driver = args.log_driver.clone().or_else(|| container.logging.driver.take());
@@ -98,9 +103,18 @@ fn split(text: &str, flag: &str) -> Result<Vec<String>> {
     }
 }
 
-/// What is given takes the place of what was there; no check at all takes the place of all of it.
+/// Words of a program in place of the image's; none: the image's.
+///
+/// # Errors
+/// What no shell runs.
+pub(super) fn entrypoint(words: &str) -> Result<Option<Vec<String>>> {
+    Ok(Some(split(words, "--entrypoint")?).filter(|words| !words.is_empty()))
+}
+
+/// What is given takes the place of what was there; no check at all takes the place of all of it, and gives way to any.
 fn merged(known: Option<HealthCheck>, given: HealthCheck) -> HealthCheck {
-    let known = known.filter(|_| given.test != Some(HealthTest::None)).unwrap_or_default();
+    let either = |check: &HealthCheck| check.test == Some(HealthTest::None);
+    let known = known.filter(|known| !either(&given) && !either(known)).unwrap_or_default();
     HealthCheck {
         test: given.test.or(known.test),
         interval: given.interval.or(known.interval),
@@ -122,15 +136,24 @@ fn lists(container: &mut ContainerSpec, args: &Update, around: &Surroundings<'_>
     plain(&mut container.dns_search, &args.dns_search_add, &args.dns_search_rm);
     plain(&mut container.group_add, &args.group_add, &args.group_rm);
     let [added, dropped] = [&args.cap_add, &args.cap_drop].map(|list| spec::security::capabilities(list));
-    plain(&mut container.cap_add, &added, &dropped);
-    plain(&mut container.cap_drop, &dropped, &added);
+    // Docker: what was dropped and is added is as it is by default, and the other way about.
+    let (before_add, before_drop) = (container.cap_add.clone(), container.cap_drop.clone());
+    let only_new = |list: &[String], other: &[String]| -> Vec<String> {
+        list.iter().filter(|name| !other.contains(name)).cloned().collect()
+    };
+    plain(&mut container.cap_add, &only_new(&added, &before_drop), &dropped);
+    plain(&mut container.cap_drop, &only_new(&dropped, &before_add), &added);
     for text in &args.host_rm {
         let (name, address) = text.split_once(['=', ':']).map_or((text.as_str(), None), |(n, a)| (n, Some(a)));
         let goes = |known: &(String, String)| known.0 == name && address.is_none_or(|address| address == known.1);
         container.extra_hosts.retain(|known| !goes(known));
     }
     let hosts = args.host_add.iter().map(|text| spec::extra_host(text));
-    container.extra_hosts.extend(hosts.collect::<Result<Vec<_>>>().context("--host-add")?);
+    for host in hosts.collect::<Result<Vec<_>>>().context("--host-add")? {
+        if !container.extra_hosts.contains(&host) {
+            container.extra_hosts.push(host);
+        }
+    }
     for text in &args.ulimit_rm {
         container.ulimits.remove(text);
     }
@@ -193,17 +216,28 @@ fn ports(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
     Ok(())
 }
 
-/// Networks are known by their names; one that is joined again is as it is named now.
-fn networks(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
+/// Networks are known by their names, which `named` tells; one that is joined again is as it is named now.
+fn networks(spec: &mut ServiceSpec, args: &Update, named: &dyn Fn(&str) -> Result<String>) -> Result<()> {
     if args.network_add.is_empty() && args.network_rm.is_empty() {
         return Ok(());
     }
     if spec.network_mode != NetworkMode::Networks {
         bail!("--network-add, --network-rm: service {} has no networks of its own", spec.name);
     }
-    spec.networks.retain(|attachment| !args.network_rm.contains(&attachment.network));
+    for text in &args.network_rm {
+        let gone = named(&spec::networks::attachment(text).context("--network-rm")?.network)?;
+        let before = spec.networks.len();
+        spec.networks.retain(|attachment| attachment.network != gone);
+        if spec.networks.len() == before {
+            bail!("--network-rm: service {} is not on network {gone}", spec.name);
+        }
+        if spec.networks.is_empty() && args.network_add.is_empty() && gone == DEFAULT_NETWORK {
+            bail!("--network-rm: a service that names no network is on {gone}");
+        }
+    }
     for text in &args.network_add {
-        let added = spec::networks::attachment(text).context("--network-add")?;
+        let mut added = spec::networks::attachment(text).context("--network-add")?;
+        added.network = named(&added.network)?;
         match spec.networks.iter_mut().find(|attachment| attachment.network == added.network) {
             Some(known) => *known = added,
             None => spec.networks.push(added),

@@ -78,7 +78,7 @@ pub(super) fn apply(spec: &mut ServiceSpec, args: &Policies) -> Result<()> {
         // Docker: 0 is as many as are to complete.
         (Mode::ReplicatedJob { total, concurrent }, Some(0)) => *concurrent = *total,
         (Mode::ReplicatedJob { concurrent, .. }, Some(most)) => *concurrent = most,
-        _ => bail!("--max-concurrent is for jobs (--mode replicated-job)"),
+        _ => bail!("--max-concurrent is for --mode replicated-job"),
     }
     Ok(())
 }

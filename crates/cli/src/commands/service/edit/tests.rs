@@ -26,7 +26,10 @@ fn created(line: &str) -> Result<ServiceSpec> {
 
 fn updated(spec: ServiceSpec, line: &str) -> Result<ServiceSpec> {
     match parsed(&format!("update {line} web")) {
-        swarm::Service::Update(args) => changed(&Service::new(ServiceId(1), Arc::new(spec), Time::default()), &args),
+        swarm::Service::Update(args) => {
+            let service = Service::new(ServiceId(1), Arc::new(spec), Time::default());
+            changed(&service, &args, &|name| Ok(name.to_owned()))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -49,6 +52,14 @@ fn networks_are_joined_and_left() {
     // Joined again, it is as it is named now, and in its place.
     let spec = updated(spec, "--network-add two").unwrap();
     assert_eq!((spec.networks.len(), spec.networks[0].aliases.len()), (2, 0));
+    for (line, why) in
+        [("--network-rm four", "is not on network four"), ("--network-rm two --network-rm two", "is not on")]
+    {
+        let error = updated(spec.clone(), line).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let error = updated(created("--network default img").unwrap(), "--network-rm bridge").unwrap_err();
+    assert!(error.to_string().contains("names no network"), "{error}");
     let error = updated(created("--network host img").unwrap(), "--network-add one").unwrap_err();
     assert!(error.to_string().contains("no networks of its own"), "{error}");
 }
@@ -66,7 +77,7 @@ fn tasks_are_spread_and_bounded() {
         ("--placement-pref spread=node.labels. img", "nothing that nodes have"),
         ("--placement-pref spread=zone img", "nothing that nodes have"),
         ("--mode global --replicas-max-per-node 1 img", "once on every node"),
-        ("--max-concurrent 2 img", "is for jobs"),
+        ("--max-concurrent 2 img", "is for --mode replicated-job"),
     ] {
         let error = format!("{:#}", created(line).unwrap_err());
         assert!(error.contains(why), "{line}: {error}");
@@ -108,12 +119,15 @@ fn what_a_container_is_given_can_be_taken_back() {
     assert_eq!((it.dns.as_slice(), it.dns_opt.as_slice()), (&["10.0.0.9".to_owned()][..], &["ndots:2".to_owned()][..]));
     assert!(it.dns_search.is_empty() && it.ulimits.is_empty() && it.sysctls.is_empty());
     assert_eq!(it.extra_hosts, [("cache".to_owned(), "10.0.0.3".to_owned())]);
-    assert_eq!((it.cap_add.len(), it.cap_drop.as_slice()), (0, &["NET_ADMIN".to_owned()][..]));
+    assert_eq!((it.cap_add.len(), it.cap_drop.len()), (0, 0), "as it is by default");
     assert_eq!((it.group_add.as_slice(), it.init, it.read_only), (&["6".to_owned()][..], true, true));
     assert_eq!(it.entrypoint.as_deref(), Some(&["/bin/x".to_owned()][..]));
     assert_eq!((spec.resources.limit_pids, it.logging.options.len()), (Some(20), 1));
-    let spec = updated(spec, "--init=false --limit-pids 0").unwrap();
-    assert_eq!((spec.container.init, spec.resources.limit_pids), (false, None));
+    let spec = updated(spec, "--init=false --limit-pids 0 --entrypoint= --cap-drop CHOWN").unwrap();
+    assert_eq!((spec.container.init, spec.resources.limit_pids, &spec.container.entrypoint), (false, None, &None));
+    let spec = updated(spec, "--cap-drop CHOWN --cap-add KILL --host-add cache:10.0.0.3").unwrap();
+    assert_eq!((spec.container.cap_add.as_slice(), spec.container.cap_drop.len()), (&["KILL".to_owned()][..], 1));
+    assert_eq!(spec.container.extra_hosts.len(), 1);
 }
 
 #[test]
@@ -128,6 +142,9 @@ fn a_check_of_health_is_changed_field_by_field() {
         container: ContainerSpec { healthcheck: Some(none), ..ContainerSpec::default() },
         ..created("img").unwrap()
     };
+    let other_way = updated(other.clone(), "--health-interval 5s").unwrap().container.healthcheck.unwrap();
+    assert_eq!((other_way.test, other_way.interval.unwrap().as_secs()), (None, 5), "the image's check");
+    assert!(updated(other.clone(), "--no-healthcheck --health-retries 2").is_err());
     let again = updated(other, "--health-cmd false").unwrap().container.healthcheck.unwrap();
     assert_eq!(again.test, Some(HealthTest::CmdShell("false".to_owned())));
 }
