@@ -33,9 +33,6 @@ const ANY: &str = "/";
 /// Folders, and the names in them that matter.
 type Names = BTreeMap<PathBuf, BTreeSet<OsString>>;
 
-/// What tells cheaply that a file was touched.
-type Stamps = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
-
 /// Watches a set of files that changes with what is in them.
 pub struct Watch {
     /// `None`: the kernel gives us no more watches, so we look ourselves.
@@ -43,7 +40,7 @@ pub struct Watch {
     shared: Arc<Shared>,
     folders: BTreeSet<PathBuf>,
     touched: Touched,
-    stamps: Stamps,
+    stamps: BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>,
     remote: bool,
     /// Something may have happened that was not looked into yet, since then.
     since: Option<Instant>,

@@ -4,7 +4,7 @@ mod create;
 mod update;
 
 pub(crate) use create::{Create, ServiceMode};
-pub(crate) use update::{Policies, Rolling, Update};
+pub(crate) use update::{Basics, Policies, Rolling, Update};
 
 use super::Listing;
 use super::object::InspectOne;

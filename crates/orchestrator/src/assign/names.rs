@@ -111,9 +111,12 @@ fn known_as(task: &Task, network: &Network) -> Option<String> {
 fn names(cluster: &Cluster, service: &Service, network: &str) -> BTreeSet<String> {
     let (key, full) = (service.spec.key.to_lowercase(), service.spec.name.to_lowercase());
     let mut names = BTreeSet::from([key, full]);
-    let own: Vec<_> = service.spec.networks.iter().filter(|attachment| attachment.network == network).collect();
-    let left = left(cluster, service).filter(|attachment| own.is_empty() && attachment.network == network);
-    for attachment in own.iter().copied().chain(left) {
+    let here = |attachment: &&NetworkAttachment| attachment.network == network;
+    let mut attachments: Vec<&NetworkAttachment> = service.spec.networks.iter().filter(here).collect();
+    if attachments.is_empty() {
+        attachments.extend(left(cluster, service).filter(here));
+    }
+    for attachment in attachments {
         names.extend(attachment.aliases.iter().map(|alias| alias.to_lowercase()));
     }
     names

@@ -1,7 +1,6 @@
 //! `network connect`, `network disconnect`: a container that runs joins a network, or leaves one.
 
-use super::{Done, Refusal, changed, network, service, vips};
-use crate::cluster::TaskExt;
+use super::{Done, Refusal, changed, network, power, service, vips};
 use crate::draft::Draft;
 use crate::plan::allocate;
 use crate::usage;
@@ -71,13 +70,7 @@ pub(super) fn disconnect(draft: &mut Draft<'_>, id: TaskId, name: &str) -> Resul
 
 /// A container that a person runs, with what it is kept as.
 fn find(draft: &Draft<'_>, id: TaskId) -> Result<(Arc<Task>, Arc<Service>), Refusal> {
-    let Some(task) = draft.cluster().tasks.get(&id).cloned() else {
-        return Err(Refusal::not_found(format!("no such container: {}", id.short())));
-    };
-    let service = draft.cluster().services.get(&task.service).cloned();
-    let Some(service) = service.filter(|service| task.is_live() && !service.removing) else {
-        return Err(Refusal::conflict(format!("container {} is over", task.name())));
-    };
+    let (task, service) = power::find(draft, id)?;
     if !service.spec.standalone {
         let text = format!("container {} is one of service {}'s", task.name(), service.spec.name);
         let hint = format!("`rswarm service update --network-add` or `--network-rm` of {}", service.spec.name);

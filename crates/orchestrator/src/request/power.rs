@@ -9,13 +9,7 @@ use model::{ObjectChange, PowerAction, Service, Task, TaskId};
 use std::sync::Arc;
 
 pub(super) fn power(draft: &mut Draft<'_>, id: TaskId, action: &PowerAction) -> Result<Done, Refusal> {
-    let Some(task) = draft.cluster().tasks.get(&id).cloned() else {
-        return Err(Refusal::not_found(format!("no such container: {}", id.short())));
-    };
-    let service = draft.cluster().services.get(&task.service).cloned();
-    let Some(service) = service.filter(|service| task.is_live() && !service.removing) else {
-        return Err(over(&task));
-    };
+    let (task, service) = find(draft, id)?;
     let change = match action {
         PowerAction::Stop { timeout, signal } => stop(draft, &task, *timeout, signal.as_deref()),
         PowerAction::Start if task.has_ended() || task.stopped_by_user => start(draft, &service, &task, None)?,
@@ -23,6 +17,18 @@ pub(super) fn power(draft: &mut Draft<'_>, id: TaskId, action: &PowerAction) -> 
         PowerAction::Restart { timeout } => start(draft, &service, &task, Some(*timeout))?,
     };
     Ok(Done::one(id.to_string(), change))
+}
+
+/// A container that is not over, with what it is kept as.
+pub(super) fn find(draft: &Draft<'_>, id: TaskId) -> Result<(Arc<Task>, Arc<Service>), Refusal> {
+    let Some(task) = draft.cluster().tasks.get(&id).cloned() else {
+        return Err(Refusal::not_found(format!("no such container: {}", id.short())));
+    };
+    let service = draft.cluster().services.get(&task.service).cloned();
+    match service.filter(|service| task.is_live() && !service.removing) {
+        Some(service) => Ok((task, service)),
+        None => Err(over(&task)),
+    }
 }
 
 fn over(task: &Task) -> Refusal {

@@ -1,7 +1,6 @@
 //! `service create`: Docker's flags.
 
-use super::{Patience, Policies};
-use crate::args::run::Health;
+use super::{Basics, Patience, Policies};
 use clap::{Args, ValueEnum};
 
 /// `service create`.
@@ -62,18 +61,9 @@ pub(crate) struct Create {
     /// Words of the program in place of the image's ENTRYPOINT
     #[arg(long, value_name = "WORDS")]
     pub(crate) entrypoint: Option<String>,
-    /// `NAME or UID[:GROUP or GID]`
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
     /// Further group
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
-    /// Working folder
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Host name of its containers
-    #[arg(long, value_name = "NAME")]
-    pub(crate) hostname: Option<String>,
     /// Line of /etc/hosts (Docker's `--host`, which here names the daemon)
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub(crate) add_host: Vec<String>,
@@ -98,20 +88,8 @@ pub(crate) struct Create {
     /// Set a sysctl
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) sysctl: Vec<String>,
-    /// Signal to stop with
-    #[arg(long, value_name = "SIGNAL")]
-    pub(crate) stop_signal: Option<String>,
-    /// How long a container may take to stop
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) stop_grace_period: Option<String>,
-    /// Log driver: json-file or none
-    #[arg(long, value_name = "DRIVER")]
-    pub(crate) log_driver: Option<String>,
-    /// Option of the log driver, such as max-size=10m
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) log_opt: Vec<String>,
     #[command(flatten)]
-    pub(crate) health: Health,
+    pub(crate) basics: Basics,
     #[command(flatten)]
     pub(crate) policies: Policies,
     /// Give the nodes that run it your login for the registry of its image, from now on

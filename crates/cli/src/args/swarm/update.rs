@@ -127,6 +127,34 @@ pub(crate) struct Rolling<'a> {
     pub(crate) max_failure_ratio: Option<f64>,
 }
 
+/// What `service create` and `service update` say of containers in the same words.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct Basics {
+    /// `NAME or UID[:GROUP or GID]`
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Working folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Host name of its containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Signal to stop with
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// How long a container may take to stop
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stop_grace_period: Option<String>,
+    /// Log driver: json-file or none
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) log_driver: Option<String>,
+    /// Option of the log driver, such as max-size=10m
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) log_opt: Vec<String>,
+    #[command(flatten)]
+    pub(crate) health: Health,
+}
+
 /// `service update`.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct Update {
@@ -258,12 +286,6 @@ pub(crate) struct Update {
     /// Words of the program in place of the image's ENTRYPOINT; empty: the image's
     #[arg(long, value_name = "WORDS")]
     pub(crate) entrypoint: Option<String>,
-    /// Log driver: json-file or none
-    #[arg(long, value_name = "DRIVER")]
-    pub(crate) log_driver: Option<String>,
-    /// Option of the log driver, such as max-size=10m
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) log_opt: Vec<String>,
     /// An init that reaps processes and passes signals on
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) init: Option<bool>,
@@ -274,22 +296,7 @@ pub(crate) struct Update {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) read_only: Option<bool>,
     #[command(flatten)]
-    pub(crate) health: Health,
-    /// `NAME or UID[:GROUP or GID]`
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
-    /// Working folder
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Host name of its containers
-    #[arg(long, value_name = "NAME")]
-    pub(crate) hostname: Option<String>,
-    /// Signal to stop with
-    #[arg(long, value_name = "SIGNAL")]
-    pub(crate) stop_signal: Option<String>,
-    /// How long a container may take to stop
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) stop_grace_period: Option<String>,
+    pub(crate) basics: Basics,
     #[command(flatten)]
     pub(crate) policies: Policies,
     /// Give the nodes that run it your login for the registry of its image, in place of the one that they have

@@ -41,7 +41,7 @@ pub(super) fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSp
     let mut spec = spec::service(&as_run(args), &name, &[], around)?;
     spec.standalone = false;
     if let Some(words) = &args.entrypoint {
-        spec.container.entrypoint = edit::entrypoint(words)?;
+        spec.container.entrypoint = edit::words_of(words, "--entrypoint")?;
     }
     spec.labels = parse::pairs(&args.label).context("--label")?;
     spec.mode = mode(args)?;
@@ -60,7 +60,7 @@ pub(super) fn spec(args: &Create, around: &Surroundings<'_>) -> Result<ServiceSp
     spec.container.secrets = secrets.collect::<Result<_>>()?;
     let configs = args.config.iter().map(|text| spec::files::file(text, ContentKind::Config));
     spec.container.configs = configs.collect::<Result<_>>()?;
-    if let Some(grace) = &args.stop_grace_period {
+    if let Some(grace) = &args.basics.stop_grace_period {
         spec.container.stop_grace_period = Some(parse::duration(grace).context("--stop-grace-period")?);
     }
     policies::apply(&mut spec, &args.policies)?;
@@ -99,21 +99,21 @@ fn as_run(args: &Create) -> Run {
         process: Process {
             env: args.env.clone(),
             env_file: args.env_file.clone(),
-            workdir: args.workdir.clone(),
-            user: args.user.clone(),
+            workdir: args.basics.workdir.clone(),
+            user: args.basics.user.clone(),
             group_add: args.group.clone(),
             entrypoint: args.entrypoint.clone(),
             label: args.container_label.clone(),
             init: args.init,
-            stop_signal: args.stop_signal.clone(),
-            log_driver: args.log_driver.clone(),
-            log_opt: args.log_opt.clone(),
+            stop_signal: args.basics.stop_signal.clone(),
+            log_driver: args.basics.log_driver.clone(),
+            log_opt: args.basics.log_opt.clone(),
             ..Process::default()
         },
         network: Network {
             publish: args.publish.clone(),
             networks: args.network.clone(),
-            hostname: args.hostname.clone(),
+            hostname: args.basics.hostname.clone(),
             add_host: args.add_host.clone(),
             dns: args.dns.clone(),
             dns_option: args.dns_option.clone(),
@@ -123,7 +123,7 @@ fn as_run(args: &Create) -> Run {
         storage: Storage { mount: args.mount.clone(), read_only: args.read_only, ..Storage::default() },
         limits: Limits { ulimit: args.ulimit.clone(), sysctl: args.sysctl.clone(), ..Limits::default() },
         security: Security { cap_add: args.cap_add.clone(), cap_drop: args.cap_drop.clone(), ..Security::default() },
-        health: args.health.clone(),
+        health: args.basics.health.clone(),
         words: args.words.clone(),
         ..Run::default()
     }

@@ -44,7 +44,7 @@ fn container(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
         container.image_digest = None;
     }
     if let Some(words) = &args.args {
-        container.command = Some(split(words, "--args")?).filter(|words| !words.is_empty());
+        container.command = words_of(words, "--args")?;
     }
     let variable = |name: &str| std::env::var(name).ok();
     let read = |path: &str| std::fs::read_to_string(path);
@@ -62,59 +62,55 @@ fn container(spec: &mut ServiceSpec, args: &Update) -> Result<()> {
     };
     lists(container, args, &around)?;
     if let Some(words) = &args.entrypoint {
-        container.entrypoint = entrypoint(words)?;
+        container.entrypoint = words_of(words, "--entrypoint")?;
     }
-    if let Some(check) = spec::health(&args.health)? {
+    if let Some(check) = spec::health(&args.basics.health)? {
         container.healthcheck = Some(merged(container.healthcheck.take(), check));
     }
-    if args.health.health_cmd.as_deref() == Some("")
+    if args.basics.health.health_cmd.as_deref() == Some("")
         && let Some(check) = &mut container.healthcheck
     {
         check.test = None;
     }
-    if args.log_driver.is_some() || !args.log_opt.is_empty() {
-        let driver = args.log_driver.clone().or_else(|| container.logging.driver.take());
-        container.logging = Logging { driver, options: parse::strict_pairs(&args.log_opt).context("--log-opt")? };
+    if args.basics.log_driver.is_some() || !args.basics.log_opt.is_empty() {
+        let driver = args.basics.log_driver.clone().or_else(|| container.logging.driver.take());
+        container.logging =
+            Logging { driver, options: parse::strict_pairs(&args.basics.log_opt).context("--log-opt")? };
     }
     container.init = args.init.unwrap_or(container.init);
     container.tty = args.tty.unwrap_or(container.tty);
     container.read_only = args.read_only.unwrap_or(container.read_only);
-    set(&mut container.user, &args.user);
-    set(&mut container.working_dir, &args.workdir);
-    set(&mut container.hostname, &args.hostname);
-    set(&mut container.stop_signal, &args.stop_signal);
+    set(&mut container.user, &args.basics.user);
+    set(&mut container.working_dir, &args.basics.workdir);
+    set(&mut container.hostname, &args.basics.hostname);
+    set(&mut container.stop_signal, &args.basics.stop_signal);
     if let Some(signal) = &container.stop_signal {
         signal.parse::<runtime::signal::Signal>().context("--stop-signal")?;
     }
-    if let Some(grace) = duration(&args.stop_grace_period, "--stop-grace-period")? {
+    if let Some(grace) = duration(&args.basics.stop_grace_period, "--stop-grace-period")? {
         container.stop_grace_period = Some(grace);
     }
     Ok(())
 }
 
-/// Words of a command.
-fn split(text: &str, flag: &str) -> Result<Vec<String>> {
+/// Words of a command in place of the image's; none: the image's.
+///
+/// # Errors
+/// What no shell runs.
+pub(super) fn words_of(text: &str, flag: &str) -> Result<Option<Vec<String>>> {
     let split = compose::short::words(text).map_err(|why| anyhow!("{flag}: {why}"))?;
     match split.dropped {
         Some(rest) => {
             Err(advised(format!("{flag}: no shell runs `{rest}`"), "quote it, or make the command `sh -c '...'`"))
         }
-        None => Ok(split.words),
+        None => Ok(Some(split.words).filter(|words| !words.is_empty())),
     }
-}
-
-/// Words of a program in place of the image's; none: the image's.
-///
-/// # Errors
-/// What no shell runs.
-pub(super) fn entrypoint(words: &str) -> Result<Option<Vec<String>>> {
-    Ok(Some(split(words, "--entrypoint")?).filter(|words| !words.is_empty()))
 }
 
 /// What is given takes the place of what was there; no check at all takes the place of all of it, and gives way to any.
 fn merged(known: Option<HealthCheck>, given: HealthCheck) -> HealthCheck {
-    let either = |check: &HealthCheck| check.test == Some(HealthTest::None);
-    let known = known.filter(|known| !either(&given) && !either(known)).unwrap_or_default();
+    let is_off = |check: &HealthCheck| check.test == Some(HealthTest::None);
+    let known = known.filter(|known| !is_off(&given) && !is_off(known)).unwrap_or_default();
     HealthCheck {
         test: given.test.or(known.test),
         interval: given.interval.or(known.interval),
