@@ -64,6 +64,11 @@ pub(crate) fn netns_dir(run_root: &Path) -> PathBuf {
     run_root.join("netns")
 }
 
+/// Where `netd` keeps what it has made of the nftables table.
+pub(crate) fn rules_path(run_root: &Path) -> PathBuf {
+    run_root.join("netd.rules")
+}
+
 /// The socket of `netd`.
 pub fn socket_path(run_root: &Path) -> PathBuf {
     run_root.join("netd.sock")

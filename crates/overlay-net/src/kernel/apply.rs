@@ -57,7 +57,7 @@ impl Engine {
             owner: names::owner(run_root),
             have: None,
             dns: BTreeSet::new(),
-            firewall: Firewall::new(names::table(run_root), names::owner(run_root)),
+            firewall: Firewall::new(run_root),
             translations: Translations::new(run_root),
         }
     }
@@ -349,7 +349,7 @@ fn forward6() -> io::Result<()> {
 pub fn cleanup(run_root: &Path) -> io::Result<()> {
     let mut engine = Engine::new(run_root);
     engine.apply(&HostNet::default(), true)?;
-    for name in ["netd.sock", "netd.json", "netd.lock", "netd.log"] {
+    for name in ["netd.sock", "netd.json", "netd.json.new", "netd.rules", "netd.rules.new", "netd.lock", "netd.log"] {
         match std::fs::remove_file(run_root.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -3,7 +3,7 @@
 
 pub(crate) mod translate;
 
-use super::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, F_DUMP, Socket, attr, text};
+use super::netlink::{Batch, F_ACK, F_APPEND, F_CREATE, F_DUMP, Socket, attr, attrs, text};
 use crate::names::fnv1a;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -18,6 +18,8 @@ const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const GETCHAIN: u16 = SUBSYSTEM | 4;
 const NEWRULE: u16 = SUBSYSTEM | 6;
 const GETRULE: u16 = SUBSYSTEM | 7;
+const GETSET: u16 = SUBSYSTEM | 10;
+const GETELEMENTS: u16 = SUBSYSTEM | 13;
 
 const NAME: u16 = 1;
 const CHAIN_TABLE: u16 = 1;
@@ -30,6 +32,14 @@ const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+/// A part of a rule, which comes and goes with it.
+const SET_IS_ANONYMOUS: u32 = 1;
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+const ELEMENTS: u16 = 3;
 const LIST_ELEM: u16 = 1;
 const VALUE: u16 = 1;
 
@@ -132,7 +142,7 @@ pub(crate) fn dns_redirected() -> io::Result<bool> {
     Ok(rules.is_ok_and(|rules| rules.len() == 2))
 }
 
-/// A number that changes when someone touches a rule or chain of the table; `None`: there is no table.
+/// A number that changes when someone touches a rule, a chain or a map of the table; `None`: there is no table.
 pub(crate) fn fingerprint(table: &str) -> io::Result<Option<u64>> {
     let socket = Socket::netfilter()?;
     let mut batch = Batch::default();
@@ -152,7 +162,32 @@ pub(crate) fn fingerprint(table: &str) -> io::Result<Option<u64>> {
     for rule in socket.dump(batch)? {
         bytes.extend_from_slice(rule.payload.get(4..).unwrap_or_default());
     }
-    Ok(Some(fnv1a(&bytes)))
+    let elements = elements(&socket, table)?;
+    Ok(Some(fnv1a(&bytes).wrapping_add(elements)))
+}
+
+/// A number that changes when someone touches an element of the table's maps. The kernel tells elements in any order.
+fn elements(socket: &Socket, table: &str) -> io::Result<u64> {
+    let mut batch = Batch::default();
+    batch.message(GETSET, F_DUMP, &generic(INET, 0)).text(SET_TABLE, table);
+    let mut sum = 0_u64;
+    for set in socket.dump(batch)? {
+        let rest = set.payload.get(4..).unwrap_or_default();
+        let flags = attr(rest, SET_FLAGS).and_then(|flags| flags.first_chunk::<4>()).copied().unwrap_or_default();
+        let Some(name) = attr(rest, SET_NAME) else { continue };
+        if u32::from_be_bytes(flags) & SET_IS_ANONYMOUS != 0 {
+            continue;
+        }
+        let mut batch = Batch::default();
+        batch.message(GETELEMENTS, F_DUMP, &generic(INET, 0));
+        batch.text(ELEMENTS_TABLE, table).attr(ELEMENTS_SET, name);
+        for some in socket.dump(batch)? {
+            let list = attr(some.payload.get(4..).unwrap_or_default(), ELEMENTS).unwrap_or_default();
+            let each = attrs(list).map(|(_, element)| fnv1a(&[name, element].concat()));
+            sum = each.fold(sum, u64::wrapping_add);
+        }
+    }
+    Ok(sum)
 }
 
 /// A chain of someone else at the forward hook whose policy is to drop. Our accepting does not overrule

@@ -5,6 +5,7 @@ use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::A};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 pub(crate) const SERVER: (&str, u16) = ("127.0.0.11", 53);
 
@@ -26,12 +27,14 @@ fn shown(reply: &[u8]) -> String {
 
 pub(crate) fn lookup(name: &str) -> String {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.set_read_timeout(Some(SOON * 5)).unwrap();
     socket.connect(SERVER).unwrap();
     let mut buffer = [0; 4096];
+    let mut ask = |patience: Duration| {
+        socket.set_read_timeout(Some(patience)).unwrap();
+        socket.send(&question(name)).and_then(|_| socket.recv(&mut buffer))
+    };
     // Datagrams may be lost, so that resolvers ask twice.
-    let mut ask = || socket.send(&question(name)).and_then(|_| socket.recv(&mut buffer));
-    match ask().or_else(|_| ask()) {
+    match ask(SOON / 5).or_else(|_| ask(SOON * 5)) {
         Ok(length) => shown(&buffer[..length]),
         Err(error) => error.kind().to_string(),
     }

@@ -7,6 +7,7 @@ use model::*;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A network on all, and on the second host a container behind ports 8080 (TCP) and 8053 (UDP) of every host.
 fn published(hosts: &mut [Host]) -> TaskId {
@@ -130,6 +131,65 @@ fn one_client_port_may_come_by_way_of_several_hosts() {
                 assert_eq!(answered, asked, "round {round}");
             }
         }
+        finish(hosts, before);
+    });
+}
+
+/// Says so when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The rules change with each task of whatever service, and many connections are none of theirs.
+#[test]
+fn whoever_talks_hears_nothing_of_changed_rules() {
+    const SPEAKERS: usize = 12;
+    const CHANGES: u16 = 200;
+    three_hosts(|mut hosts, outside| {
+        let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
+        let there = published(&mut hosts);
+        let door = SocketAddr::new(hosts[0].wire(), 8080);
+        let backend = hosts[1].daemon.address(there);
+        let is_over = AtomicBool::new(false);
+        // Some keep a connection by way of a host to one that runs it, some call anew.
+        let speak = |keeps: bool| -> Result<u32, String> {
+            let mut answers = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut stream = TcpStream::connect_timeout(&door, SOON).map_err(|error| error.to_string())?;
+                hear(&stream)?;
+                while keeps && !is_over.load(Ordering::Relaxed) {
+                    std::io::Write::write_all(&mut stream, b"word\n").map_err(|error| error.to_string())?;
+                    hear(&stream)?;
+                    answers += 1;
+                }
+                answers += 1;
+            }
+            Ok(answers)
+        };
+        let path = outside.path();
+        let (speak, path) = (&speak, path.as_path());
+        let answers = std::thread::scope(|scope| {
+            // Whatever happens, they are told.
+            let over = Over(&is_over);
+            let speakers: Vec<_> =
+                (0..SPEAKERS).map(|i| scope.spawn(move || within(path, move || speak(i % 4 > 0)))).collect();
+            for change in 0..CHANGES {
+                for host in hosts.iter_mut().take(2) {
+                    let backends: Vec<_> = (0..=change % 2).map(|at| (backend, 90 + at)).collect();
+                    host.daemon.net.ports.retain(|port| port.host_port != 9090);
+                    host.daemon.publish(Protocol::Tcp, 9090, &backends);
+                    host.on(Daemon::apply_clean);
+                }
+            }
+            drop(over);
+            speakers.into_iter().map(|speaker| speaker.join().unwrap()).collect::<Result<Vec<u32>, String>>()
+        });
+        let answers = answers.map(|answers| answers.iter().sum::<u32>());
+        assert!(answers.as_ref().is_ok_and(|answers| *answers > 1000), "{answers:?}");
         finish(hosts, before);
     });
 }

@@ -4,21 +4,23 @@ use super::calls;
 use crate::kernel::conntrack::{self, Entry, Stale};
 use crate::kernel::netlink::Socket;
 use crate::kernel::nft;
+use crate::names;
 use crate::ports::Reserved;
 use crate::relay::Relays;
 use crate::report::Applied;
-use crate::rules;
+use crate::rules::{self, Table};
 use model::{HostNet, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// The one writer of the host's table.
 #[derive(Debug)]
 pub(super) struct Firewall {
     table: String,
     owner: u32,
-    /// The table made last, and its fingerprint after that.
-    rules: Option<(String, Option<u64>)>,
+    made: Made,
     /// Ports as published last.
     published: Vec<PublishedPort>,
     reserved: Reserved,
@@ -27,12 +29,12 @@ pub(super) struct Firewall {
 }
 
 impl Firewall {
-    pub(super) fn new(table: String, owner: u32) -> Firewall {
+    pub(super) fn new(run_root: &Path) -> Firewall {
         let (reserved, relays) = (Reserved::default(), Relays::default());
         Firewall {
-            table,
-            owner,
-            rules: None,
+            table: names::table(run_root),
+            owner: names::owner(run_root),
+            made: Made::remembered(run_root),
             published: Vec::new(),
             reserved,
             relays,
@@ -55,8 +57,8 @@ impl Firewall {
     }
 
     fn agree(&mut self, net: &HostNet, held: &[&PublishedPort], look: bool, applied: &mut Applied) {
-        let table = rules::table(&self.table, self.owner, net, held);
-        let changed = match &self.rules {
+        let table = rules::table(self.owner, net, held);
+        let changed = match &self.made.rules {
             None => true,
             Some((done, _)) if *done != table => true,
             Some((_, expected)) if look => nft::fingerprint(&self.table).ok() != Some(*expected),
@@ -75,20 +77,18 @@ impl Firewall {
         let there = nft::fingerprint(&self.table);
         let absent = matches!(there, Ok(None));
         if absent && table.is_empty() && extra.is_empty() {
-            self.rules = Some((table, None));
+            self.made.become_known(table, None);
             return;
         }
-        let remove = match &self.rules {
-            _ if absent => String::new(),
-            Some((old, expected)) if there.is_ok_and(|there| there == *expected) => {
-                rules::replace(&self.table, old, &table)
-            }
-            _ => rules::remove(&self.table),
+        let script = match &self.made.rules {
+            _ if absent => table.script(mark),
+            Some((old, expected)) if there.is_ok_and(|there| there == *expected) => table.changes(mark, old),
+            _ => rules::remove(mark) + &table.script(mark),
         };
-        match nft::run(&format!("{remove}{table}{extra}")) {
-            Ok(()) => self.rules = Some((table, nft::fingerprint(&self.table).unwrap_or(None))),
+        match nft::run(&(script + &extra)) {
+            Ok(()) => self.made.become_known(table, nft::fingerprint(&self.table).unwrap_or(None)),
             Err(error) => {
-                self.rules = None;
+                self.made.become_unknown();
                 net.networks.keys().for_each(|id| applied.network(*id, error.to_string()));
                 applied.port_errors.extend(held.iter().map(|port| ((*port).clone(), error.to_string())));
                 return;
@@ -103,6 +103,38 @@ impl Firewall {
             Err(error) => tracing::warn!(%error, "cannot forget connections of ports that changed"),
         }
         self.published = held.iter().copied().cloned().collect();
+    }
+}
+
+/// The table made last, and its fingerprint after that. An earlier process may have made it: if nobody has touched it
+/// since, it stays, and whoever talks through it hears nothing of the change of processes.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    rules: Option<(Table, Option<u64>)>,
+}
+
+impl Made {
+    fn remembered(run_root: &Path) -> Made {
+        let path = names::rules_path(run_root);
+        let rules = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Made { path, rules }
+    }
+
+    fn become_known(&mut self, table: Table, fingerprint: Option<u64>) {
+        let rules = self.rules.insert((table, fingerprint));
+        let fresh = self.path.with_extension("rules.new");
+        // A file of earlier rules has another fingerprint, so one that can't be replaced misleads nobody.
+        let written = serde_json::to_vec(rules).map_err(io::Error::from);
+        let written =
+            written.and_then(|bytes| std::fs::write(&fresh, bytes)).and_then(|()| std::fs::rename(&fresh, &self.path));
+        if let Err(error) = written {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remember the rules");
+        }
+    }
+
+    fn become_unknown(&mut self) {
+        self.rules = None;
     }
 }
 

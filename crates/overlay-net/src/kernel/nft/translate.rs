@@ -3,9 +3,10 @@
 //! slot tells the backend. Both cost the same whatever the number of services, and a changed backend is one element.
 
 use super::{
-    BATCH_BEGIN, BATCH_END, CHAIN_HOOK, CHAIN_NAME, CHAIN_TABLE, CHAIN_TYPE, DELTABLE, HOOK_OUTPUT, IPV4, LIST_ELEM,
-    NAME, NEWCHAIN, NEWRULE, NEWTABLE, REG_1, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, VALUE, compare,
-    expression, generic, immediate, payload,
+    BATCH_BEGIN, BATCH_END, CHAIN_HOOK, CHAIN_NAME, CHAIN_TABLE, CHAIN_TYPE, DELTABLE, ELEMENTS, ELEMENTS_SET,
+    ELEMENTS_TABLE, HOOK_OUTPUT, IPV4, LIST_ELEM, NAME, NEWCHAIN, NEWRULE, NEWTABLE, REG_1, RULE_CHAIN,
+    RULE_EXPRESSIONS, RULE_TABLE, SET_FLAGS, SET_NAME, SET_TABLE, SUBSYSTEM, VALUE, compare, expression, generic,
+    immediate, payload,
 };
 use crate::kernel::connect::MARK;
 use crate::kernel::conntrack::Asked;
@@ -32,9 +33,6 @@ const DELELEMENTS: u16 = SUBSYSTEM | 14;
 const GETGENERATION: u16 = SUBSYSTEM | 16;
 const GENERATION_ID: u16 = 1;
 
-const SET_TABLE: u16 = 1;
-const SET_NAME: u16 = 2;
-const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LENGTH: u16 = 5;
 const SET_DATA_TYPE: u16 = 6;
@@ -43,9 +41,6 @@ const SET_ID: u16 = 10;
 const SET_IS_MAP: u32 = 8;
 const VERDICTS: u32 = 0xffff_ff00;
 
-const ELEMENTS_TABLE: u16 = 1;
-const ELEMENTS_SET: u16 = 2;
-const ELEMENTS: u16 = 3;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_DATA: u16 = 2;
 const VERDICT: u16 = 2;
