@@ -114,6 +114,14 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
     }
     rule(&format!("oifname {bridges} ct status dnat accept"));
     rule(&format!("oifname {bridges} drop"));
+    // Only what is tracked gets the host's address on its way out.
+    for family in FAMILIES {
+        let subnets = net.networks.values().flat_map(|network| [Some(network.subnet), network.subnet6]).flatten();
+        let of = subnets.filter(|subnet| is_of(&subnet.address, family)).map(|subnet| subnet.to_string());
+        if let Some(own) = listed(of) {
+            rule(&format!("iifname {bridges} {family} saddr {own} ct state invalid drop"));
+        }
+    }
     rules
 }
 

@@ -1,6 +1,8 @@
 //! Containers among themselves.
 
+use crate::hosts::*;
 use crate::lab::*;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -124,4 +126,45 @@ fn cpu_of(pid: rustix::process::Pid) -> Duration {
     let fields: Vec<u64> =
         stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
     Duration::from_millis(fields.iter().sum::<u64>() * 10)
+}
+
+/// A packet that belongs to no connection is not translated on its way out.
+#[test]
+fn no_packet_leaves_with_the_address_of_a_container() {
+    two_hosts(|[mut host, outside]| {
+        let net = host.daemon.network(1, "10.211.1.0/24", false);
+        let container = host.daemon.container(2, &[net]);
+        host.on(Daemon::apply_clean);
+        let watch = "type filter hook prerouting priority 0; ip saddr 10.211.1.2 counter";
+        run(&outside.path(), &format!("nft table ip watch {{ chain c {{ {watch}; }}; }}"));
+        let listener = within(&outside.path(), || TcpListener::bind("0.0.0.0:80").unwrap());
+        host.daemon.inside(container, || {
+            let stream = TcpStream::connect_timeout(&(outside.wire(), 80).into(), SOON).unwrap();
+            assert!(listener.accept().unwrap().1.is_ipv4());
+            // Wherever that connection has come to, some of these are far ahead.
+            (0..4).for_each(|quarter| send_alone(&stream, quarter << 30));
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = run(&outside.path(), "nft list table ip watch");
+        assert!(seen.contains("counter packets 0 "), "{seen}");
+        host.daemon.finish();
+    });
+}
+
+/// Sends a packet with the ends of a connection that has nothing to do with it.
+fn send_alone(stream: &TcpStream, number: u32) {
+    use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
+    const TCP: u8 = 6;
+    const ACK: u8 = 0x10;
+    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap()) else {
+        panic!("over IPv6")
+    };
+    let mut segment = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    segment.extend([number.to_be_bytes(), number.to_be_bytes(), [5 << 4, ACK, 1, 0], [0; 4]].concat());
+    let pseudo = [&from.ip().octets()[..], &to.ip().octets(), &[0, TCP, 0, 20], &segment].concat();
+    let sum: u32 = pseudo.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    segment[16..18].copy_from_slice(&(!(folded as u16 + (folded >> 16) as u16)).to_be_bytes());
+    let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)).unwrap();
+    sendto(&raw, &segment, SendFlags::empty(), &to).unwrap();
 }

@@ -267,7 +267,13 @@ impl Job {
 
 /// A socket that speaks to the namespace of a task, for ever. Moves the calling thread.
 fn open(run_root: &Path, task: TaskId) -> io::Result<Socket> {
+    /// What has got out of step with its connection is translated all the same. Otherwise an answer comes in from the
+    /// backend's address, to which nobody speaks, and the kernel resets the backend's end.
+    const LIBERAL: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
     enter(run_root, task)?;
+    if let Err(error) = std::fs::write(LIBERAL, "1") {
+        tracing::debug!(%error, "{LIBERAL}");
+    }
     Socket::netfilter()
 }
 
