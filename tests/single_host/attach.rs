@@ -1,5 +1,6 @@
 //! Containers and services that join networks and leave them, and what else is given to services as they are.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use e2e::{BUSYBOX, Host, eventually};
@@ -45,6 +46,19 @@ fn a_container_joins_a_network_and_leaves_it_as_it_runs() {
     assert_eq!(events.iter().filter(|action| *action == "connect").count(), 2, "{events:?}");
     host.sh("network rm two").fails().complains("two");
 
+    // Its own name means all of its addresses, and what it has written there itself stays.
+    let id = host.inspect("box", "{{.Config.Hostname}}");
+    let lines = || host.sh("exec box cat /etc/hosts").ok().lines();
+    let own = || lines().into_iter().filter_map(|line| line.strip_suffix(&format!("\t{id}")).map(str::to_owned));
+    let addresses = || host.inspect("box", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}");
+    let is_told = || {
+        let addresses = addresses();
+        let (own, all): (BTreeSet<String>, BTreeSet<&str>) = (own().collect(), addresses.split_whitespace().collect());
+        own.iter().map(String::as_str).eq(all)
+    };
+    assert_eq!(own().count(), 3, "{:?}", lines());
+    eventually("its name means all its addresses", Duration::from_secs(5), is_told);
+    host.rswarm(["exec", "box", "sh", "-c", "echo '192.0.2.7 mine' >> /etc/hosts"]).ok();
     // What remembers it is not the daemon that was asked, nor the process that made it.
     host.kill_daemon();
     host.start_daemon();
@@ -55,6 +69,8 @@ fn a_container_joins_a_network_and_leaves_it_as_it_runs() {
     eventually("it is known no more", Duration::from_secs(5), || host.sh("exec web ping -c 1 -W 1 tool").code() != 0);
     reaches(&host, "box", "db");
     host.sh("network disconnect two box").fails().complains("is not on network two");
+    eventually("its name means the others", Duration::from_secs(5), || own().count() == 2 && is_told());
+    assert_eq!(lines().iter().filter(|line| *line == "192.0.2.7 mine").count(), 1);
     // Those that stay keep their names, and one that comes later gets one that is free.
     assert_eq!(host.sh("exec box ls /sys/class/net").lines(), ["eth0", "eth2", "lo"]);
     assert_eq!(host.inspect("box", "{{.State.StartedAt}} {{.State.Pid}}"), started, "it was started anew");
@@ -70,6 +86,7 @@ fn a_container_joins_a_network_and_leaves_it_as_it_runs() {
     host.sh("network connect --ip 9.9.9.9 two box").fails().complains("9.9.9.9");
     host.sh("network connect two box").ok();
     reaches(&host, "box", "web");
+    eventually("its name means one address", Duration::from_secs(5), || own().count() == 1 && is_told());
     host.sh("network rm one").ok();
 }
 

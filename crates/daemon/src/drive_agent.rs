@@ -331,6 +331,7 @@ fn said(effect: &Effect) -> String {
         Effect::EnsureNet(net) => format!("network of {} containers", net.endpoints.len()),
         Effect::CreateAndStart(launch) => format!("create and start {}", launch.name),
         Effect::Start(launch) => format!("start {}", launch.name),
+        Effect::WriteHosts(write) => format!("write the hosts file of {}", write.task.short()),
         Effect::Stop { task, .. } => format!("stop {}", task.short()),
         Effect::Remove { task, .. } => format!("remove {}", task.short()),
         Effect::Probe { task, .. } => format!("probe {}", task.short()),

@@ -5,7 +5,7 @@ use crate::rendezvous::{Awaited, Host, Meeting};
 use crate::shared::Daemon;
 use crate::{clock, failure, images};
 use model::{HealthTest, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
-use node_agent::{Effect, EffectError, EffectErrorKind, Launch, Net, NetFault, Outcome, Prepare};
+use node_agent::{Effect, EffectError, EffectErrorKind, Hosts, Launch, Net, NetFault, Outcome, Prepare};
 use overlay_net::Pending;
 use runtime::engine::{ContentFile, CreateContainer, Error as EngineError, NetMode, Session, StartOptions};
 use runtime::signal::Signal;
@@ -60,6 +60,10 @@ impl Hands {
                     self.send(task).await;
                 }
                 stopped
+            }
+            Effect::WriteHosts(write) => {
+                let written = self.daemon.engine.set_hosts(write.task, lines(&write.hosts, write.net)).await;
+                written.map(|()| Outcome::HostsWritten).map_err(|error| engine_error(&error))
             }
             Effect::Remove { task, volumes } => self.remove(task, volumes).await,
             Effect::Probe { task, test, timeout } => Ok(self.probe(task, test, timeout).await),
@@ -242,10 +246,6 @@ impl Hands {
             .map_err(|error| EffectError::transient(format!("image {}: {}", container.image, error.message)))?;
         let mut labels = image.config.labels.clone();
         labels.extend(launch.labels.clone());
-        let mut hosts = launch.hosts.clone();
-        if !launch.host_gateway.is_empty() {
-            hosts.push((host_address(launch.net), launch.host_gateway.clone()));
-        }
         let host = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
         let resolv_conf =
             overlay_net::resolv_conf(&host, launch.dns, &container.dns, &container.dns_search, &container.dns_opt);
@@ -256,7 +256,7 @@ impl Hands {
             image,
             net: self.net_mode(launch.net),
             hostname: launch.hostname.clone(),
-            hosts,
+            hosts: lines(&launch.hosts, launch.net),
             resolv_conf,
             files: content(launch),
             labels,
@@ -409,6 +409,7 @@ fn options(launch: &Launch, guest: Option<&Guest>, net: Option<NetMode>) -> Star
         attempt: launch.attempt,
         restarts: launch.restarts,
         files: Some(content(launch)),
+        hosts: net.is_some().then(|| lines(&launch.hosts, launch.net)),
         net,
         size: guest.and_then(|guest| guest.host.size),
     }
@@ -435,6 +436,12 @@ fn engine_error(error: &EngineError) -> EffectError {
         error if error.is_transient() => EffectError::transient(message),
         _ => EffectError::fatal(message),
     }
+}
+
+/// With an address for the host where only the host knows it.
+fn lines(hosts: &Hosts, net: Net) -> Vec<(IpAddr, Vec<String>)> {
+    let gateway = (!hosts.gateway.is_empty()).then(|| (host_address(net), hosts.gateway.clone()));
+    hosts.lines.iter().cloned().chain(gateway).collect()
 }
 
 /// Where a container that has no bridge finds its host: the address that the host would use to reach

@@ -121,6 +121,9 @@ pub struct Observed {
     pub restart_count: u32,
     /// Whose network namespace it was last started in; `None`: the host's, or not known.
     pub space: Option<TaskId>,
+    /// What its /etc/hosts says beside localhost: addresses, each with its names.
+    #[serde(default)]
+    pub hosts: Vec<(IpAddr, Vec<String>)>,
 }
 
 /// State of a container found on the host.

@@ -23,6 +23,8 @@ pub enum Effect {
     CreateAndStart(Box<Launch>),
     /// Start a container that ended, again. Ends in [`Outcome::Started`].
     Start(Box<Launch>),
+    /// Have the /etc/hosts of a container say this. Ends in [`Outcome::HostsWritten`].
+    WriteHosts(Box<WriteHosts>),
     /// Signal, wait for `grace`, kill. Ends in [`Outcome::Stopped`].
     Stop {
         /// Which.
@@ -76,6 +78,27 @@ impl Prepare {
     }
 }
 
+/// What the /etc/hosts of a container says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteHosts {
+    /// Whose.
+    pub task: TaskId,
+    /// Whose network namespace it runs in.
+    pub net: Net,
+    /// What it says.
+    pub hosts: Hosts,
+}
+
+/// Lines of /etc/hosts beside those for localhost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// Addresses, each with its names.
+    pub lines: Vec<(IpAddr, Vec<String>)>,
+    /// Names that mean the host as seen from the container (`host-gateway`), where only the host knows which address
+    /// that is.
+    pub gateway: Vec<String>,
+}
+
 /// All that starts a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
@@ -93,10 +116,8 @@ pub struct Launch {
     pub net: Net,
     /// Host name.
     pub hostname: String,
-    /// Lines of /etc/hosts beside those for localhost.
-    pub hosts: Vec<(IpAddr, Vec<String>)>,
-    /// Names that mean the host as seen from the container (`host-gateway`).
-    pub host_gateway: Vec<String>,
+    /// What its /etc/hosts says.
+    pub hosts: Hosts,
     /// DNS is served at 127.0.0.11 in its namespace.
     pub dns: bool,
     /// Configs and secrets.
@@ -165,6 +186,8 @@ pub enum Outcome {
         /// Since.
         started_at: Time,
     },
+    /// The file says so.
+    HostsWritten,
     /// Nothing runs; `None` if it never ran.
     Stopped(Option<Exit>),
     /// Nothing is left.

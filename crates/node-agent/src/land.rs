@@ -58,6 +58,7 @@ impl Agent {
                 self.watch(now, task);
                 self.ended_early(task);
             }
+            (Kind::WriteHosts, Ok(Outcome::HostsWritten)) => local.worked(Kind::WriteHosts),
             (Kind::Stop, Ok(Outcome::Stopped(exit))) => {
                 local.stopped(exit);
                 local.worked(Kind::Stop);
@@ -207,7 +208,10 @@ impl Local {
         };
         let delay = retry.failed(now);
         self.retry = Some((kind, retry));
-        if !(kind == Kind::Prepare && self.runs()) {
+        if kind == Kind::WriteHosts {
+            (self.hosts, self.hosts_checked) = (None, false);
+        }
+        if !(matches!(kind, Kind::Prepare | Kind::WriteHosts) && self.runs()) {
             self.waiting = Some(format!("{} (trying again in {})", error.message, shown(delay)));
         }
     }

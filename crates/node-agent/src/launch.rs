@@ -1,12 +1,12 @@
 //! All that starts a container, gathered from the assignment.
 
 use crate::effect::{Launch, LaunchFile, Net, Prepare};
+use crate::hosts;
 use crate::net::{Space, space};
 use crate::task::Local;
 use crate::template::{self, Machine};
-use model::{AssignedTask, Assignment, ContentSpec, FileRef, MountSource, ServiceSpec, Task, TaskId, VolumeSpec};
+use model::{AssignedTask, Assignment, ContentSpec, FileRef, MountSource, ServiceSpec, TaskId, VolumeSpec};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What has to be there before the container can be made.
@@ -50,14 +50,8 @@ pub(crate) fn launch(
         Space::Of(owner) => (Net::Task(owner), has_dns(locals, owner)),
         Space::Lost(owner) => return Err(format!("container {} is not on this node", owner.short())),
     };
-    let hostname = hostname(locals, task.id, &spec, machine);
-    let (mut hosts, mut host_gateway) = extra_hosts(&spec)?;
-    if !host_gateway.is_empty()
-        && let Some(gateway) = gateway(locals, net, assignment)
-    {
-        hosts.push((gateway, std::mem::take(&mut host_gateway)));
-    }
-    hosts.splice(0..0, own_hosts(task, &hostname, spec.container.domainname.as_deref()));
+    let hostname = hosts::hostname(locals, task.id, &spec, machine);
+    let hosts = hosts::of(locals, task, &spec, &hostname, net, assignment)?;
     Ok(Launch {
         task: task.id,
         name: assigned.name.clone(),
@@ -66,7 +60,6 @@ pub(crate) fn launch(
         net,
         hostname,
         hosts,
-        host_gateway,
         dns,
         files: files(assigned, &spec, assignment, machine)?,
         labels: labels(assigned, &spec),
@@ -75,65 +68,9 @@ pub(crate) fn launch(
     })
 }
 
-/// The host as seen from a namespace: the bridge of its first network that has a way out.
-fn gateway(locals: &BTreeMap<TaskId, Local>, net: Net, assignment: &Assignment) -> Option<IpAddr> {
-    let Net::Task(owner) = net else { return None };
-    let assigned = locals.get(&owner)?.assigned.as_ref()?;
-    let networks = assigned.task.endpoints.iter().filter_map(|endpoint| assignment.networks.get(&endpoint.network));
-    networks.min_by_key(|network| network.spec.internal).map(|network| network.gateway)
-}
-
 fn has_dns(locals: &BTreeMap<TaskId, Local>, owner: TaskId) -> bool {
     let assigned = locals.get(&owner).and_then(|local| local.assigned.as_ref());
     assigned.is_some_and(|assigned| !assigned.task.endpoints.is_empty())
-}
-
-/// The spec's; else that of the namespace's owner, which is the short id of a container of its own.
-fn hostname(locals: &BTreeMap<TaskId, Local>, task: TaskId, spec: &ServiceSpec, machine: &Machine) -> String {
-    if let Some(hostname) = &spec.container.hostname {
-        return hostname.clone();
-    }
-    match space(locals, task) {
-        Space::Host if !machine.hostname.is_empty() => machine.hostname.clone(),
-        Space::Of(owner) if owner != task => {
-            let assigned = locals.get(&owner).and_then(|local| local.assigned.as_ref());
-            let filled = assigned.map(|it| template::fill(&it.task, &it.name, machine));
-            filled.and_then(|spec| spec.container.hostname.clone()).unwrap_or_else(|| owner.short())
-        }
-        _ => task.short(),
-    }
-}
-
-/// A line for each address of the task, with its full name where it has one.
-fn own_hosts(task: &Task, hostname: &str, domain: Option<&str>) -> Vec<(IpAddr, Vec<String>)> {
-    let mut names = Vec::new();
-    match domain {
-        Some(domain) if !domain.is_empty() => names.extend([format!("{hostname}.{domain}"), hostname.to_owned()]),
-        _ => {
-            names.push(hostname.to_owned());
-            // `hostname: web.example.org` means both names (Docker).
-            names.extend(hostname.split_once('.').map(|(short, _)| short.to_owned()).filter(|short| !short.is_empty()));
-        }
-    }
-    let addresses = task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]);
-    addresses.flatten().map(|address| (address, names.clone())).collect()
-}
-
-/// Lines of /etc/hosts, in their order; and the names that mean the host.
-type Hosts = (Vec<(IpAddr, Vec<String>)>, Vec<String>);
-
-fn extra_hosts(spec: &ServiceSpec) -> Result<Hosts, String> {
-    let (mut hosts, mut gateway) = (Vec::new(), Vec::new());
-    for (name, target) in &spec.container.extra_hosts {
-        if target == "host-gateway" {
-            gateway.push(name.clone());
-            continue;
-        }
-        let bare = target.trim_start_matches('[').trim_end_matches(']');
-        let address = bare.parse().map_err(|_| format!("extra_hosts: `{target}` of `{name}` is no address"))?;
-        hosts.push((address, vec![name.clone()]));
-    }
-    Ok((hosts, gateway))
 }
 
 /// Configs, then secrets.

@@ -11,6 +11,7 @@ mod drain;
 mod effect;
 mod elsewhere;
 mod health;
+mod hosts;
 mod land;
 mod launch;
 mod ledger;
@@ -18,12 +19,16 @@ mod memory;
 mod net;
 mod recover;
 mod report;
+mod restart;
 mod settle;
 mod task;
 mod template;
 mod volumes;
 
 pub use agent::{Agent, AgentInput, AgentOutput};
-pub use effect::{Effect, EffectError, EffectErrorKind, EffectId, Launch, LaunchFile, Net, NetFault, Outcome, Prepare};
+pub use effect::{
+    Effect, EffectError, EffectErrorKind, EffectId, Hosts, Launch, LaunchFile, Net, NetFault, Outcome, Prepare,
+    WriteHosts,
+};
 pub use ledger::Ledger;
 pub use template::Machine;

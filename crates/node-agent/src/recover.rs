@@ -90,6 +90,9 @@ impl Local {
             self.begin_attempt(now);
         }
         self.wanted = true;
+        if self.assigned.as_ref().is_none_or(|known| known.task.endpoints != task.endpoints) {
+            self.hosts_checked = false;
+        }
         self.assigned = Some(assigned.clone());
         if first {
             self.remember(&task.status);

@@ -5,7 +5,7 @@ use crate::drain::{Drain, LINGER};
 use crate::effect::{Effect, Net};
 
 use crate::task::{Around, Goal, Kind, Local, Place, Step};
-use crate::{health, launch, memory, net, volumes};
+use crate::{health, hosts, launch, memory, net, volumes};
 use model::{TaskId, TaskState, Time};
 
 /// Steps that one task may take at once: more would be a circle.
@@ -68,6 +68,11 @@ impl Agent {
                 Step::Prepare => return self.begin(now, id, Kind::Prepare, TaskState::Preparing),
                 Step::Create => return self.begin_launch(now, id, 0, true),
                 Step::Start(restarts) => return self.begin_launch(now, id, restarts, false),
+                Step::CheckHosts => {
+                    if self.check_hosts(now, id) {
+                        return None;
+                    }
+                }
                 Step::Leave => self.leaves(now, id),
                 Step::Quiet => self.is_quiet(now, id),
                 Step::Stop => {
@@ -199,7 +204,7 @@ impl Agent {
                 Effect::Stop { task: id, signal, grace, receives, sends }
             }
             Kind::Remove => Effect::Remove { task: id, volumes: local.takes_volumes() },
-            Kind::Launch { .. } => return None,
+            Kind::Launch { .. } | Kind::WriteHosts => return None,
         };
         self.fly(now, id, kind, state, effect);
         None
@@ -215,17 +220,37 @@ impl Agent {
                     Net::Host => None,
                     Net::Task(owner) => Some(owner),
                 };
+                let lines = launch.hosts.lines.clone();
                 let launch = Box::new(launch);
                 let effect = if create { Effect::CreateAndStart(launch) } else { Effect::Start(launch) };
                 self.fly(now, id, kind, TaskState::Starting, effect);
                 if let Some(local) = self.tasks.get_mut(&id) {
                     local.space = space;
+                    (local.hosts, local.hosts_checked) = (Some(lines), true);
                     (local.leaves, local.quiet) = (None, None);
                 }
             }
             Err(why) => self.waits(id, why),
         }
         None
+    }
+
+    /// Asks for other lines in /etc/hosts, if they are not as they should be.
+    fn check_hosts(&mut self, now: Time, id: TaskId) -> bool {
+        let wanted = || {
+            let (assigned, assignment) = (self.tasks.get(&id)?.assigned.as_ref()?, self.assignment.as_ref()?);
+            hosts::wanted(&self.tasks, assigned, assignment, &self.machine)
+        };
+        let wanted = wanted();
+        let Some(local) = self.tasks.get_mut(&id) else { return true };
+        local.hosts_checked = true;
+        let known = local.hosts.as_ref();
+        let Some(write) = wanted.filter(|it| known != Some(&it.hosts.lines) || !it.hosts.gateway.is_empty()) else {
+            return false;
+        };
+        local.hosts = Some(write.hosts.lines.clone());
+        self.fly(now, id, Kind::WriteHosts, TaskState::New, Effect::WriteHosts(Box::new(write)));
+        true
     }
 
     fn fly(&mut self, now: Time, id: TaskId, kind: Kind, state: TaskState, effect: Effect) {

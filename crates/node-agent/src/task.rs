@@ -5,9 +5,10 @@ use crate::drain::Drain;
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
-    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, Mode, Observed, ObservedState,
-    RestartCondition, RestartPolicy, RestartScope, TaskId, TaskState, TaskStatus, Time,
+    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, Observed, ObservedState, TaskId,
+    TaskState, TaskStatus, Time,
 };
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Before SIGKILL, where nobody says otherwise (Compose specification).
@@ -35,6 +36,7 @@ pub(crate) enum Host {
 pub(crate) enum Kind {
     Prepare,
     Launch { attempt: u32, restarts: u32 },
+    WriteHosts,
     Stop,
     Remove,
 }
@@ -46,6 +48,7 @@ impl Kind {
             (self, other),
             (Kind::Prepare, Kind::Prepare)
                 | (Kind::Launch { .. }, Kind::Launch { .. })
+                | (Kind::WriteHosts, Kind::WriteHosts)
                 | (Kind::Stop, Kind::Stop)
                 | (Kind::Remove, Kind::Remove)
         )
@@ -83,6 +86,9 @@ pub(crate) struct Local {
     pub(crate) flight: Option<(EffectId, Kind)>,
     /// Whose namespace it was last started in; `None`: the host's, or not known.
     pub(crate) space: Option<TaskId>,
+    /// What its /etc/hosts says, if that is known, and whether it is what it should say.
+    pub(crate) hosts: Option<Lines>,
+    pub(crate) hosts_checked: bool,
     /// It was stopped to be started in another namespace.
     pub(crate) moving: bool,
     /// Since when it is on its way out while somebody may still send to it.
@@ -115,6 +121,9 @@ pub(crate) struct Local {
     /// Nothing is left of it, though all was asked to go.
     pub(crate) removed: bool,
 }
+
+/// Addresses in /etc/hosts, each with its names.
+type Lines = Vec<(IpAddr, Vec<String>)>;
 
 /// What the rest of the node means for a task.
 #[derive(Debug, Clone)]
@@ -166,6 +175,8 @@ pub(crate) enum Step {
     Create,
     /// Start again, with this count of restarts.
     Start(u32),
+    /// See to it that its /etc/hosts says what it should.
+    CheckHosts,
     /// It begins to leave: others get a moment to hear of it.
     Leave,
     /// Nobody sends new connections to it any more; those that are on their way get a moment.
@@ -186,6 +197,8 @@ impl Local {
             restarts: 0,
             flight: None,
             space: None,
+            hosts: None,
+            hosts_checked: false,
             moving: false,
             leaves: None,
             quiet: None,
@@ -213,6 +226,7 @@ impl Local {
         local.attempt = observed.attempt;
         local.restarts = observed.restart_count;
         local.space = observed.space;
+        local.hosts = Some(observed.hosts.clone());
         local.host = match observed.state {
             ObservedState::Created => Host::Created,
             ObservedState::Running { pid, started_at, paused } => {
@@ -270,7 +284,7 @@ impl Local {
         if assigned.task.desired == Desired::Ready && !self.may_run() { Goal::Ready } else { Goal::Run }
     }
 
-    fn told_to_stop(&self) -> bool {
+    pub(crate) fn told_to_stop(&self) -> bool {
         self.assigned.as_ref().is_some_and(|it| it.task.desired >= Desired::Shutdown || it.task.stopped_by_user)
     }
 
@@ -380,6 +394,9 @@ impl Local {
                 self.unless_late(Step::Stop, Kind::Stop, around.now)
             }
             Host::Running { .. } if self.state != TaskState::Running => Step::Become(TaskState::Running, String::new()),
+            Host::Running { .. } if !self.hosts_checked => {
+                self.unless_late(Step::CheckHosts, Kind::WriteHosts, around.now)
+            }
             // One that was adopted: the image may hold its health check.
             Host::Running { .. } if self.prepared.is_none() && self.image_matters() => {
                 self.unless_late(Step::Prepare, Kind::Prepare, around.now)
@@ -413,39 +430,6 @@ impl Local {
             Some(at) if at > around.now => Step::Until(at),
             Some(_) => self.toward_start(Step::Start(self.restarts.saturating_add(1)), around),
         }
-    }
-
-    /// The shortest pause before it is started again.
-    pub(crate) fn delay(&self) -> Duration {
-        let policy = self.assigned.as_ref().map(|assigned| assigned.task.spec.restart);
-        policy.filter(|policy| policy.scope == RestartScope::Replace).map_or(Duration::ZERO, |policy| policy.delay)
-    }
-
-    /// Does the restart policy have the agent start it again?
-    pub(crate) fn comes_back(&self, exit: Exit) -> bool {
-        self.assigned.as_ref().is_some_and(|it| {
-            let policy = &it.task.spec.restart;
-            policy.scope == RestartScope::InPlace && restarts_after(policy, exit.code, self.restarts)
-        })
-    }
-
-    /// It ended and that was told, and the manager that should have replaced it is gone before it did: had it, the task
-    /// would not be wanted any more.
-    fn is_left(&self) -> bool {
-        let wanted = self.assigned.as_ref().is_some_and(|it| it.task.desired == Desired::Running);
-        let told = matches!(self.state, TaskState::Failed | TaskState::Complete);
-        let ended = matches!(self.host, Host::Exited(exit) if self.is_replaced(exit.code));
-        wanted && told && ended && !self.told_to_stop() && self.attempt == self.wanted_attempt()
-    }
-
-    /// Would managers, if there were any, have another task take its place after such an ending?
-    fn is_replaced(&self, code: i32) -> bool {
-        let Some(assigned) = &self.assigned else { return false };
-        let spec = &assigned.task.spec;
-        let is_job = matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
-        spec.restart.scope == RestartScope::Replace
-            && !(is_job && code == 0)
-            && restarts_after(&spec.restart, code, self.restarts)
     }
 
     fn toward_start(&self, start: Step, around: &Around) -> Step {
@@ -573,16 +557,6 @@ impl Local {
             && self.attempt == self.wanted_attempt()
             && self.comes_back(exit)
     }
-}
-
-/// Does an ending lead to a restart, wherever? `restarts`: how many there were in this attempt.
-fn restarts_after(policy: &RestartPolicy, code: i32, restarts: u32) -> bool {
-    let condition = match policy.condition {
-        RestartCondition::None => false,
-        RestartCondition::OnFailure => code != 0,
-        RestartCondition::Any | RestartCondition::UnlessStopped => true,
-    };
-    condition && policy.max_attempts.is_none_or(|most| restarts < most)
 }
 
 /// What an ending means when nothing starts it again.

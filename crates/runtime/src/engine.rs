@@ -6,6 +6,7 @@ mod entry;
 mod error;
 mod files;
 mod follow;
+mod hosts;
 mod link;
 mod looks;
 mod nursery;
@@ -265,7 +266,8 @@ impl Engine {
             return Err(Error::NotFound(task));
         }
         let config = entry.config().ok_or(Error::NotFound(task))?;
-        let config = self.refresh(entry, config, options.files, options.net).await?;
+        let config = self.readdress(entry, config, options.net, options.hosts).await?;
+        let config = self.refresh(entry, config, options.files).await?;
         let request = Request::Start(Box::new(Start {
             task,
             data_root: self.inner.config.data_root.clone(),
@@ -326,24 +328,14 @@ impl Engine {
         });
     }
 
-    /// Contents and network as this start wants them.
+    /// Contents as this start wants them.
     async fn refresh(
         &self,
         entry: &Entry,
         config: Arc<Config>,
         files: Option<Vec<ContentFile>>,
-        net: Option<NetMode>,
     ) -> Result<Arc<Config>> {
         let task = entry.task;
-        let mut config = config;
-        if let Some(net) = net.filter(|net| *net != config.create.net) {
-            let mut changed = Config::clone(&config);
-            changed.create.net = net;
-            let written = changed.clone();
-            self.block(move |inner| inner.disk.write_config(&inner.disk.layout.container(task), &written)).await?;
-            entry.set_config(Some(changed.clone()));
-            config = Arc::new(changed);
-        }
         if config.create.files.is_empty() && files.as_ref().is_none_or(Vec::is_empty) {
             return Ok(config);
         }

@@ -308,6 +308,7 @@ fn said(effect: &Effect) -> String {
         Effect::Start(launch) => {
             format!("start {} attempt {} restarts {}", launch.task.short(), launch.attempt, launch.restarts)
         }
+        Effect::WriteHosts(write) => format!("hosts {} {:?}", write.task.short(), write.hosts.lines),
         Effect::Stop { task, .. } => format!("stop {}", task.short()),
         Effect::Remove { task, volumes } => format!("remove {} volumes={volumes}", task.short()),
         Effect::Probe { task, .. } => format!("probe {}", task.short()),

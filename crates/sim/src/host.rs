@@ -3,6 +3,7 @@
 use model::{Exit, HostNet, MountSource, Observed, ObservedState, ServiceSpec, TaskId, Time};
 use node_agent::{Effect, EffectError, Launch, Net, NetFault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The port that strangers take.
 pub(crate) const FOREIGN: u16 = 8080;
@@ -22,6 +23,8 @@ pub(crate) struct Container {
     pub(crate) image: String,
     /// Whose namespace it runs in.
     pub(crate) net: Net,
+    /// What its /etc/hosts says.
+    pub(crate) hosts: Vec<(IpAddr, Vec<String>)>,
 }
 
 impl Container {
@@ -83,6 +86,7 @@ impl Host {
                 Net::Host => None,
             },
             restart_count: it.restarts,
+            hosts: it.hosts.clone(),
         });
         observed.collect()
     }
@@ -132,6 +136,13 @@ impl Host {
             }
             Effect::CreateAndStart(launch) => self.create(launch, now, &mut started),
             Effect::Start(launch) => self.start(launch, now, &mut started),
+            Effect::WriteHosts(write) => match self.containers.get_mut(&write.task) {
+                Some(container) => {
+                    container.hosts.clone_from(&write.hosts.lines);
+                    Ok(Outcome::HostsWritten)
+                }
+                None => Err(EffectError::fatal("no such container")),
+            },
             Effect::Stop { task, .. } => {
                 ended = self.stop(*task, 143, now);
                 match self.containers.get(task).map(|it| &it.state) {
@@ -172,7 +183,8 @@ impl Host {
                 let volumes = volumes(&launch.spec).collect();
                 let image = launch.spec.container.image.clone();
                 let state = ObservedState::Created;
-                let container = Container { attempt: 0, restarts: 0, state, volumes, image, net: launch.net };
+                let (net, hosts) = (launch.net, Vec::new());
+                let container = Container { attempt: 0, restarts: 0, state, volumes, image, net, hosts };
                 self.containers.insert(launch.task, container);
                 self.start(launch, now, started)
             }
@@ -197,6 +209,7 @@ impl Host {
         container.attempt = launch.attempt;
         container.restarts = launch.restarts;
         container.net = launch.net;
+        container.hosts.clone_from(&launch.hosts.lines);
         *started = Some(launch.task);
         Ok(Outcome::Started { pid, started_at: now })
     }

@@ -54,7 +54,7 @@ fn a_service_gets_the_labels_that_tools_look_for() {
 fn names_are_those_of_docker() {
     let launch = of(service());
     assert_eq!(launch.hostname, TaskId(1).short());
-    assert_eq!(launch.hosts, [([10, 0, 1, 1].into(), vec![TaskId(1).short()])]);
+    assert_eq!(launch.hosts.lines, [([10, 0, 1, 1].into(), vec![TaskId(1).short()])]);
     assert_eq!((launch.net, launch.dns), (Net::Task(TaskId(1)), true));
 
     let mut spec = service();
@@ -67,7 +67,7 @@ fn names_are_those_of_docker() {
     ];
     let launch = of(spec);
     assert_eq!(
-        launch.hosts,
+        launch.hosts.lines,
         [
             ([10, 0, 1, 1].into(), vec!["web.example.org".to_owned(), "web".to_owned()]),
             ([192, 0, 2, 7].into(), vec!["db".to_owned()]),
@@ -75,7 +75,7 @@ fn names_are_those_of_docker() {
             ([10, 0, 1, 1].into(), vec!["up".to_owned()]),
         ]
     );
-    assert!(launch.host_gateway.is_empty(), "its bridge is the host");
+    assert!(launch.hosts.gateway.is_empty(), "its bridge is the host");
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A container of the host; how often it was started in place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Container {
     attempt: u32,
     restarts: u32,
     state: ObservedContainer,
+    hosts: Vec<(std::net::IpAddr, Vec<String>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +97,7 @@ impl World {
             attempt: it.attempt,
             restart_count: it.restarts,
             space: None,
+            hosts: it.hosts.clone(),
             state: match it.state {
                 ObservedContainer::Created => ObservedState::Created,
                 ObservedContainer::Running(started_at) => ObservedState::Running { pid: 1, started_at, paused: false },
@@ -157,6 +159,7 @@ impl World {
         let of = |effect: &Effect| match effect {
             Effect::Prepare(it) => Some(it.task),
             Effect::CreateAndStart(it) | Effect::Start(it) => Some(it.task),
+            Effect::WriteHosts(it) => Some(it.task),
             Effect::Stop { task, .. } | Effect::Remove { task, .. } => Some(*task),
             Effect::EnsureNet(_) | Effect::Probe { .. } | Effect::RemoveVolume(_) => None,
         };
@@ -221,9 +224,15 @@ impl World {
                     _ => self.now,
                 };
                 let state = ObservedContainer::Running(started_at);
-                let container = Container { attempt: launch.attempt, restarts: launch.restarts, state };
+                let hosts = launch.hosts.lines.clone();
+                let container = Container { attempt: launch.attempt, restarts: launch.restarts, state, hosts };
                 self.containers.insert(launch.task, container);
                 Outcome::Started { pid: 1, started_at }
+            }
+            Effect::WriteHosts(write) => {
+                let container = self.containers.get_mut(&write.task).expect("it is there");
+                container.hosts.clone_from(&write.hosts.lines);
+                Outcome::HostsWritten
             }
             Effect::Stop { task, .. } => {
                 let now = self.now;
@@ -269,7 +278,8 @@ impl World {
         let result = match dice {
             0 => {
                 if let Effect::CreateAndStart(launch) = &effect {
-                    let half = Container { attempt: 0, restarts: 0, state: ObservedContainer::Created };
+                    let (state, hosts) = (ObservedContainer::Created, Vec::new());
+                    let half = Container { attempt: 0, restarts: 0, state, hosts };
                     self.containers.entry(launch.task).or_insert(half);
                 }
                 Err(EffectError::transient("not now"))

@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use model::*;
-use node_agent::{EffectError, NetFault, Outcome};
+use node_agent::{Effect, EffectError, NetFault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -167,4 +167,60 @@ fn a_joiner_follows_the_container_whose_network_it_joins() {
     rig.live(SECOND);
     assert_eq!(rig.message(joiner), "waits for the container whose network it joins, which is gone");
     assert_eq!(rig.state(joiner), TaskState::Running);
+}
+
+#[test]
+fn a_container_that_runs_hears_of_its_other_addresses() {
+    let (mut rig, id) = Rig::running(&service());
+    let more = |task: &mut Task| {
+        let address = [10, 0, 2, 1].into();
+        task.endpoints.push(Endpoint { network: NetworkId(8), address, ..task.endpoints[0].clone() });
+    };
+    rig.change(id, more);
+    rig.assign();
+    let words = "hosts 1 [10.0.1.1 10.0.2.1]";
+    assert!(rig.open_words().contains(&words.to_owned()), "{:?}", rig.open_words());
+    rig.answer("hosts", Err(EffectError::transient("the disk is full")));
+    rig.pass(SECOND);
+    assert_eq!(rig.message(id), "", "it runs nevertheless");
+    rig.answer("hosts", Ok(Outcome::HostsWritten));
+    rig.work();
+    rig.assign();
+    rig.pass(SECOND);
+    assert_eq!(rig.open_words(), [""; 0], "once is enough");
+
+    // An agent that has just begun believes what it finds.
+    let found = |lines| Observed {
+        task: id,
+        attempt: 1,
+        state: ObservedState::Running { pid: 7, started_at: Time(1), paused: false },
+        restart_count: 0,
+        space: Some(id),
+        hosts: lines,
+    };
+    let both = [lines(1), vec![([10, 0, 2, 1].into(), vec![id.short()])]].concat();
+    for (there, expected) in [(both, None), (lines(1), Some(words))] {
+        let mut later = Rig::on(vec![found(there)], None);
+        later.order = rig.order.clone();
+        later.assign();
+        assert_eq!(later.open_words().iter().find(|it| it.starts_with("hosts")).map(String::as_str), expected);
+    }
+}
+
+#[test]
+fn what_changed_while_it_did_not_run_comes_with_the_start() {
+    let (mut rig, id) = Rig::running(&service());
+    rig.change(id, |task| task.stopped_by_user = true);
+    rig.assign();
+    rig.live(SECOND);
+    rig.change(id, |task| {
+        task.endpoints[0].address = [10, 0, 1, 77].into();
+        (task.stopped_by_user, task.attempt) = (false, 2);
+    });
+    rig.assign();
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
+    let started = rig.answer("start", Ok(Outcome::Started { pid: 2, started_at: rig.now }));
+    let Effect::Start(launch) = started else { panic!("{started:?}") };
+    assert_eq!(launch.hosts.lines, [([10, 0, 1, 77].into(), vec![id.short()])]);
+    assert_eq!(rig.open_words(), [""; 0]);
 }

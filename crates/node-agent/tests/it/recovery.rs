@@ -9,12 +9,19 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn runs(id: u128, attempt: u32) -> Observed {
     let state = ObservedState::Running { pid: 9, started_at: Time(900_000), paused: false };
-    Observed { task: TaskId(id), attempt, state, restart_count: 0, space: None }
+    Observed { task: TaskId(id), attempt, state, restart_count: 0, space: None, hosts: lines(id) }
 }
 
 fn ended(id: u128, code: i32) -> Observed {
     let exit = Exit { code, oom_killed: false, started_at: Time(900_000), finished_at: Time(950_000) };
-    Observed { task: TaskId(id), attempt: 1, state: ObservedState::Exited(exit), restart_count: 0, space: None }
+    Observed {
+        task: TaskId(id),
+        attempt: 1,
+        state: ObservedState::Exited(exit),
+        restart_count: 0,
+        space: None,
+        hosts: Vec::new(),
+    }
 }
 
 fn ledger(tasks: &[AssignedTask]) -> Option<Box<Ledger>> {
@@ -178,8 +185,15 @@ fn a_restarted_agent_remembers_what_the_host_cannot_tell() {
     let exit = Exit { code: 143, oom_killed: false, started_at, finished_at: rig.now };
     let running = ObservedState::Running { pid: 9, started_at, paused: false };
     let observed = vec![
-        Observed { task: healthy, attempt: 1, state: running, restart_count: 0, space: None },
-        Observed { task: stopped, attempt: 1, state: ObservedState::Exited(exit), restart_count: 0, space: None },
+        Observed { task: healthy, attempt: 1, state: running, restart_count: 0, space: None, hosts: lines(1) },
+        Observed {
+            task: stopped,
+            attempt: 1,
+            state: ObservedState::Exited(exit),
+            restart_count: 0,
+            space: None,
+            hosts: Vec::new(),
+        },
     ];
     let mut after = Rig::on(observed, rig.ledger);
     after.order = rig.order;

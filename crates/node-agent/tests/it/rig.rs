@@ -3,6 +3,7 @@
 use model::*;
 use node_agent::{Agent, AgentInput, AgentOutput, Effect, EffectError, EffectId, Ledger, NetFault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,11 +105,12 @@ impl Rig {
     }
 
     /// Answers the first open effect whose words begin so.
-    pub(crate) fn answer(&mut self, begin: &str, result: Result<Outcome, EffectError>) {
+    pub(crate) fn answer(&mut self, begin: &str, result: Result<Outcome, EffectError>) -> Effect {
         let at = self.open.iter().position(|(_, effect)| words(effect).starts_with(begin));
         let at = at.unwrap_or_else(|| panic!("no open effect `{begin}` among {:?}", self.open_words()));
-        let (id, _) = self.open.remove(at);
+        let (id, effect) = self.open.remove(at);
         self.input(AgentInput::Done(id, result));
+        effect
     }
 
     /// Lets the host do everything that is asked for, and what follows, at this instant.
@@ -129,6 +131,7 @@ impl Rig {
                 self.pid += 1;
                 Outcome::Started { pid: self.pid, started_at: self.now }
             }
+            Effect::WriteHosts(_) => Outcome::HostsWritten,
             Effect::Stop { .. } => Outcome::Stopped(Some(self.exit(143))),
             Effect::Remove { .. } => Outcome::Removed,
             Effect::Probe { .. } => Outcome::Probed { start: self.now, exit_code: 0, output: String::new() },
@@ -202,6 +205,11 @@ impl Rig {
     }
 }
 
+/// What the /etc/hosts of the container of a task says, as the rig's tasks have their addresses.
+pub(crate) fn lines(task: u128) -> Vec<(IpAddr, Vec<String>)> {
+    vec![(IpAddr::from([10, 0, 1, u8::try_from(task).unwrap()]), vec![TaskId(task).short()])]
+}
+
 /// An effect in a word or two.
 pub(crate) fn words(effect: &Effect) -> String {
     match effect {
@@ -215,6 +223,10 @@ pub(crate) fn words(effect: &Effect) -> String {
         }
         Effect::CreateAndStart(launch) => format!("create {}", launch.task.0),
         Effect::Start(launch) => format!("start {} restarts={}", launch.task.0, launch.restarts),
+        Effect::WriteHosts(write) => {
+            let lines: Vec<String> = write.hosts.lines.iter().map(|(address, _)| address.to_string()).collect();
+            format!("hosts {} [{}]", write.task.0, lines.join(" "))
+        }
         Effect::Stop { task, signal, grace, receives, sends } => {
             let first = match (receives, sends) {
                 (true, true) => " drained",

@@ -2,7 +2,7 @@
 //! done again.
 
 use super::entry::{Phase, Seen};
-use super::{ContentFile, CreateContainer, Error, NetMode, Result};
+use super::{ContentFile, CreateContainer, Error, Result, hosts};
 use crate::container::Cgroup;
 use crate::layout::{Folder, Layout};
 use crate::record::{self, Config, Durable, Ended, Run};
@@ -13,7 +13,6 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -25,15 +24,6 @@ const UNSEEN: i32 = 255;
 /// Exit code of a run that was killed because its shim was.
 const KILLED: i32 = 137;
 
-/// Every host name file begins so (as Docker's).
-const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::\tip6-localnet
-ff00::\tip6-mcastprefix
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-";
-
 /// Files of all containers.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -44,7 +34,7 @@ pub(super) struct Disk {
     memory: Mutex<()>,
 }
 
-fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
+pub(super) fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
     move |source| Error::Io { what, path: path.to_owned(), source }
 }
 
@@ -97,7 +87,7 @@ impl Disk {
             let path = folder.path.join(name);
             record::replace(&path, text.as_bytes(), Durable::No).map_err(failed("write", &path))
         };
-        write("hosts", &hosts(&create))?;
+        write(hosts::FILE, &hosts::text(&create))?;
         write("hostname", &format!("{}\n", create.hostname))?;
         write("resolv.conf", &create.resolv_conf)?;
         let anonymous = self.make_volumes(&folder, &create)?;
@@ -330,20 +320,4 @@ fn write_file(path: &Path, file: &ContentFile) -> io::Result<()> {
     std::os::unix::fs::fchown(&out, Some(file.uid), Some(file.gid))?;
     out.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(file.mode & 0o7777))?;
     fs::rename(&fresh, path)
-}
-
-/// Text of /etc/hosts: with the host's network the host's own, and what was asked for.
-fn hosts(create: &CreateContainer) -> String {
-    let mut text = match create.net {
-        NetMode::Host => fs::read_to_string("/etc/hosts").unwrap_or_else(|_| LOCAL_HOSTS.to_owned()),
-        NetMode::Path(_) => LOCAL_HOSTS.to_owned(),
-    };
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for (address, names) in &create.hosts {
-        let address: &IpAddr = address;
-        text.push_str(&format!("{address}\t{}\n", names.join(" ")));
-    }
-    text
 }

@@ -96,11 +96,13 @@ impl Entry {
             Phase::Running { pid, started_at, paused } => ObservedState::Running { pid, started_at, paused },
             Phase::Exited(exit) => ObservedState::Exited(exit),
         };
-        let space = self.config().and_then(|config| match &config.create.net {
+        let config = self.config();
+        let space = config.as_ref().and_then(|config| match &config.create.net {
             NetMode::Host => None,
             NetMode::Path(path) => path.file_name()?.to_str()?.parse().ok(),
         });
-        Some(Observed { task: self.task, attempt: seen.attempt, state, restart_count: seen.restarts, space })
+        let hosts = config.map(|config| config.create.hosts.clone()).unwrap_or_default();
+        Some(Observed { task: self.task, attempt: seen.attempt, state, restart_count: seen.restarts, space, hosts })
     }
 }
 

@@ -137,6 +137,8 @@ pub struct StartOptions {
     pub files: Option<Vec<ContentFile>>,
     /// A different network namespace from now on.
     pub net: Option<NetMode>,
+    /// Other lines of /etc/hosts from now on, as in [`CreateContainer::hosts`].
+    pub hosts: Option<Vec<(IpAddr, Vec<String>)>>,
     /// Rows and columns of its terminal, if it has one.
     pub size: Option<(u16, u16)>,
 }

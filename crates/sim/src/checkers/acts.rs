@@ -111,6 +111,7 @@ fn task_of(effect: &Effect) -> Option<TaskId> {
     match effect {
         Effect::Prepare(it) => Some(it.task),
         Effect::CreateAndStart(it) | Effect::Start(it) => Some(it.task),
+        Effect::WriteHosts(it) => Some(it.task),
         Effect::Stop { task, .. } | Effect::Remove { task, .. } => Some(*task),
         Effect::EnsureNet(_) | Effect::Probe { .. } | Effect::RemoveVolume(_) => None,
     }

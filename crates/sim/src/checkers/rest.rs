@@ -3,8 +3,9 @@
 use crate::group::is_register;
 use crate::host::Container;
 use crate::world::World;
-use model::{Desired, Mode, ObservedState, State, Task, TaskId, UpdateState};
+use model::{Desired, Endpoint, Mode, ObservedState, State, Task, TaskId, UpdateState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 impl World {
     /// At rest, hosts run exactly what is wanted, and what was acknowledged is wanted.
@@ -107,6 +108,11 @@ fn runs_rightly(node: &str, task: &Task, container: &Container) -> Result<(), St
     }
     if !matches!(container.state, ObservedState::Running { .. }) || task.status.state != model::TaskState::Running {
         return Err(format!("{node}: {name} runs, and is held to be {:?}", task.status.state));
+    }
+    let own: BTreeSet<IpAddr> = task.endpoints.iter().flat_map(Endpoint::addresses).collect();
+    let known: BTreeSet<IpAddr> = container.hosts.iter().map(|(address, _)| *address).collect();
+    if own != known {
+        return Err(format!("{node}: {name} has {own:?}, and its /etc/hosts says {known:?}"));
     }
     Ok(())
 }
