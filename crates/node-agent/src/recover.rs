@@ -61,11 +61,15 @@ impl Agent {
         for (id, local) in &mut self.tasks {
             local.wanted = assignment.tasks.contains_key(id);
         }
+        let mut moved = false;
         for (id, assigned) in &assignment.tasks {
             let local = self.tasks.entry(*id).or_insert_with(|| Local::new(*id, now));
-            local.order(assigned, now);
+            moved |= local.order(assigned, now);
             self.touched.insert(*id);
         }
+        // Whoever joins the namespace of another finds the host where that one does.
+        let joins = |local: &&mut Local| local.assigned.as_ref().is_some_and(|it| it.joins.is_some());
+        self.tasks.values_mut().filter(|_| moved).filter(joins).for_each(|local| local.hosts_checked = false);
         for local in self.tasks.values_mut() {
             if crate::volumes::awaited(local, &assignment).is_some() {
                 // Its volume has to be made anew.
@@ -79,8 +83,8 @@ impl Agent {
 }
 
 impl Local {
-    /// Takes a new order.
-    fn order(&mut self, assigned: &AssignedTask, now: Time) {
+    /// Takes a new order. Are its addresses others than before?
+    fn order(&mut self, assigned: &AssignedTask, now: Time) -> bool {
         let task = &assigned.task;
         let first = self.assigned.is_none();
         let before = self.assigned.as_ref().map(|known| known.task.attempt);
@@ -90,9 +94,8 @@ impl Local {
             self.begin_attempt(now);
         }
         self.wanted = true;
-        if self.assigned.as_ref().is_none_or(|known| known.task.endpoints != task.endpoints) {
-            self.hosts_checked = false;
-        }
+        let moved = self.assigned.as_ref().is_none_or(|known| known.task.endpoints != task.endpoints);
+        self.hosts_checked &= !moved;
         self.assigned = Some(assigned.clone());
         if first {
             self.remember(&task.status);
@@ -105,6 +108,7 @@ impl Local {
         if known.attempt == self.wanted_attempt() && known.state < TaskState::Running {
             self.state = self.state.max(known.state);
         }
+        moved
     }
 
     /// What was known of it before this agent began.

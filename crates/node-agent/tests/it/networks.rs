@@ -224,3 +224,20 @@ fn what_changed_while_it_did_not_run_comes_with_the_start() {
     assert_eq!(launch.hosts.lines, [([10, 0, 1, 77].into(), vec![id.short()])]);
     assert_eq!(rig.open_words(), [""; 0]);
 }
+
+#[test]
+fn who_joins_another_finds_the_host_where_that_one_does() {
+    let mut spec = service();
+    let (mut rig, owner) = Rig::running(&spec);
+    spec.container.extra_hosts = vec![("up".to_owned(), "host-gateway".to_owned())];
+    let joiner = rig.add(2, &spec);
+    rig.change(joiner, |task| task.endpoints.clear());
+    rig.order.tasks.get_mut(&joiner).unwrap().joins = Some(owner);
+    rig.assign();
+    rig.live(SECOND);
+    let other = Network { id: NetworkId(8), gateway: [10, 0, 2, 254].into(), ..rig.order.networks[&NET].clone() };
+    rig.order.networks.insert(NetworkId(8), other);
+    rig.change(owner, |task| task.endpoints[0].network = NetworkId(8));
+    rig.assign();
+    assert!(rig.open_words().contains(&"hosts 2 [10.0.2.254]".to_owned()), "{:?}", rig.open_words());
+}

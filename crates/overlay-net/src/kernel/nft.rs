@@ -13,6 +13,7 @@ const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEWTABLE: u16 = SUBSYSTEM;
+const GETTABLE: u16 = SUBSYSTEM | 1;
 const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const GETCHAIN: u16 = SUBSYSTEM | 4;
@@ -22,6 +23,7 @@ const GETSET: u16 = SUBSYSTEM | 10;
 const GETELEMENTS: u16 = SUBSYSTEM | 13;
 
 const NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
@@ -161,6 +163,15 @@ pub(crate) fn fingerprint(table: &str) -> io::Result<Option<u64>> {
     batch.message(GETRULE, F_DUMP, &generic(INET, 0)).text(RULE_TABLE, table);
     for rule in socket.dump(batch)? {
         bytes.extend_from_slice(rule.payload.get(4..).unwrap_or_default());
+    }
+    let mut batch = Batch::default();
+    batch.message(GETTABLE, F_DUMP, &generic(INET, 0));
+    for one in socket.dump(batch)? {
+        let rest = one.payload.get(4..).unwrap_or_default();
+        if attr(rest, NAME).is_some_and(|name| text(name) == table) {
+            // It may sleep.
+            bytes.extend_from_slice(attr(rest, TABLE_FLAGS).unwrap_or_default());
+        }
     }
     let elements = elements(&socket, table)?;
     Ok(Some(fnv1a(&bytes).wrapping_add(elements)))

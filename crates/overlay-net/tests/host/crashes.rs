@@ -219,12 +219,11 @@ fn what_others_break_is_healed() {
             assert_eq!(daemon.inside(a, || lookup("b.")), ip_b.to_string(), "{what}");
         };
         works(&daemon, "at first");
-        let breakages: [(&str, Breakage<'_>); 8] = [
+        let breakages: [(&str, Breakage<'_>); 9] = [
             ("flushed table", &|_| drop(nft(&format!("flush table inet {table}")))),
-            ("flushed map", &|_| drop(nft(&format!("flush map inet {table} single4")))),
-            ("deleted element", &|_| {
-                drop(nft(&format!("delete element inet {table} single4 {{ tcp . 8080 : {ip_b} . 80 }}")));
-            }),
+            ("flushed map", &|_| drop(nft(&format!("flush map inet {table} ports4")))),
+            ("deleted element", &|_| drop(nft(&format!("delete element inet {table} ports4 {{ tcp . 8080 }}")))),
+            ("sleeping table", &|_| drop(nft(&format!("add table inet {table} {{ flags dormant; }}")))),
             ("deleted table", &|_| drop(nft(&format!("delete table inet {table}")))),
             ("deleted veth", &|_| rtnetlink(17, &[0, 0], &veth)),
             ("deleted bridge", &|_| rtnetlink(17, &[0, 0], &bridge)),

@@ -152,6 +152,9 @@ fn whoever_talks_hears_nothing_of_changed_rules() {
     three_hosts(|mut hosts, outside| {
         let before = hosts.each_mut().map(|host| host.on(|daemon| inventory(daemon.run_root())));
         let there = published(&mut hosts);
+        greeter(&hosts[1].daemon, there, 82, "there");
+        // Hosts hear of changes one after the other.
+        hosts[1].daemon.net.ports[0].admitted = [(hosts[1].daemon.address(there), 82)].into();
         let door = SocketAddr::new(hosts[0].wire(), 8080);
         let backend = hosts[1].daemon.address(there);
         let is_over = AtomicBool::new(false);
@@ -182,6 +185,13 @@ fn whoever_talks_hears_nothing_of_changed_rules() {
                     let backends: Vec<_> = (0..=change % 2).map(|at| (backend, 90 + at)).collect();
                     host.daemon.net.ports.retain(|port| port.host_port != 9090);
                     host.daemon.publish(Protocol::Tcp, 9090, &backends);
+                    // Theirs gets another backend, and loses it again.
+                    let own = &mut host.daemon.net.ports[0].backends;
+                    if change % 3 == 0 {
+                        own.insert((backend, 82))
+                    } else {
+                        own.remove(&(backend, 82))
+                    };
                     host.on(Daemon::apply_clean);
                 }
             }

@@ -5,13 +5,13 @@ use super::*;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 /// Its name in the folder of a container, from where it is mounted.
 pub(super) const FILE: &str = "hosts";
 /// More than this is not what anybody needs.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: u64 = 16 << 20;
 
 /// Every host name file begins so (as Docker's).
 const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost
@@ -56,8 +56,14 @@ impl Engine {
         let written = changed.clone();
         self.block(move |inner| {
             let folder = inner.disk.layout.container(task);
-            let path = folder.path.join(FILE);
-            rewrite(&path, &config.create.hosts, &written.create.hosts).map_err(failed("write", &path))?;
+            let (path, old, new) = (folder.path.join(FILE), &config.create.hosts, &written.create.hosts);
+            match if old == new { Ok(()) } else { rewrite(&path, old, new) } {
+                // What the container has done to it is no reason not to start it.
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    tracing::warn!(path = %path.display(), %error, "its lines stay as they are");
+                }
+                other => other.map_err(failed("write", &path))?,
+            }
             inner.disk.write_config(&folder, &written)
         })
         .await?;
@@ -85,38 +91,53 @@ fn shown((address, names): &(IpAddr, Vec<String>)) -> String {
 
 /// Takes the lines of `old` away that are not in `new`, and adds those that are not there. In place: it is mounted.
 fn rewrite(path: &Path, old: &Lines, new: &Lines) -> io::Result<()> {
+    /// The container may write at the same time: then it is read again.
+    const TRIES: usize = 5;
     let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    if length > LONGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the container has made it larger than 1 MiB"));
+    let seen = || file.metadata().map(|it| (it.len(), it.mtime(), it.mtime_nsec()));
+    for _ in 0..TRIES {
+        let before = seen()?;
+        if before.0 > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the container has made it larger than 16 MiB"));
+        }
+        let mut bytes = vec![0; usize::try_from(before.0).unwrap_or_default()];
+        let read = file.read_at(&mut bytes, 0)?;
+        let mut fresh = changed(&bytes, old, new);
+        let rest = fresh.len();
+        // In one go, so that nobody finds half of it, with nothing of the old one behind it.
+        fresh.resize(rest.max(bytes.len()), b'\n');
+        if read == bytes.len() && seen()? == before {
+            file.write_all_at(&fresh, 0)?;
+            return file.set_len(rest as u64);
+        }
     }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0)?;
-    let mut fresh = changed(&String::from_utf8_lossy(&bytes), old, new).into_bytes();
-    let rest = fresh.len();
-    // In one go, so that nobody finds half of it, with nothing of the old one behind it.
-    fresh.resize(rest.max(bytes.len()), b'\n');
-    file.write_all_at(&fresh, 0)?;
-    file.set_len(rest as u64)
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "the container writes all the time"))
 }
 
 /// What was already done is not done again.
-fn changed(text: &str, old: &Lines, new: &Lines) -> String {
+fn changed(text: &[u8], old: &Lines, new: &Lines) -> Vec<u8> {
     let mut gone: Vec<String> = old.iter().filter(|line| !new.contains(line)).map(shown).collect();
-    let mut kept = String::new();
-    for line in text.lines() {
-        let is_gone = |gone: &String| gone.trim_end() == line.trim_end();
-        match gone.iter().position(is_gone) {
+    let mut kept = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        match gone.iter().position(|gone| is_same(gone, line)) {
             Some(found) => drop(gone.swap_remove(found)),
-            None => kept.extend([line, "\n"]),
+            None => kept.extend_from_slice(line),
         }
     }
     for line in new.iter().filter(|line| !old.contains(line)).map(shown) {
-        if !kept.lines().any(|known| known.trim_end() == line.trim_end()) {
-            kept.push_str(&line);
+        if kept.split(|byte| *byte == b'\n').any(|known| is_same(&line, known)) {
+            continue;
         }
+        if kept.last().is_some_and(|last| *last != b'\n') {
+            kept.push(b'\n');
+        }
+        kept.extend_from_slice(line.as_bytes());
     }
     kept
+}
+
+fn is_same(ours: &str, line: &[u8]) -> bool {
+    ours.as_bytes().trim_ascii_end() == line.trim_ascii_end()
 }
 
 #[cfg(test)]
@@ -131,11 +152,11 @@ mod tests {
     fn what_the_container_has_written_stays() {
         let old = lines(&[("10.0.0.2", "web"), ("10.0.0.9", "extra")]);
         let new = lines(&[("10.0.0.9", "extra"), ("10.0.0.3", "web")]);
-        let text = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# mine\n10.0.0.9\textra\n10.0.0.5\tother";
-        let expected = "127.0.0.1\tlocalhost\n# mine\n10.0.0.9\textra\n10.0.0.5\tother\n10.0.0.3\tweb\n";
+        let text = b"127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# m\xfcne\r\n10.0.0.9\textra\n10.0.0.5\tother";
+        let expected = b"127.0.0.1\tlocalhost\n# m\xfcne\r\n10.0.0.9\textra\n10.0.0.5\tother\n10.0.0.3\tweb\n";
         assert_eq!(changed(text, &old, &new), expected);
         assert_eq!(changed(expected, &old, &new), expected, "twice is no more than once");
-        let alone = "127.0.0.1\tlocalhost\n# mine\n10.0.0.9\textra\n10.0.0.5\tother\n";
+        let alone = b"127.0.0.1\tlocalhost\n# m\xfcne\r\n10.0.0.9\textra\n10.0.0.5\tother\n";
         assert_eq!(changed(expected, &new, &lines(&[("10.0.0.9", "extra")])), alone);
     }
 
@@ -148,8 +169,8 @@ mod tests {
         let mounted = fs::File::open(&path).unwrap();
         rewrite(&path, &old, &lines(&[("10.0.0.3", "b")])).unwrap();
         assert_eq!(io::read_to_string(mounted).unwrap(), "127.0.0.1\tlocalhost\n10.0.0.3\tb\n");
-        fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
+        fs::File::create(&path).unwrap().set_len(LONGEST + 1).unwrap();
         assert_eq!(rewrite(&path, &old, &old).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(fs::metadata(&path).unwrap().len(), 2 << 20);
+        assert_eq!(fs::metadata(&path).unwrap().len(), LONGEST + 1);
     }
 }

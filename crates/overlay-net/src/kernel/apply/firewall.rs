@@ -86,9 +86,12 @@ impl Firewall {
             _ => rules::remove(mark) + &table.script(mark),
         };
         match nft::run(&(script + &extra)) {
-            Ok(()) => self.made.become_known(table, nft::fingerprint(&self.table).unwrap_or(None)),
+            Ok(()) => match nft::fingerprint(&self.table) {
+                Ok(fingerprint) => self.made.become_known(table, fingerprint),
+                Err(_) => self.made.rules = None,
+            },
             Err(error) => {
-                self.made.become_unknown();
+                self.made.failed();
                 net.networks.keys().for_each(|id| applied.network(*id, error.to_string()));
                 applied.port_errors.extend(held.iter().map(|port| ((*port).clone(), error.to_string())));
                 return;
@@ -112,16 +115,19 @@ impl Firewall {
 struct Made {
     path: PathBuf,
     rules: Option<(Table, Option<u64>)>,
+    /// The last change of it was refused.
+    refused: bool,
 }
 
 impl Made {
     fn remembered(run_root: &Path) -> Made {
         let path = names::rules_path(run_root);
         let rules = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Made { path, rules }
+        Made { path, rules, refused: false }
     }
 
     fn become_known(&mut self, table: Table, fingerprint: Option<u64>) {
+        self.refused = false;
         let rules = self.rules.insert((table, fingerprint));
         let fresh = self.path.with_extension("rules.new");
         // A file of earlier rules has another fingerprint, so one that can't be replaced misleads nobody.
@@ -133,8 +139,12 @@ impl Made {
         }
     }
 
-    fn become_unknown(&mut self) {
-        self.rules = None;
+    /// Nothing was changed. It may have been about somebody else's chain, which is another by now; what is refused again
+    /// needs all to be made anew.
+    fn failed(&mut self) {
+        if std::mem::replace(&mut self.refused, true) {
+            (self.rules, self.refused) = (None, false);
+        }
     }
 }
 
