@@ -211,7 +211,16 @@ fn facts(pair: &Pair) -> [HostNet; 2] {
     let spec = NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() };
     let gateway = IpAddr::from([10, 220, 0, 1]);
     let id = NetworkId(0xbe << 80);
-    let network = Network { id, spec, vni: 4097, subnet, gateway, subnet6: None, gateway6: None };
+    let network = Network {
+        id,
+        spec,
+        vni: 4097,
+        subnet,
+        gateway,
+        subnet6: None,
+        gateway6: None,
+        created: model::Time::default(),
+    };
     let address = |side: usize| IpAddr::from([10, 220, 0, 11 + side as u8]);
     let peer = |side: usize| MeshPeer {
         number: side as u32 + 1,

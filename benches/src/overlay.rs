@@ -215,7 +215,19 @@ fn network(n: u32, [a, b, c]: [u8; 3]) -> (NetworkId, Network) {
     let subnet = Subnet::parse(&format!("{a}.{b}.{c}.0/24")).unwrap();
     let spec = NetworkSpec { name: format!("net{n}"), ..NetworkSpec::default() };
     let gateway = IpAddr::from([a, b, c, 1]);
-    (id, Network { id, spec, vni: 4096 + n, subnet, gateway, subnet6: None, gateway6: None })
+    (
+        id,
+        Network {
+            id,
+            spec,
+            vni: 4096 + n,
+            subnet,
+            gateway,
+            subnet6: None,
+            gateway6: None,
+            created: model::Time::default(),
+        },
+    )
 }
 
 fn nth(network: &Network, n: u8) -> IpAddr {

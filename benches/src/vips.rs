@@ -107,7 +107,16 @@ fn net(tasks: usize, services: usize) -> HostNet {
     let subnet = Subnet::parse("10.222.0.0/16").unwrap();
     let gateway = IpAddr::from([10, 222, 0, 1]);
     let spec = NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() };
-    let network = Network { id: NETWORK, spec, vni: 4098, subnet, gateway, subnet6: None, gateway6: None };
+    let network = Network {
+        id: NETWORK,
+        spec,
+        vni: 4098,
+        subnet,
+        gateway,
+        subnet6: None,
+        gateway6: None,
+        created: model::Time::default(),
+    };
     let endpoints = (0..tasks).map(|number| {
         let at = Endpoint {
             network: NETWORK,

@@ -209,7 +209,7 @@ async fn node(context: &Context, command: Node) -> Result<u8> {
     match command {
         Node::Ls(args) => node::ls(context, args).await,
         Node::Ps(args) => node::ps(context, args).await,
-        Node::Inspect(args) => node::inspect(context, args).await,
+        Node::Inspect(args) => node::inspect::run(context, args).await,
         Node::Update(args) => node::update(context, args).await,
         Node::Promote(args) => cluster::change_role(context, args, model::Role::Manager).await,
         Node::Demote(args) => cluster::change_role(context, args, model::Role::Worker).await,

@@ -4,6 +4,7 @@ use crate::ids::{NetworkId, TaskId};
 use crate::mesh::{Mesh, RemoteEndpoint, VirtualAddress};
 use crate::spec::{ExposedPort, Protocol};
 use crate::stack::NetworkSpec;
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -73,6 +74,9 @@ pub struct Network {
     pub subnet6: Option<Subnet>,
     /// Address of the bridge in that.
     pub gateway6: Option<IpAddr>,
+    /// When it was made; 0 where nobody remembers.
+    #[serde(default)]
+    pub created: Time,
 }
 
 impl Network {
@@ -93,6 +97,7 @@ impl Network {
             gateway: unspecified,
             subnet6: None,
             gateway6: None,
+            created: Time::default(),
         })
     }
 

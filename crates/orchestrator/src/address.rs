@@ -147,6 +147,7 @@ mod tests {
             gateway: "10.1.0.1".parse().expect("an address"),
             subnet6: Some(subnet("fd00::/64")),
             gateway6: None,
+            created: model::Time::default(),
         }
     }
 

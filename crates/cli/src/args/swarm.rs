@@ -22,7 +22,7 @@ pub(crate) enum Service {
     /// List the tasks of services, with their history
     Ps(Tasks),
     /// Show everything about services as JSON
-    Inspect(InspectService),
+    Inspect(Inspect),
     /// Show the logs of services
     Logs(Logs),
     /// Change how many tasks services have
@@ -69,9 +69,9 @@ pub(crate) struct TaskList {
     pub(crate) listing: Listing,
 }
 
-/// `service inspect`.
+/// `service inspect` and `node inspect`.
 #[derive(Debug, Args)]
-pub(crate) struct InspectService {
+pub(crate) struct Inspect {
     /// Lines for people in place of JSON
     #[arg(long, conflicts_with = "format")]
     pub(crate) pretty: bool,
@@ -226,7 +226,7 @@ pub(crate) enum Node {
     /// List the tasks of nodes, with their history
     Ps(NodeTasks),
     /// Show everything about nodes as JSON
-    Inspect(InspectOne),
+    Inspect(Inspect),
     /// Change a node
     Update(UpdateNode),
     /// Make managers of nodes

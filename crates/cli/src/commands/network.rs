@@ -45,7 +45,7 @@ pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
             .with("Internal", network.spec.internal.to_string())
             .with("IPv6", network.spec.ipv6.to_string())
             .with("Subnet", subnet(network))
-            .with("CreatedAt", created_at(0))
+            .with("CreatedAt", created_at(network.created.0))
             .labels(&network.spec.labels)
     });
     let list = List {

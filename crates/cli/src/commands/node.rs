@@ -1,6 +1,7 @@
 //! `node …`: the machines of the cluster.
 
-use crate::args::object::InspectOne;
+pub(super) mod inspect;
+
 use crate::args::swarm::{Ls, NodeTasks, RemoveNodes, UpdateNode};
 use crate::context::{Context, unexpected};
 use crate::parse;
@@ -8,9 +9,7 @@ use crate::render::list::{List, Row};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::{Call, DaemonInfo, Reply};
 use model::{Availability, Node, Request, State};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
@@ -90,55 +89,6 @@ pub(super) async fn ps(context: &Context, args: NodeTasks) -> Result<u8> {
     super::tasks::print(context, &args.list, &state, tasks)
 }
 
-pub(super) async fn inspect(context: &Context, args: InspectOne) -> Result<u8> {
-    let own = own(context).await?;
-    let state = context.state().await?;
-    let mut found = Vec::new();
-    for name in &args.names {
-        found.push(match find(&state, &own, name) {
-            Ok(node) => Ok(seen(context, &state, node).await),
-            Err(error) => Err(error),
-        });
-    }
-    super::inspect::print(context, args.format.as_deref(), found)
-}
-
-/// What is known of a node, and how the others look from it.
-async fn seen(context: &Context, state: &State, node: &Node) -> Value {
-    let mut seen = view(node);
-    if node.manager {
-        seen["ManagerStatus"] = manager(node, state);
-    }
-    if node.mesh.is_some() && node.ready {
-        match peers(context, state, node).await {
-            Ok(peers) => seen["Mesh"]["Peers"] = peers.into(),
-            Err(error) => seen["Mesh"]["PeersError"] = format!("{error:#}").into(),
-        }
-    }
-    seen
-}
-
-/// How the others look from a node, or why that is not known.
-async fn peers(context: &Context, state: &State, node: &Node) -> Result<Vec<Value>> {
-    let rows = match context.call(Call::MeshPeers(node.id)).await? {
-        Reply::MeshPeers(rows) => rows,
-        other => return Err(unexpected(&other)),
-    };
-    let name = |id| state.nodes.iter().find(|node| node.id == id).map(|node| node.hostname.clone());
-    let peer = |row: api::MeshPeerRow| {
-        json!({
-            "Node": row.node.to_string(),
-            "Hostname": name(row.node),
-            "Endpoint": row.endpoint,
-            "HandshakeAge": row.handshake_age,
-            "Sent": row.sent,
-            "Received": row.received,
-            "PathMTU": row.path_mtu,
-        })
-    };
-    Ok(rows.into_iter().map(peer).collect())
-}
-
 pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {
     let own = own(context).await?;
     let state = context.state().await?;
@@ -184,59 +134,6 @@ pub(super) fn find<'a>(state: &'a State, own: &DaemonInfo, wanted: &str) -> Resu
         [node] => Ok(node),
         _ => bail!("`{wanted}` may mean several nodes: give the id"),
     }
-}
-
-/// Engine API, NodeInspect.
-fn view(node: &Node) -> Value {
-    let (os, architecture) = node.platform.split_once('/').unwrap_or((node.platform.as_str(), ""));
-    let generic = generic(&node.generic);
-    json!({
-        "ID": node.id.to_string(),
-        "Spec": {
-            "Labels": node.labels,
-            "Role": if node.manager { "manager" } else { "worker" },
-            "Availability": availability(node.availability).to_lowercase(),
-        },
-        "Description": {
-            "Hostname": node.hostname,
-            "Platform": { "Architecture": architecture, "OS": os },
-            "Resources": { "NanoCPUs": node.nano_cpus, "MemoryBytes": node.memory, "GenericResources": generic },
-            "Engine": { "EngineVersion": node.version, "Labels": node.engine_labels },
-        },
-        "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address },
-        "Mesh": node.mesh.as_ref().map(|offer| mesh(offer, node.mesh_number)),
-    })
-}
-
-/// Engine API, ManagerStatus.
-fn manager(node: &Node, state: &State) -> Value {
-    json!({
-        "Leader": state.leader == Some(node.id),
-        "Reachability": match (node.ready, has_no_vote(state, node)) {
-            (false, _) => "unreachable",
-            (true, true) => "unknown",
-            (true, false) => "reachable",
-        },
-        "Addr": node.address,
-    })
-}
-
-/// Engine API, GenericResources.
-pub(in crate::commands) fn generic(counts: &BTreeMap<String, u64>) -> Vec<Value> {
-    let one = |(kind, count)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } });
-    counts.iter().map(one).collect()
-}
-
-/// Its end of the mesh.
-fn mesh(offer: &model::MeshOffer, number: Option<u32>) -> Value {
-    let endpoints: Vec<String> =
-        offer.addresses.iter().map(|address| SocketAddr::new(*address, offer.port).to_string()).collect();
-    json!({
-        "PublicKey": offer.public_key,
-        "Address": number.map(model::mesh_address),
-        "Endpoints": endpoints,
-        "LinkMTU": offer.mtu,
-    })
 }
 
 /// Values of one key are alternatives, keys must all pass.

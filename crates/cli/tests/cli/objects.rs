@@ -28,6 +28,7 @@ fn state() -> State {
         gateway: "10.0.0.1".parse().unwrap(),
         subnet6: None,
         gateway6: None,
+        created: model::Time(1_000),
         vni: 0,
     };
     State { networks: vec![net(0xb, "bridge"), net(0xa, "app")], ..State::default() }

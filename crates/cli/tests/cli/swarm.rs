@@ -186,6 +186,8 @@ fn a_service_is_shown_in_the_shape_of_the_engine() {
     assert_eq!(run(&fake, &["service", "inspect", "-f", empty, "shop_web"]), "exit 0\n-- out\n|[]|0\n-- err\n");
     assert!(!output.contains("UpdateStatus") && !output.contains("\"User\""), "{output}");
     assert_eq!(run(&fake, &["node", "inspect", "-f", "{{.Status.State}}", "self"]), "exit 0\n-- out\nready\n-- err\n");
+    let pretty = run(&fake, &["node", "inspect", "--pretty", "self"]);
+    assert!(pretty.contains("\nHostname:               host1\nStatus:\n State:                 Ready\n"), "{pretty}");
     let nodes = run(&fake, &["node", "ls", "--format", "{{.ID}} {{.Hostname}} {{.Status}} {{.EngineVersion}}"]);
     assert_eq!(nodes, "exit 0\n-- out\nee0000000000 * host1 Ready 9.9.9\n-- err\n");
 }

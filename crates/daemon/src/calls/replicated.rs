@@ -4,7 +4,7 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{Logins, ObjectChange, Request, RequestId, Response, State, Task, TaskId};
+use model::{Logins, ObjectChange, Request, RequestId, Response, Service, State, Task, TaskId};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(crate) async fn request(
         Request::Connect { task, .. } | Request::Disconnect { task, .. } => Some(task),
         _ => None,
     };
+    until_free(daemon, &request).await;
     let response = propose(daemon, id, request).await?;
     if let (Some(task), Response::Done { .. }) = (moved, &response) {
         at_its_place(daemon, task).await;
@@ -52,6 +53,22 @@ pub(crate) async fn request(
         super::objects::make_volume(daemon, spec).await?;
     }
     Ok(response)
+}
+
+/// A service that was removed keeps its name until its last task has ended. Who makes it anew, as one may at once with
+/// Docker, has only to wait.
+async fn until_free(daemon: &Daemon, request: &Request) {
+    /// What takes longer is told.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const LOOK: Duration = Duration::from_millis(50);
+    let Request::PutService { spec, create: true } = request.inner() else { return };
+    let is_leaving = |service: &Service| service.removing && service.spec.name == spec.name;
+    let left = async {
+        while daemon.cluster.state().await.is_ok_and(|state| state.services.iter().any(is_leaving)) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _late = tokio::time::timeout(PATIENCE, left).await;
 }
 
 /// Whoever has a container join a network may use it as soon as that is answered: waits until it is so, where the

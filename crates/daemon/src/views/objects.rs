@@ -2,7 +2,7 @@
 
 use crate::clock::rfc3339;
 use api::MeshPeerRow;
-use model::{Network, NetworkMode, State};
+use model::{Network, NetworkMode, State, Time};
 use runtime::volume::VolumeInfo;
 use serde_json::{Map, Value, json};
 
@@ -56,6 +56,7 @@ pub(crate) fn network(network: &Network, state: &State) -> Value {
     json!({
         "Name": network.spec.name,
         "Id": network.id.to_string(),
+        "Created": rfc3339(Some(network.created).filter(|created| *created > Time::default())),
         "Scope": network.scope(state.cluster.is_some()),
         "Driver": network.driver(state.cluster.is_some()),
         "EnableIPv4": true,

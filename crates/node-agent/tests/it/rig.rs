@@ -257,6 +257,7 @@ fn network() -> Network {
         gateway: [10, 0, 1, 1].into(),
         subnet6: None,
         gateway6: None,
+        created: Time::default(),
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn make(draft: &mut Draft<'_>, spec: &NetworkSpec) -> Result<NetworkI
     let vni = (after..VNIS).chain(FIRST_VNI..after).find(|vni| !used.contains(vni)).unwrap_or(FIRST_VNI);
     draft.edit().last_vni = vni;
     let id = draft.ids.next(NetworkId);
-    let network = Network { id, spec: spec.clone(), vni, subnet, gateway, subnet6, gateway6 };
+    let (spec, created) = (spec.clone(), draft.now);
+    let network = Network { id, spec, vni, subnet, gateway, subnet6, gateway6, created };
     draft.edit().networks.insert(id, Arc::new(network));
     Ok(id)
 }

@@ -164,7 +164,8 @@ impl Daemon {
         let spec = NetworkSpec { internal, ..NetworkSpec::default() };
         let gateway6 = block6.map(|block| nth(block.address, 1));
         let gateway = nth(block.address, 1);
-        let network = Network { id, spec, vni: 0, subnet: block, gateway, subnet6: block6, gateway6 };
+        let created = Time::default();
+        let network = Network { id, spec, vni: 0, subnet: block, gateway, subnet6: block6, gateway6, created };
         self.net.networks.insert(id, network);
         id
     }

@@ -277,6 +277,9 @@ pub(crate) struct Update {
     /// Leave a sysctl as it is by default
     #[arg(long, value_name = "NAME")]
     pub(crate) sysctl_rm: Vec<String>,
+    /// Reserve nothing of a kind any more
+    #[arg(long, value_name = "KIND")]
+    pub(crate) generic_resource_rm: Vec<String>,
     /// Add a capability
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_add: Vec<String>,

@@ -32,6 +32,7 @@ pub(super) fn changed(service: &Service, args: &Update, named: &dyn Fn(&str) -> 
     ports(&mut spec, args)?;
     networks(&mut spec, args, named)?;
     placement(&mut spec.placement, args)?;
+    spec.resources.reserve_generic.retain(|kind, _| !args.generic_resource_rm.contains(kind));
     policies::apply(&mut spec, &args.policies)?;
     Ok(spec)
 }

@@ -1,8 +1,8 @@
 //! `service inspect`, in the Engine API's shape or in lines for people.
 
 use super::{find, ls};
-use crate::args::swarm::InspectService;
-use crate::commands::node::generic;
+use crate::args::swarm::Inspect;
+use crate::commands::node::inspect::generic;
 use crate::context::Context;
 use crate::render::human::created_at;
 use anyhow::Result;
@@ -13,7 +13,7 @@ use model::{
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-pub(in crate::commands) async fn run(context: &Context, args: InspectService) -> Result<u8> {
+pub(in crate::commands) async fn run(context: &Context, args: Inspect) -> Result<u8> {
     let state = context.state().await?;
     let found = args.which.names.iter().map(|name| find(&state, name));
     if args.pretty {

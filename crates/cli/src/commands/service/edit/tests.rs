@@ -157,3 +157,11 @@ fn rollbacks_have_policies_of_their_own() {
     let error = created("--rollback-max-failure-ratio 2 img").unwrap_err();
     assert!(error.to_string().contains("--rollback-max-failure-ratio"), "{error}");
 }
+
+#[test]
+fn things_of_a_kind_are_reserved_and_let_go() {
+    let spec = after("--generic-resource gpu=2 --generic-resource disk=1 img", "--generic-resource-rm gpu");
+    assert_eq!(spec.resources.reserve_generic, [("disk".to_owned(), 1)].into());
+    let spec = updated(spec, "--generic-resource-rm disk --generic-resource-add disk=3").unwrap();
+    assert_eq!(spec.resources.reserve_generic, [("disk".to_owned(), 3)].into());
+}
