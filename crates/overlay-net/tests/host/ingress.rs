@@ -162,7 +162,7 @@ fn whoever_talks_hears_nothing_of_changed_rules() {
         let speak = |keeps: bool| -> Result<u32, String> {
             let mut answers = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let mut stream = TcpStream::connect_timeout(&door, SOON).map_err(|error| error.to_string())?;
+                let mut stream = TcpStream::connect_timeout(&door, 4 * SOON).map_err(|error| error.to_string())?;
                 hear(&stream)?;
                 while keeps && !is_over.load(Ordering::Relaxed) {
                     std::io::Write::write_all(&mut stream, b"word\n").map_err(|error| error.to_string())?;
