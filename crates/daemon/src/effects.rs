@@ -4,7 +4,7 @@
 use crate::rendezvous::{Awaited, Host, Meeting};
 use crate::shared::Daemon;
 use crate::{clock, failure, images};
-use model::{HealthTest, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
+use model::{HealthTest, HostLines, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
 use node_agent::{Effect, EffectError, EffectErrorKind, Hosts, Launch, Net, NetFault, Outcome, Prepare};
 use overlay_net::Pending;
 use runtime::engine::{ContentFile, CreateContainer, Error as EngineError, NetMode, Session, StartOptions};
@@ -439,7 +439,7 @@ fn engine_error(error: &EngineError) -> EffectError {
 }
 
 /// With an address for the host where only the host knows it.
-fn lines(hosts: &Hosts, net: Net) -> Vec<(IpAddr, Vec<String>)> {
+fn lines(hosts: &Hosts, net: Net) -> HostLines {
     let gateway = (!hosts.gateway.is_empty()).then(|| (host_address(net), hosts.gateway.clone()));
     hosts.lines.iter().cloned().chain(gateway).collect()
 }

@@ -121,10 +121,13 @@ pub struct Observed {
     pub restart_count: u32,
     /// Whose network namespace it was last started in; `None`: the host's, or not known.
     pub space: Option<TaskId>,
-    /// What its /etc/hosts says beside localhost: addresses, each with its names.
+    /// What its /etc/hosts says beside localhost.
     #[serde(default)]
-    pub hosts: Vec<(IpAddr, Vec<String>)>,
+    pub hosts: HostLines,
 }
+
+/// Lines of /etc/hosts: addresses, each with its names.
+pub type HostLines = Vec<(IpAddr, Vec<String>)>;
 
 /// State of a container found on the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

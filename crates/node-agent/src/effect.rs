@@ -1,7 +1,8 @@
 //! What an agent asks of its host, and what comes of it. Effects are complete and may be done twice.
 
 use model::{
-    ContainerSpec, Exit, HealthCheck, HealthTest, HostNet, Logins, Protocol, ServiceSpec, TaskId, Time, VolumeSpec,
+    ContainerSpec, Exit, HealthCheck, HealthTest, HostLines, HostNet, Logins, Protocol, ServiceSpec, TaskId, Time,
+    VolumeSpec,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -92,8 +93,8 @@ pub struct WriteHosts {
 /// Lines of /etc/hosts beside those for localhost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts {
-    /// Addresses, each with its names.
-    pub lines: Vec<(IpAddr, Vec<String>)>,
+    /// Those whose addresses are known.
+    pub lines: HostLines,
     /// Names that mean the host as seen from the container (`host-gateway`), where only the host knows which address
     /// that is.
     pub gateway: Vec<String>,
@@ -161,6 +162,16 @@ pub enum Net {
     Host,
     /// That of this task (its own, or one that it joins).
     Task(TaskId),
+}
+
+impl Net {
+    /// The task whose namespace it is; `None`: the host's.
+    pub fn owner(self) -> Option<TaskId> {
+        match self {
+            Net::Host => None,
+            Net::Task(owner) => Some(owner),
+        }
+    }
 }
 
 /// What came of an effect.

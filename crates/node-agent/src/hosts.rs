@@ -4,7 +4,7 @@ use crate::effect::{Hosts, Net, WriteHosts};
 use crate::net::{Space, space};
 use crate::task::Local;
 use crate::template::{self, Machine};
-use model::{AssignedTask, Assignment, ServiceSpec, Task, TaskId};
+use model::{AssignedTask, Assignment, Endpoint, HostLines, ServiceSpec, Task, TaskId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -16,11 +16,7 @@ pub(crate) fn wanted(
     machine: &Machine,
 ) -> Option<WriteHosts> {
     let task = &assigned.task;
-    let net = match space(locals, task.id) {
-        Space::Host => Net::Host,
-        Space::Of(owner) => Net::Task(owner),
-        Space::Lost(_) => return None,
-    };
+    let net = space(locals, task.id).net().ok()?;
     let spec = template::fill(task, &assigned.name, machine);
     let hostname = hostname(locals, task.id, &spec, machine);
     let hosts = of(locals, task, &spec, &hostname, net, assignment).ok()?;
@@ -87,7 +83,7 @@ pub(crate) fn hostname(
 }
 
 /// A line for each address of the task, with its full name where it has one.
-fn own(task: &Task, hostname: &str, domain: Option<&str>) -> Vec<(IpAddr, Vec<String>)> {
+fn own(task: &Task, hostname: &str, domain: Option<&str>) -> HostLines {
     let mut names = Vec::new();
     match domain {
         Some(domain) if !domain.is_empty() => names.extend([format!("{hostname}.{domain}"), hostname.to_owned()]),
@@ -97,6 +93,5 @@ fn own(task: &Task, hostname: &str, domain: Option<&str>) -> Vec<(IpAddr, Vec<St
             names.extend(hostname.split_once('.').map(|(short, _)| short.to_owned()).filter(|short| !short.is_empty()));
         }
     }
-    let addresses = task.endpoints.iter().flat_map(|endpoint| [Some(endpoint.address), endpoint.address6]);
-    addresses.flatten().map(|address| (address, names.clone())).collect()
+    task.endpoints.iter().flat_map(Endpoint::addresses).map(|address| (address, names.clone())).collect()
 }

@@ -1,8 +1,8 @@
 //! All that starts a container, gathered from the assignment.
 
-use crate::effect::{Launch, LaunchFile, Net, Prepare};
+use crate::effect::{Launch, LaunchFile, Prepare};
 use crate::hosts;
-use crate::net::{Space, space};
+use crate::net::space;
 use crate::task::Local;
 use crate::template::{self, Machine};
 use model::{AssignedTask, Assignment, ContentSpec, FileRef, MountSource, ServiceSpec, TaskId, VolumeSpec};
@@ -45,11 +45,9 @@ pub(crate) fn launch(
 ) -> Result<Launch, String> {
     let task = &assigned.task;
     let spec = template::fill(task, &assigned.name, machine);
-    let (net, dns) = match space(locals, task.id) {
-        Space::Host => (Net::Host, false),
-        Space::Of(owner) => (Net::Task(owner), has_dns(locals, owner)),
-        Space::Lost(owner) => return Err(format!("container {} is not on this node", owner.short())),
-    };
+    let lost = |owner: TaskId| format!("container {} is not on this node", owner.short());
+    let net = space(locals, task.id).net().map_err(lost)?;
+    let dns = net.owner().is_some_and(|owner| has_dns(locals, owner));
     let hostname = hosts::hostname(locals, task.id, &spec, machine);
     let hosts = hosts::of(locals, task, &spec, &hostname, net, assignment)?;
     Ok(Launch {

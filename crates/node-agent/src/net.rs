@@ -1,7 +1,7 @@
 //! The network of this host: what it should be, and what of it is known to be there.
 
 use crate::backoff::Retry;
-use crate::effect::{EffectId, NetFault};
+use crate::effect::{EffectId, Net, NetFault};
 use crate::elsewhere::{self, Others};
 use crate::task::{Goal, Kind, Local, Place};
 use model::{
@@ -34,6 +34,20 @@ pub(crate) enum Space {
     Of(TaskId),
     /// It joins a task that is not here.
     Lost(TaskId),
+}
+
+impl Space {
+    /// As effects have it.
+    ///
+    /// # Errors
+    /// The task that is not here.
+    pub(crate) fn net(self) -> Result<Net, TaskId> {
+        match self {
+            Space::Host => Ok(Net::Host),
+            Space::Of(owner) => Ok(Net::Task(owner)),
+            Space::Lost(owner) => Err(owner),
+        }
+    }
 }
 
 /// The network of the host, wanted and seen.

@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, AgentOutput, PATIENCE, Target};
 use crate::drain::{Drain, LINGER};
-use crate::effect::{Effect, Net};
+use crate::effect::{Effect, WriteHosts};
 
 use crate::task::{Around, Goal, Kind, Local, Place, Step};
 use crate::{health, hosts, launch, memory, net, volumes};
@@ -216,11 +216,7 @@ impl Agent {
         match launch::launch(&self.tasks, assigned, assignment, &self.machine, restarts) {
             Ok(launch) => {
                 let kind = Kind::Launch { attempt: launch.attempt, restarts };
-                let space = match launch.net {
-                    Net::Host => None,
-                    Net::Task(owner) => Some(owner),
-                };
-                let lines = launch.hosts.lines.clone();
+                let (space, lines) = (launch.net.owner(), launch.hosts.lines.clone());
                 let launch = Box::new(launch);
                 let effect = if create { Effect::CreateAndStart(launch) } else { Effect::Start(launch) };
                 self.fly(now, id, kind, TaskState::Starting, effect);
@@ -235,13 +231,9 @@ impl Agent {
         None
     }
 
-    /// Asks for other lines in /etc/hosts, if they are not as they should be.
+    /// Asks for other lines in /etc/hosts, if they are not as they should be; does it?
     fn check_hosts(&mut self, now: Time, id: TaskId) -> bool {
-        let wanted = || {
-            let (assigned, assignment) = (self.tasks.get(&id)?.assigned.as_ref()?, self.assignment.as_ref()?);
-            hosts::wanted(&self.tasks, assigned, assignment, &self.machine)
-        };
-        let wanted = wanted();
+        let wanted = self.wanted_hosts(id);
         let Some(local) = self.tasks.get_mut(&id) else { return true };
         local.hosts_checked = true;
         let known = local.hosts.as_ref();
@@ -251,6 +243,11 @@ impl Agent {
         local.hosts = Some(write.hosts.lines.clone());
         self.fly(now, id, Kind::WriteHosts, TaskState::New, Effect::WriteHosts(Box::new(write)));
         true
+    }
+
+    fn wanted_hosts(&self, id: TaskId) -> Option<WriteHosts> {
+        let (assigned, assignment) = (self.tasks.get(&id)?.assigned.as_ref()?, self.assignment.as_ref()?);
+        hosts::wanted(&self.tasks, assigned, assignment, &self.machine)
     }
 
     fn fly(&mut self, now: Time, id: TaskId, kind: Kind, state: TaskState, effect: Effect) {

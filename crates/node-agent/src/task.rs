@@ -5,10 +5,9 @@ use crate::drain::Drain;
 use crate::effect::EffectId;
 use crate::health::Monitor;
 use model::{
-    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, Observed, ObservedState, TaskId,
-    TaskState, TaskStatus, Time,
+    AssignedTask, ContainerState, ContainerStatus, Desired, Exit, HealthCheck, HostLines, Observed, ObservedState,
+    TaskId, TaskState, TaskStatus, Time,
 };
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Before SIGKILL, where nobody says otherwise (Compose specification).
@@ -87,7 +86,7 @@ pub(crate) struct Local {
     /// Whose namespace it was last started in; `None`: the host's, or not known.
     pub(crate) space: Option<TaskId>,
     /// What its /etc/hosts says, if that is known, and whether it is what it should say.
-    pub(crate) hosts: Option<Lines>,
+    pub(crate) hosts: Option<HostLines>,
     pub(crate) hosts_checked: bool,
     /// It was stopped to be started in another namespace.
     pub(crate) moving: bool,
@@ -121,9 +120,6 @@ pub(crate) struct Local {
     /// Nothing is left of it, though all was asked to go.
     pub(crate) removed: bool,
 }
-
-/// Addresses in /etc/hosts, each with its names.
-type Lines = Vec<(IpAddr, Vec<String>)>;
 
 /// What the rest of the node means for a task.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@
 pub mod client;
 pub mod dns;
 pub mod kernel;
+mod memory;
 pub mod mesh;
 pub mod names;
 pub mod netd;

@@ -3,6 +3,7 @@
 use crate::dns::serve::{Directory, serve};
 use crate::kernel::apply::{Engine, Outcome};
 use crate::kernel::tunnel::spans;
+use crate::memory;
 use crate::mesh;
 use crate::names;
 use crate::report::Applied;
@@ -82,7 +83,7 @@ async fn listen(run_root: &Path, data_root: &Path) -> io::Result<()> {
         _ => {}
     }
     let netd = Arc::new(Netd { run_root: run_root.to_owned(), data_root: data_root.to_owned(), ..Netd::default() });
-    if let Some(net) = remembered(run_root) {
+    if let Some(net) = memory::kept::<HostNet>(&wanted_path(run_root)) {
         netd.want(Wanted { net: Arc::new(net), verify: true, waiting: Vec::new() });
     }
     // The mode is set before anyone could connect: the name appears only with the rename.
@@ -190,7 +191,7 @@ impl Netd {
     /// Makes one value after the other true, on a thread that may block.
     async fn work(self: Arc<Self>) {
         let mut engine = Engine::new(&self.run_root);
-        if let Some(last) = remembered(&self.run_root) {
+        if let Some(last) = memory::kept::<HostNet>(&wanted_path(&self.run_root)) {
             engine.adopt_ports(&last.ports);
         }
         let mut servers: BTreeMap<TaskId, AbortHandle> = BTreeMap::new();
@@ -217,7 +218,8 @@ impl Netd {
                 engine.translate(&net);
                 directory.replace(net.clone());
                 // Before the first step: whoever comes after a crash must know what was begun.
-                let outcome = remember(&run_root, &net).and_then(|()| engine.apply(&net, wanted.verify));
+                let outcome =
+                    memory::keep(&wanted_path(&run_root), &*net).and_then(|()| engine.apply(&net, wanted.verify));
                 (engine, outcome)
             });
             let result = match applied.await {
@@ -285,21 +287,7 @@ impl Netd {
     }
 }
 
-fn memory(run_root: &Path) -> PathBuf {
+/// Where the last wanted value is.
+fn wanted_path(run_root: &Path) -> PathBuf {
     run_root.join("netd.json")
-}
-
-/// Keeps the last wanted value. No fsync: after a power cut there is no network left to remember.
-fn remember(run_root: &Path, net: &HostNet) -> io::Result<()> {
-    let path = memory(run_root);
-    let fresh = path.with_extension("json.new");
-    std::fs::write(&fresh, serde_json::to_vec(net)?)?;
-    std::fs::rename(&fresh, &path)
-}
-
-fn remembered(run_root: &Path) -> Option<HostNet> {
-    let bytes = std::fs::read(memory(run_root)).ok()?;
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| tracing::warn!(%error, "cannot read what was wanted last; the daemon will say it again"))
-        .ok()
 }

@@ -6,7 +6,7 @@ mod table;
 use crate::kernel::ingress::{self, TAG_MASK};
 use crate::kernel::tunnel;
 use crate::names;
-use model::{HostNet, Network, Protocol, PublishedPort};
+use model::{HostNet, Network, Protocol, PublishedPort, Subnet};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -116,8 +116,12 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
     rule(&format!("oifname {bridges} drop"));
     // Only what is tracked gets the host's address on its way out.
     for family in FAMILIES {
-        let subnets = net.networks.values().flat_map(|network| [Some(network.subnet), network.subnet6]).flatten();
-        let of = subnets.filter(|subnet| is_of(&subnet.address, family)).map(|subnet| subnet.to_string());
+        let of = net
+            .networks
+            .values()
+            .flat_map(subnets)
+            .filter(|subnet| is_of(&subnet.address, family))
+            .map(|subnet| subnet.to_string());
         if let Some(own) = listed(of) {
             rule(&format!("iifname {bridges} {family} saddr {own} ct state invalid drop"));
         }
@@ -232,7 +236,7 @@ fn postrouting(net: &HostNet, bridges: &str) -> Vec<String> {
     let mut rules = Vec::new();
     for network in net.networks.values() {
         let bridge = names::bridge(network.id);
-        for subnet in [Some(network.subnet), network.subnet6].into_iter().flatten() {
+        for subnet in subnets(network) {
             let family = family(subnet.address);
             // To a published port of the own network: the answer must come back through the host.
             rules.push(format!("{family} saddr {subnet} {family} daddr {subnet} ct status dnat masquerade"));
@@ -243,6 +247,10 @@ fn postrouting(net: &HostNet, bridges: &str) -> Vec<String> {
     }
     rules.push(format!("ip saddr 127.0.0.0/8 oifname {bridges} masquerade"));
     rules
+}
+
+fn subnets(network: &Network) -> impl Iterator<Item = Subnet> {
+    [Some(network.subnet), network.subnet6].into_iter().flatten()
 }
 
 const FAMILIES: [&str; 2] = ["ip", "ip6"];
@@ -296,7 +304,6 @@ pub(crate) fn pass_foreign(mark: &str, links: &[String], chains: &[crate::kernel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
     fn port(host_port: u16, backends: &[u8]) -> PublishedPort {

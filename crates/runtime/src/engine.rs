@@ -224,7 +224,7 @@ impl Engine {
         crate::logs::Policy::parse(&create.spec.container.logging).map_err(rejected)?;
         crate::spec::arguments(&create).map_err(rejected)?;
         let config = self.block(move |inner| inner.disk.create(create)).await?;
-        entry.set_config(Some(config));
+        entry.set_config(Some(Arc::new(config)));
         entry.set_phase(Phase::Created);
         Ok(())
     }

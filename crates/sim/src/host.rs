@@ -1,9 +1,8 @@
 //! A host: containers, volumes and a network that outlive the agent.
 
-use model::{Exit, HostNet, MountSource, Observed, ObservedState, ServiceSpec, TaskId, Time};
+use model::{Exit, HostLines, HostNet, MountSource, Observed, ObservedState, ServiceSpec, TaskId, Time};
 use node_agent::{Effect, EffectError, Launch, Net, NetFault, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// The port that strangers take.
 pub(crate) const FOREIGN: u16 = 8080;
@@ -24,16 +23,13 @@ pub(crate) struct Container {
     /// Whose namespace it runs in.
     pub(crate) net: Net,
     /// What its /etc/hosts says.
-    pub(crate) hosts: Vec<(IpAddr, Vec<String>)>,
+    pub(crate) hosts: HostLines,
 }
 
 impl Container {
     /// The task whose namespace it runs in; `None`: the host's.
     pub(crate) fn space(&self) -> Option<TaskId> {
-        match self.net {
-            Net::Host => None,
-            Net::Task(owner) => Some(owner),
-        }
+        self.net.owner()
     }
 
     /// The start of its present run.
@@ -81,10 +77,7 @@ impl Host {
             task: *task,
             attempt: it.attempt,
             state: it.state.clone(),
-            space: match it.net {
-                Net::Task(owner) => Some(owner),
-                Net::Host => None,
-            },
+            space: it.space(),
             restart_count: it.restarts,
             hosts: it.hosts.clone(),
         });

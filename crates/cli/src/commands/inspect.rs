@@ -32,6 +32,21 @@ async fn run(context: &Context, kinds: &[&str], names: &[String], format: Option
     print(context, format, found)
 }
 
+/// What was found is printed in lines for people; what was not is told, and makes the exit code 1.
+///
+/// # Errors
+/// Nobody reads.
+pub(super) fn print_lines(context: &Context, results: impl IntoIterator<Item = Result<String>>) -> Result<u8> {
+    let mut code = 0;
+    for result in results {
+        match result {
+            Ok(lines) => context.data(&lines)?,
+            Err(error) => code = failure::tell(context.printer, &error).max(1),
+        }
+    }
+    Ok(code)
+}
+
 /// What was found is printed; what was not is told afterwards, and makes the exit code 1.
 ///
 /// # Errors

@@ -68,8 +68,8 @@ impl Entry {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_config(&self, config: Option<Config>) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.map(Arc::new);
+    pub(super) fn set_config(&self, config: Option<Arc<Config>>) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     /// Keeps a session for the next start; false if too many wait already.

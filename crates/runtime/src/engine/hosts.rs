@@ -2,6 +2,7 @@
 
 use super::disk::failed;
 use super::*;
+use model::HostLines;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -22,16 +23,13 @@ ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 ";
 
-/// Addresses, each with its names.
-type Lines = Vec<(IpAddr, Vec<String>)>;
-
 impl Engine {
     /// Has the /etc/hosts of a container, which may run, say this instead of what it was made with, as in
     /// [`CreateContainer::hosts`]. What the container itself has written there stays.
     ///
     /// # Errors
     /// [`Error::NotFound`]; files.
-    pub async fn set_hosts(&self, task: TaskId, hosts: Lines) -> Result<()> {
+    pub async fn set_hosts(&self, task: TaskId, hosts: HostLines) -> Result<()> {
         let entry = self.known(task)?;
         let _operation = entry.operation.lock().await;
         let config = entry.config().ok_or(Error::NotFound(task))?;
@@ -44,20 +42,22 @@ impl Engine {
         entry: &Entry,
         config: Arc<Config>,
         net: Option<NetMode>,
-        hosts: Option<Lines>,
+        hosts: Option<HostLines>,
     ) -> Result<Arc<Config>> {
-        let mut changed = Config::clone(&config);
-        changed.create.net = net.unwrap_or(changed.create.net);
-        changed.create.hosts = hosts.unwrap_or(changed.create.hosts);
-        if (&changed.create.net, &changed.create.hosts) == (&config.create.net, &config.create.hosts) {
+        let net = net.filter(|net| *net != config.create.net);
+        let hosts = hosts.filter(|hosts| *hosts != config.create.hosts);
+        if net.is_none() && hosts.is_none() {
             return Ok(config);
         }
+        let mut changed = Config::clone(&config);
+        changed.create.net = net.unwrap_or(changed.create.net);
+        let old = hosts.map(|hosts| std::mem::replace(&mut changed.create.hosts, hosts));
         let (task, changed) = (entry.task, Arc::new(changed));
         let written = changed.clone();
         self.block(move |inner| {
             let folder = inner.disk.layout.container(task);
-            let (path, old, new) = (folder.path.join(FILE), &config.create.hosts, &written.create.hosts);
-            match if old == new { Ok(()) } else { rewrite(&path, old, new) } {
+            let path = folder.path.join(FILE);
+            match old.map_or(Ok(()), |old| rewrite(&path, &old, &written.create.hosts)) {
                 // What the container has done to it is no reason not to start it.
                 Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                     tracing::warn!(path = %path.display(), %error, "its lines stay as they are");
@@ -67,7 +67,7 @@ impl Engine {
             inner.disk.write_config(&folder, &written)
         })
         .await?;
-        entry.set_config(Some(Config::clone(&changed)));
+        entry.set_config(Some(changed.clone()));
         Ok(changed)
     }
 }
@@ -90,7 +90,7 @@ fn shown((address, names): &(IpAddr, Vec<String>)) -> String {
 }
 
 /// Takes the lines of `old` away that are not in `new`, and adds those that are not there. In place: it is mounted.
-fn rewrite(path: &Path, old: &Lines, new: &Lines) -> io::Result<()> {
+fn rewrite(path: &Path, old: &[(IpAddr, Vec<String>)], new: &[(IpAddr, Vec<String>)]) -> io::Result<()> {
     /// The container may write at the same time: then it is read again.
     const TRIES: usize = 5;
     let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
@@ -115,7 +115,7 @@ fn rewrite(path: &Path, old: &Lines, new: &Lines) -> io::Result<()> {
 }
 
 /// What was already done is not done again.
-fn changed(text: &[u8], old: &Lines, new: &Lines) -> Vec<u8> {
+fn changed(text: &[u8], old: &[(IpAddr, Vec<String>)], new: &[(IpAddr, Vec<String>)]) -> Vec<u8> {
     let mut gone: Vec<String> = old.iter().filter(|line| !new.contains(line)).map(shown).collect();
     let mut kept = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -144,7 +144,7 @@ fn is_same(ours: &str, line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn lines(all: &[(&str, &str)]) -> Lines {
+    fn lines(all: &[(&str, &str)]) -> HostLines {
         all.iter().map(|(address, name)| (address.parse().unwrap(), vec![(*name).to_owned()])).collect()
     }
 

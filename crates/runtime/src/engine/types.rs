@@ -1,11 +1,10 @@
 //! What goes into the engine and what comes out of it.
 
 use crate::signal::Signal;
-use model::{Exit, HealthCheck, ServiceSpec, TaskId, Time, VolumeSpec};
+use model::{Exit, HealthCheck, HostLines, ServiceSpec, TaskId, Time, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -115,7 +114,7 @@ pub struct CreateContainer {
     /// Host name.
     pub hostname: String,
     /// Lines of /etc/hosts beside those for localhost.
-    pub hosts: Vec<(IpAddr, Vec<String>)>,
+    pub hosts: HostLines,
     /// Text of /etc/resolv.conf.
     pub resolv_conf: String,
     /// Configs and secrets.
@@ -138,7 +137,7 @@ pub struct StartOptions {
     /// A different network namespace from now on.
     pub net: Option<NetMode>,
     /// Other lines of /etc/hosts from now on, as in [`CreateContainer::hosts`].
-    pub hosts: Option<Vec<(IpAddr, Vec<String>)>>,
+    pub hosts: Option<HostLines>,
     /// Rows and columns of its terminal, if it has one.
     pub size: Option<(u16, u16)>,
 }

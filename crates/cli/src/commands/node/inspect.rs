@@ -2,6 +2,8 @@
 
 use super::{availability, find, has_no_vote, own};
 use crate::args::swarm::Inspect;
+use crate::commands::inspect::{print, print_lines};
+use crate::commands::tasks::capital;
 use crate::context::{Context, unexpected};
 use crate::render::human::{binary_size, decimal_size};
 use anyhow::Result;
@@ -22,16 +24,9 @@ pub(in crate::commands) async fn run(context: &Context, args: Inspect) -> Result
         });
     }
     if args.pretty {
-        let mut code = 0;
-        for node in found {
-            match node {
-                Ok(node) => context.data(&lines(&node))?,
-                Err(error) => code = crate::failure::tell(context.printer, &error).max(1),
-            }
-        }
-        return Ok(code);
+        return print_lines(context, found.into_iter().map(|node| node.map(|node| lines(&node))));
     }
-    crate::commands::inspect::print(context, args.which.format.as_deref(), found)
+    print(context, args.which.format.as_deref(), found)
 }
 
 /// What is known of a node, and how the others look from it.
@@ -131,11 +126,7 @@ fn lines(node: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let capital = |value: &Value| {
-        let text = text(value);
-        let mut letters = text.chars();
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
-    };
+    let capital = |value: &Value| capital(&text(value));
     let mut say = |key: &str, value: String| {
         let key = format!("{key}:");
         out += format!("{key:24}{value}").trim_end();

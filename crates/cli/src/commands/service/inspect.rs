@@ -2,6 +2,7 @@
 
 use super::{find, ls};
 use crate::args::swarm::Inspect;
+use crate::commands::inspect::{print, print_lines};
 use crate::commands::node::inspect::generic;
 use crate::context::Context;
 use crate::render::human::created_at;
@@ -17,19 +18,12 @@ pub(in crate::commands) async fn run(context: &Context, args: Inspect) -> Result
     let state = context.state().await?;
     let found = args.which.names.iter().map(|name| find(&state, name));
     if args.pretty {
-        let mut code = 0;
-        for service in found {
-            match service {
-                Ok(service) => context.data(&lines(service, &state))?,
-                Err(error) => code = crate::failure::tell(context.printer, &error).max(1),
-            }
-        }
-        return Ok(code);
+        return print_lines(context, found.map(|service| service.map(|service| lines(service, &state))));
     }
     // In a template an empty part is empty; shown as a whole it is left out, as the Engine API does.
     let parts = if args.which.format.is_some() { Parts::Every } else { Parts::Filled };
     let found = found.map(|service| service.map(|service| view(service, &state, parts))).collect();
-    crate::commands::inspect::print(context, args.which.format.as_deref(), found)
+    print(context, args.which.format.as_deref(), found)
 }
 
 /// Which parts of a view are there.

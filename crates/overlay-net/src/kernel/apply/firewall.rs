@@ -4,6 +4,7 @@ use super::calls;
 use crate::kernel::conntrack::{self, Entry, Stale};
 use crate::kernel::netlink::Socket;
 use crate::kernel::nft;
+use crate::memory;
 use crate::names;
 use crate::ports::Reserved;
 use crate::relay::Relays;
@@ -11,7 +12,6 @@ use crate::report::Applied;
 use crate::rules::{self, Table};
 use model::{HostNet, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -58,32 +58,32 @@ impl Firewall {
 
     fn agree(&mut self, net: &HostNet, held: &[&PublishedPort], look: bool, applied: &mut Applied) {
         let table = rules::table(self.owner, net, held);
-        let changed = match &self.made.rules {
-            None => true,
-            Some((done, _)) if *done != table => true,
-            Some((_, expected)) if look => nft::fingerprint(&self.table).ok() != Some(*expected),
-            Some(_) => false,
-        };
+        let is_new = self.made.rules.as_ref().is_none_or(|(done, _)| *done != table);
+        if !is_new && !look {
+            return;
+        }
         let mark = self.table.as_str();
+        // Asked before each change, too: removing what is not there costs a grace period of the kernel.
+        let there = nft::fingerprint(mark);
+        let old = self.made.rules.as_ref().filter(|(_, expected)| there.as_ref().is_ok_and(|there| there == expected));
+        let changed = is_new || old.is_none();
         // Someone may have turned a policy to drop since; looking is a single round trip.
-        let foreign = if changed || look { nft::foreign_chains(mark).unwrap_or_default() } else { Vec::new() };
+        let foreign = nft::foreign_chains(mark).unwrap_or_default();
         let links = rules::passing(net, self.owner);
         let pass = changed || foreign.iter().any(|chain| chain.ours.len() != links.len() * 2);
         let extra = if pass { rules::pass_foreign(mark, &links, &foreign) } else { String::new() };
         if !changed && extra.is_empty() {
             return;
         }
-        // Asked before each change: removing what is not there costs a grace period of the kernel.
-        let there = nft::fingerprint(&self.table);
         let absent = matches!(there, Ok(None));
         if absent && table.is_empty() && extra.is_empty() {
             self.made.become_known(table, None);
             return;
         }
-        let script = match &self.made.rules {
+        let script = match old {
             _ if absent => table.script(mark),
-            Some((old, expected)) if there.is_ok_and(|there| there == *expected) => table.changes(mark, old),
-            _ => rules::remove(mark) + &table.script(mark),
+            Some((old, _)) => table.changes(mark, old),
+            None => rules::remove(mark) + &table.script(mark),
         };
         match nft::run(&(script + &extra)) {
             Ok(()) => match nft::fingerprint(&self.table) {
@@ -122,19 +122,14 @@ struct Made {
 impl Made {
     fn remembered(run_root: &Path) -> Made {
         let path = names::rules_path(run_root);
-        let rules = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Made { path, rules, refused: false }
+        Made { rules: memory::kept(&path), path, refused: false }
     }
 
     fn become_known(&mut self, table: Table, fingerprint: Option<u64>) {
         self.refused = false;
         let rules = self.rules.insert((table, fingerprint));
-        let fresh = self.path.with_extension("rules.new");
         // A file of earlier rules has another fingerprint, so one that can't be replaced misleads nobody.
-        let written = serde_json::to_vec(rules).map_err(io::Error::from);
-        let written =
-            written.and_then(|bytes| std::fs::write(&fresh, bytes)).and_then(|()| std::fs::rename(&fresh, &self.path));
-        if let Err(error) = written {
+        if let Err(error) = memory::keep(&self.path, rules) {
             tracing::warn!(%error, path = %self.path.display(), "cannot remember the rules");
         }
     }
