@@ -42,6 +42,20 @@ fn down_gives_containers_the_time_that_is_asked_for() {
 }
 
 #[test]
+fn up_waits_for_the_down_before_it() {
+    let Some(host) = Host::new() else { return };
+    // A shell as the first process does not hear that it is to end, so it takes a second.
+    let text =
+        format!("services:\n  web: {{image: {BUSYBOX}, command: [sh, -c, sleep 1000; true], stop_grace_period: 1s}}\n");
+    host.up("shop", &text).ok();
+    let first = ids(&host, "shop", "web");
+    host.sh("down -p shop --no-wait").ok();
+    host.up("shop", &text).ok();
+    let second = ids(&host, "shop", "web");
+    assert!(second.len() == 1 && second != first, "{first:?} {second:?}");
+}
+
+#[test]
 fn a_second_up_changes_only_what_changed() {
     let Some(host) = Host::new() else { return };
     let text = |env: &str| {

@@ -209,6 +209,7 @@ pub(crate) fn of_stack(state: &State, stack: &str) -> State {
         voters: state.voters.clone(),
         avoided: state.avoided.iter().filter(|avoided| services.contains(&avoided.service)).copied().collect(),
         waiting: state.waiting.iter().filter(|(id, _)| ids.contains(id)).map(|(id, why)| (*id, why.clone())).collect(),
+        leaving: state.leaving.clone(),
         tasks,
     }
 }

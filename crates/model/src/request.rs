@@ -401,4 +401,6 @@ pub struct State {
     pub cluster: Option<ClusterView>,
     /// Why tasks that wait do so: task → sentence.
     pub waiting: std::collections::BTreeMap<TaskId, String>,
+    /// Names of stacks that are being removed.
+    pub leaving: Vec<String>,
 }

@@ -4,7 +4,7 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{Logins, ObjectChange, Request, RequestId, Response, Service, State, Task, TaskId};
+use model::{Logins, ObjectChange, Request, RequestId, Response, State, Task, TaskId};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,20 +55,30 @@ pub(crate) async fn request(
     Ok(response)
 }
 
-/// A service that was removed keeps its name until its last task has ended. Who makes it anew, as one may at once with
-/// Docker, has only to wait.
+/// What was removed keeps its name until its last task has ended. Who makes it anew, as one may at once with Docker, has
+/// only to wait.
 async fn until_free(daemon: &Daemon, request: &Request) {
     /// What takes longer is told.
     const PATIENCE: Duration = Duration::from_secs(60);
     const LOOK: Duration = Duration::from_millis(50);
-    let Request::PutService { spec, create: true } = request.inner() else { return };
-    let is_leaving = |service: &Service| service.removing && service.spec.name == spec.name;
     let left = async {
-        while daemon.cluster.state().await.is_ok_and(|state| state.services.iter().any(is_leaving)) {
+        while daemon.cluster.state().await.is_ok_and(|state| is_leaving(&state, request)) {
             tokio::time::sleep(LOOK).await;
         }
     };
     let _late = tokio::time::timeout(PATIENCE, left).await;
+}
+
+/// Is a name that a request asks for being given free?
+fn is_leaving(state: &State, request: &Request) -> bool {
+    let is_service = |name: &String| state.services.iter().any(|it| it.removing && it.spec.name == *name);
+    match request.inner() {
+        Request::PutService { spec, create: true } => is_service(&spec.name),
+        Request::Deploy { stack, .. } => {
+            state.leaving.contains(&stack.name) || stack.services.values().any(|spec| is_service(&spec.name))
+        }
+        _ => false,
+    }
 }
 
 /// Whoever has a container join a network may use it as soon as that is answered: waits until it is so, where the

@@ -30,6 +30,7 @@ pub(super) fn state(cluster: &Cluster, waits: &BTreeMap<TaskId, Wait>, now: Time
         avoided: plan::avoided(cluster, now),
         cluster: cluster.info.as_ref().map(|info| info.view()),
         waiting: waits.iter().filter(known).map(|(id, wait)| (*id, wait.sentence(now))).collect(),
+        leaving: cluster.stacks_removing.keys().cloned().collect(),
     }
 }
 
