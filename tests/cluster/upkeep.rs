@@ -42,17 +42,22 @@ fn daemons_are_replaced_by_new_ones_and_no_container_notices() {
 
 #[test]
 fn an_image_that_one_machine_has_reaches_the_others() {
-    let Some(lab) = Lab::cluster(1, 2) else { return };
-    let first = &lab.hosts[0];
+    let Some(lab) = Lab::cluster(2, 1) else { return };
     // Importing makes an image that has another id each time, so that no other machine can have it.
     let words = ["image", "import", "--change", "CMD [\"sleep\", \"10000\"]"];
     let tar = e2e::rootfs_tar().display().to_string();
-    first.rswarm(words.iter().map(|word| (*word).to_owned()).chain([tar, "only:here".to_owned()])).ok();
-    let id = first.inspect("only:here", "{{.Id}}");
-    let words = ["service", "create", "-d", "--name", "web", "--mode", "global", "--stop-grace-period", "0s"];
-    first.rswarm(words.iter().chain(&["only:here"])).ok();
-    eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2", "host3"]);
-    for host in &lab.hosts[1..] {
-        assert!(host.rswarm(["images", "-q", "--no-trunc"]).ok().lines().contains(&id));
+    // Of the manager that is asked, and of the other one.
+    for (has, name) in [(0, "only:here"), (1, "only:there")] {
+        let has = &lab.hosts[has];
+        has.rswarm(words.iter().map(|word| (*word).to_owned()).chain([tar.clone(), name.to_owned()])).ok();
+        let id = has.inspect(name, "{{.Id}}");
+        let service = name.replace(':', "-");
+        let words = ["service", "create", "-d", "--mode", "global", "--stop-grace-period", "0s", "--name", &service];
+        lab.hosts[0].rswarm(words.iter().chain(&[name])).ok();
+        eventually("one on each", SOON, || lab.places(0, &service) == ["host1", "host2", "host3"]);
+        for host in &lab.hosts {
+            assert!(host.rswarm(["images", "-q", "--no-trunc"]).ok().lines().contains(&id));
+        }
     }
+    lab.hosts[0].rswarm(["service", "create", "--name", "none", "not:there"]).fails().complains("not:there");
 }

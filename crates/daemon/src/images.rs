@@ -68,10 +68,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(|error| failed(&error))
 }
 
-/// What to pin an image to; fetches it if the policy says so.
+/// What to pin an image to; fetches it if the policy says so: from its registry, or, when that does not give it, from
+/// another manager that has something of this name.
 ///
 /// # Errors
-/// It is not to be had.
+/// It is not to be had: what the registry says.
 pub(crate) async fn ensure(
     daemon: &Arc<Daemon>,
     reference: &str,
@@ -85,9 +86,15 @@ pub(crate) async fn ensure(
         }
     }
     let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
-    finish(daemon, reference, &pull, None).await.map_err(|error| failed(&error))?;
-    // The pull, which is still there, keeps the image until it is leased.
-    pin(daemon, reference).await.map_err(|error| failed(&error))
+    let name = match finish(daemon, reference, &pull, None).await {
+        // The pull, which is still there, keeps the image until it is leased.
+        Ok(()) => reference.to_owned(),
+        Err(error) if policy == PullPolicy::Missing => {
+            share::named(daemon, reference).await.ok_or_else(|| failed(&error))?
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    pin(daemon, &name).await.map_err(|error| failed(&error))
 }
 
 async fn pin(daemon: &Daemon, reference: &str) -> image::Result<Pinned> {

@@ -51,6 +51,21 @@ pub(super) async fn one(context: &Context, reference: &str, logins: &Logins, qui
     result.map_err(ClientError::into)
 }
 
+/// Pulls the image of a service if it is not here. In a cluster another manager may have it, which the one that is
+/// asked for the service finds out, so that no registry has it is told then.
+///
+/// # Errors
+/// It can't be pulled.
+pub(super) async fn missing(context: &Context, image: &str, logins: &Logins, quiet: bool) -> Result<()> {
+    if is_here(context, image).await? {
+        return Ok(());
+    }
+    match one(context, image, logins, quiet).await {
+        Err(error) if context.state().await?.cluster.is_none() => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Pulls several, all at once. One that can't be had is told by whoever needs it.
 pub(super) async fn several(context: &Context, references: &[String], logins: &Logins, quiet: bool) {
     match references {

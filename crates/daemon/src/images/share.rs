@@ -9,7 +9,7 @@ use crate::api_server::Body;
 use crate::identity::Peer;
 use crate::shared::Daemon;
 use crate::{archives, failure, relay};
-use api::{ApiError, DownloadCall};
+use api::{ApiError, Call, DownloadCall, Reply};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use model::{ContainerSpec, Desired, NodeId, Role, State, TaskState};
@@ -60,6 +60,31 @@ pub(crate) async fn fetch(daemon: &Arc<Daemon>, container: &ContainerSpec) -> Re
     }
     daemon.events.emit("image", "load", id.as_str(), &[("name", &container.image)]);
     Ok(true)
+}
+
+/// Gets the image that another manager has under a name: its id. For what was loaded on one of them only, so that it
+/// does not matter which of them is asked to run it.
+pub(super) async fn named(daemon: &Arc<Daemon>, reference: &str) -> Option<String> {
+    daemon.membership.as_ref()?;
+    let state = daemon.cluster.state().await.ok()?;
+    let is_other = |node: &&model::Node| node.manager && node.ready && node.id != daemon.node;
+    for node in state.nodes.iter().filter(is_other) {
+        let call = Call::InspectImage(reference.to_owned());
+        let asked = tokio::time::timeout(PATIENCE, relay::ask(daemon, node.id, &call)).await;
+        let Ok(Ok(Reply::Inspect(seen))) = asked else {
+            tracing::debug!(node = %node.id.short(), %reference, "no such image: {asked:?}");
+            continue;
+        };
+        let Some(id) = seen.get("Id").and_then(|id| id.as_str()) else { continue };
+        let image_digest = Some(id.to_owned());
+        let container = ContainerSpec { image: reference.to_owned(), image_digest, ..ContainerSpec::default() };
+        match fetch(daemon, &container).await {
+            Ok(true) => return Some(id.to_owned()),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%reference, "take an image from another manager: {error}"),
+        }
+    }
+    None
 }
 
 /// A worker asks the managers that it knows.

@@ -57,10 +57,8 @@ pub(in crate::commands) async fn update(context: &Context, args: Update) -> Resu
     let spec = edit::changed(service, &args, &|name| network::named(&state, name))?;
     let image = args.image.as_deref().or(args.with_registry_auth.then_some(&service.spec.container.image));
     let logins = logins::kept_of(context, image, args.with_registry_auth).await?;
-    if let Some(image) = &args.image
-        && !pull::is_here(context, image).await?
-    {
-        pull::one(context, image, &logins, args.patience.quiet).await?;
+    if let Some(image) = &args.image {
+        pull::missing(context, image, &logins, args.patience.quiet).await?;
     }
     // Somebody else's change in between is not undone: the daemon refuses a version that is gone.
     let version = Some(service.version);
