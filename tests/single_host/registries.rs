@@ -191,6 +191,75 @@ fn up_pulls_once_and_pins_the_digest() {
     host.rswarm(["exec", &id, "cat", "/new"]).ok().prints("new");
 }
 
+/// An image with one more file.
+fn with_file(host: &Host, registry: &Registry, name: &str, file: &str) {
+    let layout = make_layout(host, file, |rootfs| {
+        run(Command::new("tar").arg("-xf").arg(rootfs_tar()).arg("-C").arg(rootfs)).ok();
+        std::fs::write(rootfs.join(file), file).unwrap();
+    });
+    registry.push_layout(&layout, name);
+}
+
+#[test]
+fn swarms_words_ask_what_a_tag_means_now() {
+    let Some((host, registry)) = with_registry() else { return };
+    let image = registry.push_busybox(&host, "bb:1");
+    let text = format!("services:\n  web: {{image: '{image}', command: sleep 10000, stop_grace_period: 0s}}\n");
+    let file = host.write("shop.yaml", &text);
+    let deploy = |more: &[&str]| host.rswarm(["stack", "deploy", "-c", &file].iter().chain(more).chain(&["shop"])).ok();
+    let create = |name: &str, more: &[&str]| {
+        let words = ["service", "create", "--stop-grace-period", "0s", "--name", name];
+        host.rswarm(words.iter().chain(more).chain(&[image.as_str(), "sleep", "10000"])).ok();
+    };
+    let id = |service: &str| {
+        let filter = format!("label=com.docker.swarm.service.name={service}");
+        host.rswarm(["ps", "-q", "--filter", &filter]).ok().text()
+    };
+    let has = |service: &str, file: &str| host.rswarm(["exec", &id(service), "test", "-e", file]).code() == 0;
+    deploy(&[]);
+    create("lone", &[]);
+    with_file(&host, &registry, "bb:1", "new");
+    let first = (id("shop_web"), id("lone"));
+    deploy(&["--resolve-image", "never"]);
+    deploy(&["--resolve-image", "changed"]);
+    create("old", &["--no-resolve-image"]);
+    let update =
+        |more: &[&str]| host.rswarm(["service", "update", "--image", &image].iter().chain(more).chain(&["lone"])).ok();
+    update(&["--no-resolve-image"]);
+    assert_eq!((id("shop_web"), id("lone")), first, "nobody asked");
+    assert!(!has("old", "/new"));
+    create("fresh", &[]);
+    deploy(&[]);
+    update(&[]);
+    assert!(has("fresh", "/new") && has("shop_web", "/new") && has("lone", "/new"));
+    let second = id("shop_web");
+    drop(registry);
+    let out = deploy(&[]);
+    assert!(out.stderr.contains("what is here is used"), "{out}");
+    assert_eq!(id("shop_web"), second);
+    host.sh("service rm lone old fresh").ok();
+}
+
+#[test]
+fn a_tag_that_moves_is_followed_with_the_next_sync() {
+    let Some((host, registry)) = with_registry() else { return };
+    let image = registry.push_busybox(&host, "bb:1");
+    let text = format!("services:\n  web: {{image: '{image}', command: sleep 10000, stop_grace_period: 0s}}\n");
+    let file = host.write("shop.yaml", &text);
+    host.rswarm(["gitops", "add", "shop", &file]).ok();
+    host.sh("gitops status shop --wait").ok();
+    with_file(&host, &registry, "bb:1", "new");
+    let has_it = || host.rswarm(["exec", &host.sh("ps -q -p shop").ok().text(), "test", "-e", "/new"]).code() == 0;
+    assert!(!has_it());
+    host.sh("gitops sync shop").ok();
+    host.sh("gitops status shop --wait").ok();
+    assert!(has_it());
+    drop(registry);
+    host.sh("gitops sync shop").ok();
+    host.sh("gitops status shop --wait").ok();
+    assert!(has_it());
+}
+
 /// A host, its daemon without a login, and a registry that wants one.
 fn private() -> Option<(Host, Registry, String)> {
     let options = Options {

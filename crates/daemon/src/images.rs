@@ -69,7 +69,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// What to pin an image to; fetches it if the policy says so: from its registry, or, when that does not give it, from
-/// another manager that has something of this name.
+/// another manager that has something of this name. Where it is here and came from a registry, that is asked what the
+/// name means now, if it is to be `fresh`; what is not told stays what is here.
 ///
 /// # Errors
 /// It is not to be had: what the registry says.
@@ -77,11 +78,18 @@ pub(crate) async fn ensure(
     daemon: &Arc<Daemon>,
     reference: &str,
     policy: PullPolicy,
+    fresh: bool,
     logins: &Logins,
 ) -> Result<Pinned, ApiError> {
     if policy != PullPolicy::Always {
         match pin(daemon, reference).await {
             Err(image::Error::NotFound(_)) if policy == PullPolicy::Missing => {}
+            Ok(_) if fresh && policy == PullPolicy::Missing && daemon.images.store.is_of_a_registry(reference) => {
+                if let Err(error) = refresh(daemon, reference, logins).await {
+                    tracing::warn!(image = reference, "what this name means now is not known: {}", error.message);
+                }
+                return pin(daemon, reference).await.map_err(|error| failed(&error));
+            }
             pinned => return pinned.map_err(|error| failed(&error)),
         }
     }
@@ -95,6 +103,20 @@ pub(crate) async fn ensure(
         Err(error) => return Err(failed(&error)),
     };
     pin(daemon, &name).await.map_err(|error| failed(&error))
+}
+
+/// Asks the registry what a name means now, and fetches that.
+async fn refresh(daemon: &Daemon, reference: &str, logins: &Logins) -> Result<(), ApiError> {
+    /// How long it may take to say so, as there is something of this name.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let pull = daemon.images.store.pull(reference, logins).map_err(|error| failed(&error))?;
+    let mut progress = pull.progress();
+    tokio::select! {
+        // Its layers are known, or it has ended.
+        _ = progress.wait_for(|layers| !layers.is_empty()) => {}
+        () = tokio::time::sleep(PATIENCE) => return Err(failure::failed("its registry is silent")),
+    }
+    finish(daemon, reference, &pull, None).await.map_err(|error| failed(&error))
 }
 
 async fn pin(daemon: &Daemon, reference: &str) -> image::Result<Pinned> {

@@ -20,11 +20,11 @@ pub(crate) async fn stack(
     stack: &mut StackSpec,
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
-    let (leases, problems) = try_stack(daemon, stack, logins).await?;
+    let (leases, problems) = try_stack(daemon, stack, false, logins).await?;
     if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
 }
 
-/// The same for what nobody waits for: an image that is not to be had now stays what a service runs under its
+/// The same for what nobody waits for: names of images are looked up at their registries anew, and an image that is not to be had now stays what a service runs under its
 /// name already. The registry may be away, or the only machine that the image was loaded on. Says which these are.
 /// Registries are shown the logins that are kept with services of the stack.
 ///
@@ -35,7 +35,7 @@ pub(crate) async fn stack_or_as_it_runs(
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
     let logins = daemon.cluster.logins(&stack.name).await?;
-    let (leases, mut problems) = try_stack(daemon, stack, &logins).await?;
+    let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
     if problems.is_empty() {
         return Ok((leases, Vec::new()));
     }
@@ -60,6 +60,7 @@ pub(crate) async fn stack_or_as_it_runs(
 async fn try_stack(
     daemon: &Arc<Daemon>,
     stack: &mut StackSpec,
+    fresh: bool,
     logins: &Logins,
 ) -> Result<(Vec<Lease>, Vec<Problem>), ApiError> {
     let mut wanted: BTreeMap<(String, PullPolicy), Vec<String>> = BTreeMap::new();
@@ -69,7 +70,7 @@ async fn try_stack(
             wanted.entry(key).or_default().push(service.key.clone());
         }
     }
-    let (found, problems) = resolve(daemon, wanted, logins).await?;
+    let (found, problems) = resolve(daemon, wanted, fresh, logins).await?;
     for service in stack.services.values_mut() {
         let container = &mut service.container;
         if container.image_digest.is_none() {
@@ -113,7 +114,8 @@ pub(crate) async fn service(
     if container.image_digest.is_some() {
         return Ok(None);
     }
-    let Pinned { digest, lease } = images::ensure(daemon, &container.image, container.pull_policy, logins).await?;
+    let Pinned { digest, lease } =
+        images::ensure(daemon, &container.image, container.pull_policy, false, logins).await?;
     container.image_digest = Some(digest);
     Ok(Some(lease))
 }
@@ -137,13 +139,14 @@ type Found = BTreeMap<(String, PullPolicy), Pinned>;
 async fn resolve(
     daemon: &Arc<Daemon>,
     wanted: BTreeMap<(String, PullPolicy), Vec<String>>,
+    fresh: bool,
     logins: &Logins,
 ) -> Result<(Found, Vec<Problem>), ApiError> {
     let mut asked = JoinSet::new();
     for ((image, policy), services) in wanted {
         let (daemon, logins) = (daemon.clone(), logins.for_image(&image));
         asked.spawn(async move {
-            let result = images::ensure(&daemon, &image, policy, &logins).await;
+            let result = images::ensure(&daemon, &image, policy, fresh, &logins).await;
             (image, policy, services, result)
         });
     }

@@ -189,6 +189,13 @@ impl Store {
         Ok((digest, lease))
     }
 
+    /// Is this a tag, and did what is here of that name come from a registry?
+    pub fn is_of_a_registry(&self, text: &str) -> bool {
+        let table = self.inner.state().table.clone();
+        let Ok((_, By::Name(name))) = table.find(text) else { return false };
+        table.names.get(&name).is_some_and(|named| named.digest.is_some())
+    }
+
     /// Gives an image another name.
     ///
     /// # Errors

@@ -65,6 +65,9 @@ pub(crate) struct Up {
     /// When to pull images; without it each service's `pull_policy` decides
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<Pull>,
+    /// Swarm's word for some of that.
+    #[arg(skip)]
+    pub(crate) resolve: Resolve,
     /// Give the nodes that run its services your logins for the registries of their images, from now on
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
@@ -123,6 +126,19 @@ pub(crate) enum Pull {
     /// Fetch what is not here
     Missing,
     /// Only what is here
+    Never,
+}
+
+/// `--resolve-image`: which names of images are looked up at their registries, although there is something of that
+/// name here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resolve {
+    /// All, as each deployment does with Swarm
+    Always,
+    /// Those that their service does not have yet
+    Changed,
+    /// None
+    #[default]
     Never,
 }
 

@@ -8,7 +8,7 @@ pub(crate) use update::{Basics, Policies, Rolling, Update};
 
 use super::Listing;
 use super::object::InspectOne;
-use super::stack::Pull;
+use super::stack::Resolve;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `service …`.
@@ -169,24 +169,14 @@ pub(crate) struct Deploy {
     /// Remove services of the stack that the file does not have
     #[arg(long)]
     pub(crate) prune: bool,
-    /// When to pull images
-    #[arg(long, value_name = "WHEN", value_parser = resolve_image)]
-    pub(crate) resolve_image: Option<Pull>,
+    /// Which names of images are looked up at their registries, though there is something of that name here
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    pub(crate) resolve_image: Resolve,
     /// Give the nodes that run its services your logins for the registries of their images, from now on
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
-}
-
-/// Docker's words for when a registry is asked.
-fn resolve_image(text: &str) -> Result<Pull, String> {
-    match text {
-        "always" => Ok(Pull::Always),
-        "changed" => Ok(Pull::Missing),
-        "never" => Ok(Pull::Never),
-        _ => Err("always, changed and never are known".to_owned()),
-    }
 }
 
 /// `stack ps`.

@@ -5,10 +5,15 @@ use crate::context::{Context, is_not_found};
 use crate::logins;
 use crate::printer::Printer;
 use crate::render::human::{decimal_size, ellipsis};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::client::ClientError;
 use api::{Call, PullProgress, StreamCall, StreamItem};
 use model::Logins;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a registry may take to say what a name means, where there is something of that name.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: &Context, args: Pull) -> Result<u8> {
     crate::start::ensure(context).await?;
@@ -35,11 +40,29 @@ pub(super) async fn is_here(context: &Context, image: &str) -> Result<bool> {
 /// # Errors
 /// It can't be pulled.
 pub(super) async fn one(context: &Context, reference: &str, logins: &Logins, quiet: bool) -> Result<()> {
+    pull(context, reference, logins, quiet, None).await
+}
+
+/// The same; with patience, the registry has to say something within that time.
+async fn pull(
+    context: &Context,
+    reference: &str,
+    logins: &Logins,
+    quiet: bool,
+    mut patience: Option<Duration>,
+) -> Result<()> {
     let mut layers = Layers::new(context.printer, reference, quiet);
     let call = StreamCall::Pull { reference: reference.to_owned(), logins: logins.for_image(reference) };
     let mut items = context.client.stream(&call).await?;
     let result = loop {
-        match items.next().await {
+        let next = match patience.take() {
+            Some(patience) => match tokio::time::timeout(patience, items.next()).await {
+                Ok(next) => next,
+                Err(_) => bail!("its registry is silent for {} s", patience.as_secs()),
+            },
+            None => items.next().await,
+        };
+        match next {
             Ok(Some(StreamItem::Pull(progress))) => layers.take(progress),
             Ok(Some(StreamItem::Message(text))) => layers.say(&text),
             Ok(Some(_)) => {}
@@ -51,19 +74,46 @@ pub(super) async fn one(context: &Context, reference: &str, logins: &Logins, qui
     result.map_err(ClientError::into)
 }
 
-/// Pulls the image of a service if it is not here. In a cluster another manager may have it, which the one that is
-/// asked for the service finds out, so that no registry has it is told then.
+/// The image of a service: pulled if it is not here, else looked up again, if that is wanted. In a cluster another
+/// manager may have it, which the one that is asked for the service finds out, so that no registry has it is told then.
 ///
 /// # Errors
 /// It can't be pulled.
-pub(super) async fn missing(context: &Context, image: &str, logins: &Logins, quiet: bool) -> Result<()> {
+pub(super) async fn of_service(
+    context: &Context,
+    image: &str,
+    logins: &Logins,
+    resolve: bool,
+    quiet: bool,
+) -> Result<()> {
     if is_here(context, image).await? {
+        if resolve {
+            refresh(context, &[image.to_owned()].into(), logins).await;
+        }
         return Ok(());
     }
     match one(context, image, logins, quiet).await {
         Err(error) if context.state().await?.cluster.is_none() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Asks the registries what these names mean now. What is not told stays what is here, with a warning. An image that
+/// came from no registry (loaded, imported) is asked for at none.
+pub(super) async fn refresh(context: &Context, images: &BTreeSet<String>, logins: &Logins) {
+    let asked = images.iter().map(|image| async move {
+        let seen = context.inspect(Call::InspectImage(image.clone())).await.unwrap_or_default();
+        let is_local = seen["RepoDigests"].as_array().is_none_or(Vec::is_empty);
+        if is_local || image.contains('@') {
+            return;
+        }
+        if let Err(error) = pull(context, image, logins, true, Some(PATIENCE)).await {
+            context.printer.warn(&format!(
+                "image {image}: what this name means now is not known, so what is here is used ({error:#})"
+            ));
+        }
+    });
+    futures_util::future::join_all(asked).await;
 }
 
 /// Pulls several, all at once. One that can't be had is told by whoever needs it.

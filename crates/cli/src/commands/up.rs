@@ -1,6 +1,6 @@
 //! `up`: load, deploy, follow until settled.
 
-use crate::args::stack::{Changes, Up};
+use crate::args::stack::{Changes, Resolve, Up};
 use crate::commands::plan::Before;
 use crate::commands::{plan, pull, watch};
 use crate::context::{Context, now, refused};
@@ -40,6 +40,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     start::ensure(context).await?;
     let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
+    pull::refresh(context, &looked_up(context, &stack, args.resolve).await?, &logins).await;
     let Before { basis, shown } = plan::before(context, &stack, &args, args.yes).await?;
     let name = stack.name.clone();
     let request = match basis {
@@ -150,6 +151,19 @@ pub(super) async fn fetch_images(context: &Context, stack: &StackSpec, logins: &
     }
     pull::several(context, &missing, logins, quiet).await;
     Ok(())
+}
+
+/// The images whose names are looked up again.
+async fn looked_up(context: &Context, stack: &StackSpec, resolve: Resolve) -> Result<BTreeSet<String>> {
+    let known = match resolve {
+        Resolve::Never => return Ok(BTreeSet::new()),
+        Resolve::Always => Vec::new(),
+        Resolve::Changed => context.state().await?.services,
+    };
+    let has = |name: &str, image: &str| known.iter().any(|it| it.spec.name == name && it.spec.container.image == image);
+    let images = stack.services.values().map(|service| (&service.name, &service.container));
+    let images = images.filter(|(name, it)| it.pull_policy == PullPolicy::Missing && !has(name, &it.image));
+    Ok(images.map(|(_, container)| container.image.clone()).collect())
 }
 
 /// Proposes, and says what changed; without the fields where those were `shown` before.

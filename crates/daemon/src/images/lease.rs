@@ -85,7 +85,7 @@ mod tests {
         tokio::task::spawn_blocking(move || store.import(&mut &empty_archive[..], "app:1", &[], None).unwrap())
             .await
             .unwrap();
-        let pinned = ensure(&daemon, "app:1", PullPolicy::Never, model::Logins::NONE).await.unwrap();
+        let pinned = ensure(&daemon, "app:1", PullPolicy::Never, false, model::Logins::NONE).await.unwrap();
         assert!(prune(&daemon, true).await.unwrap().removed.is_empty());
         let removal = daemon.images.leases.removal();
         drop(pinned.lease);

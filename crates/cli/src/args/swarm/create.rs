@@ -95,6 +95,9 @@ pub(crate) struct Create {
     /// Give the nodes that run it your login for the registry of its image, from now on
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
+    /// Do not ask the registry what the name of the image means now, if there is something of that name here
+    #[arg(long)]
+    pub(crate) no_resolve_image: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
     /// The image, then the command with its arguments

@@ -305,6 +305,9 @@ pub(crate) struct Update {
     /// Give the nodes that run it your login for the registry of its image, in place of the one that they have
     #[arg(long)]
     pub(crate) with_registry_auth: bool,
+    /// Do not ask the registry what the name of the image means now, if there is something of that name here
+    #[arg(long)]
+    pub(crate) no_resolve_image: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
 }

@@ -58,7 +58,7 @@ pub(in crate::commands) async fn update(context: &Context, args: Update) -> Resu
     let image = args.image.as_deref().or(args.with_registry_auth.then_some(&service.spec.container.image));
     let logins = logins::kept_of(context, image, args.with_registry_auth).await?;
     if let Some(image) = &args.image {
-        pull::missing(context, image, &logins, args.patience.quiet).await?;
+        pull::of_service(context, image, &logins, !args.no_resolve_image, args.patience.quiet).await?;
     }
     // Somebody else's change in between is not undone: the daemon refuses a version that is gone.
     let version = Some(service.version);

@@ -18,7 +18,7 @@ pub(in crate::commands) async fn run(context: &Context, args: Create) -> Result<
     start::ensure(context).await?;
     let image = &spec.container.image;
     let logins = logins::kept_of(context, [image.as_str()], args.with_registry_auth).await?;
-    pull::missing(context, image, &logins, args.patience.quiet).await?;
+    pull::of_service(context, image, &logins, !args.no_resolve_image, args.patience.quiet).await?;
     let name = spec.name.clone();
     let request = Request::PutService { spec: Box::new(spec), create: true };
     let (request, logins) = logins::along(request, logins, args.with_registry_auth);
