@@ -228,6 +228,9 @@ pub(crate) enum Command {
     /// Back up and restore what the managers know
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// The words about clusters as Docker has them: `swarm init`, `join`, `join-token`, `leave`, …
+    #[command(subcommand)]
+    Swarm(cluster::Swarm),
     /// Manage nodes
     #[command(subcommand)]
     Node(swarm::Node),
@@ -241,6 +244,12 @@ pub(crate) enum Command {
     /// Manage contexts: daemons and clusters elsewhere, by name
     #[command(subcommand)]
     Context(context::Context),
+    /// To say what its words are here.
+    #[command(hide = true, disable_help_flag = true)]
+    Compose {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Connect standard input and output with the daemon's socket, for `-H ssh://…`
     #[command(hide = true)]
     DialStdio,

@@ -44,12 +44,14 @@ mod version;
 mod volume;
 mod watch;
 
+use crate::args::cluster::Swarm;
 use crate::args::image::Image;
 use crate::args::object::{Network, Volume};
 use crate::args::swarm::{Node, Service, Stack};
 use crate::args::system::System;
 use crate::args::{Command, Container};
 use crate::context::Context;
+use crate::failure;
 use anyhow::Result;
 
 /// Runs a command; its exit code.
@@ -109,6 +111,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Leave(args) => cluster::leave(context, args).await,
         Command::Ca(args) => cluster::ca(context, args).await,
         Command::Cluster(command) => backup::run(context, command).await,
+        Command::Swarm(word) => swarm(context, word).await,
+        Command::Compose { .. } => Err(failure::advised(
+            "`compose` is no word of its own here",
+            "leave it out: `rswarm up`, `down`, `logs -p PROJECT`, `ps -p PROJECT`; containers are PROJECT-SERVICE-N for \
+             `exec` and the others",
+        )),
         Command::Node(command) => node(context, command).await,
         Command::System(command) => system(context, command).await,
         Command::Context(command) => context::run(context, command).await,
@@ -117,6 +125,19 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Info(args) => system::info(context, args).await,
         // `main` runs them: they need no client, and have the threads that they want.
         Command::Config(_) | Command::Daemon(_) => anyhow::bail!("this command cannot run inside of a client"),
+    }
+}
+
+async fn swarm(context: &Context, word: Swarm) -> Result<u8> {
+    match word {
+        Swarm::Init(args) => cluster::init(context, args).await,
+        Swarm::Join(args) => cluster::join(context, args).await,
+        Swarm::JoinToken(args) => cluster::join_token(context, args).await,
+        Swarm::Leave(args) => cluster::leave(context, args).await,
+        Swarm::Unlock => lock::unlock(context).await,
+        Swarm::UnlockKey(args) => lock::key(context, args).await,
+        Swarm::Ca(args) => cluster::ca(context, args).await,
+        Swarm::Update(args) => lock::update(context, args).await,
     }
 }
 

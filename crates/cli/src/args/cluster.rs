@@ -187,6 +187,27 @@ pub(crate) enum Cluster {
     Update(UpdateCluster),
 }
 
+/// `swarm …`: Docker's words for the same.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Swarm {
+    /// Make a cluster of this machine
+    Init(Init),
+    /// Make this machine part of a cluster
+    Join(Join),
+    /// Show or replace what lets machines join
+    JoinToken(JoinToken),
+    /// Take this machine out of its cluster
+    Leave(Leave),
+    /// Open this locked manager
+    Unlock,
+    /// Show what locked managers open with
+    UnlockKey(UnlockKey),
+    /// Show or replace the cluster's certificate authority
+    Ca(Ca),
+    /// Change settings of the cluster
+    Update(UpdateCluster),
+}
+
 /// `cluster backup`.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
