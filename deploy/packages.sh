@@ -56,7 +56,7 @@ host_packages=(nftables=nft)
 # What the tests use: independent tools that make images, a registry, peers of our runtime, a client of ports, git, a
 # server that it reaches through ssh, signatures of commits, and a file system that tells of no changes.
 test_packages=(
-    busybox-static=busybox docker-registry=docker-registry skopeo=skopeo umoci=umoci crun=crun runc=runc jq=jq
+    busybox-static=busybox docker-registry=docker-registry skopeo=skopeo umoci=umoci buildah=buildah crun=crun runc=runc jq=jq
     curl=curl python3=python3 iproute2=ip attr=setfattr procps=ps util-linux=nsenter git=git
     openssh-client=ssh-keygen openssh-server=/usr/sbin/sshd gnupg=gpg-agent bindfs=bindfs
     wireguard-go=wireguard-go wireguard-tools=wg

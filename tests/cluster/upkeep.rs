@@ -59,5 +59,12 @@ fn an_image_that_one_machine_has_reaches_the_others() {
             assert!(host.rswarm(["images", "-q", "--no-trunc"]).ok().lines().contains(&id));
         }
     }
+    // One that is asked of no registry, as what a stack has built is, goes from node to node as well.
+    let text = "services:\n  web:\n    image: only:here\n    pull_policy: never\n    stop_grace_period: 0s\n    deploy: {mode: global}\n";
+    let has = &lab.hosts[0];
+    has.rswarm(words.iter().map(|word| (*word).to_owned()).chain([tar, "only:here".to_owned()])).ok();
+    let file = has.write("never.yaml", text);
+    has.rswarm(["up", "-p", "never", "-f", &file]).ok();
+    assert_eq!(lab.places(0, "never_web"), ["host1", "host2", "host3"]);
     lab.hosts[0].rswarm(["service", "create", "--name", "none", "not:there"]).fails().complains("not:there");
 }

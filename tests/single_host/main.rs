@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attach;
+mod build;
 mod compose_files;
 mod compose_keys;
 mod cp;

@@ -116,6 +116,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Start a stack from a Compose file, or change it
     Up(stack::Up),
+    /// Build the images of services that have a `build`, with buildah, podman or docker
+    Build(stack::Build),
     /// Show what `up` would change; exit code 0: nothing, 2: something, 1: it can't be done
     Plan(stack::Plan),
     /// Stop a stack and remove it

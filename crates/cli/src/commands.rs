@@ -2,6 +2,7 @@
 
 mod attach;
 mod backup;
+mod build;
 mod client;
 mod cluster;
 pub(crate) mod config;
@@ -61,6 +62,7 @@ use anyhow::Result;
 pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
     match command {
         Command::Up(args) => up::run(context, args).await,
+        Command::Build(args) => build::run(context, args).await,
         Command::Plan(args) => plan::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod canon;
 mod check;
 pub mod codes;
@@ -38,6 +39,7 @@ mod tree;
 pub mod units;
 mod yaml;
 
+pub use build::{Build, SecretSource};
 pub use explain::{Explanation, NotThere, Step};
 pub use input::{FileError, FileErrorKind, Files, Input, Options};
 pub use project::{Loaded, Places, Project};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use compose::{FileError, FileErrorKind, Files, Input, Loaded, load, render};
+use compose::{FileError, FileErrorKind, Files, Input, Loaded, SecretSource, load, render};
 use model::spec::*;
 use model::stack::StackSpec;
 use std::collections::BTreeMap;
@@ -403,6 +403,46 @@ fn what_is_only_built_is_not_asked_of_a_registry() {
     let stack = stack("services:\n  web:\n    build: .\n");
     let container = &stack.services["shop_web"].container;
     assert_eq!((container.image.as_str(), container.pull_policy), ("shop-web", PullPolicy::Never));
+}
+
+#[test]
+fn what_is_to_be_built_is_told() {
+    let text = "
+services:
+  web:
+    build:
+      context: ./web
+      dockerfile: prod/Dockerfile
+      args: {A: 1, B: x}
+      extra_hosts: [\"h=1.2.3.4\"]
+      shm_size: 2gb
+      ulimits: {nproc: 65535, nofile: {soft: 1, hard: 2}}
+      secrets: [tok, {source: env, target: x}]
+      ssh: [default, key=/keys/one]
+      additional_contexts: {base: ../base, other: service:api}
+  api: {image: api:1, build: https://example.com/x.git, pull_policy: build}
+  plain: {image: i}
+secrets: {tok: {file: ./tok}, env: {environment: T}}
+";
+    let builds = load_with(text, &[("/p/shop/tok", "t")], |input| {
+        input.env.insert("T".to_owned(), "t".to_owned());
+    });
+    let builds = builds.project.unwrap().builds();
+    let [api, web] = &builds[..] else { panic!("{builds:?}") };
+    assert_eq!((api.image.as_str(), api.context.as_str()), ("api:1", "https://example.com/x.git"));
+    assert!(api.always && !web.always);
+    assert_eq!((web.image.as_str(), web.context.as_str()), ("shop-web", "/p/shop/web"));
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(web.dockerfile.as_deref(), Some("prod/Dockerfile"));
+    assert_eq!(web.args, [pair("A", "1"), pair("B", "x")]);
+    assert_eq!(web.extra_hosts, ["h:1.2.3.4"]);
+    assert_eq!(web.shm_size.as_deref(), Some("2147483648"));
+    assert_eq!(web.ulimits, ["nofile=1:2", "nproc=65535"]);
+    assert_eq!(web.ssh, ["default", "key=/keys/one"]);
+    let secrets =
+        [("tok", SecretSource::File("/p/shop/tok".to_owned())), ("x", SecretSource::Variable("T".to_owned()))];
+    assert_eq!(web.secrets, secrets.map(|(id, from)| (id.to_owned(), from)));
+    assert_eq!(web.contexts, [pair("base", "/p/base"), pair("other", "service:api")]);
 }
 
 #[test]

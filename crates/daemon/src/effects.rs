@@ -75,7 +75,11 @@ impl Hands {
         let container = &prepare.spec.container;
         let image = match images::pinned(&self.daemon, container).await {
             Ok(image) => image,
+            // Nothing is asked of a registry; another node may have it, as one that it was built or loaded on.
             Err(error) if container.pull_policy == PullPolicy::Never => {
+                if let Ok(true) = images::share::fetch(&self.daemon, container).await {
+                    return Box::pin(self.prepare(prepare)).await;
+                }
                 return Err(EffectError::fatal(format!("image {}: {}", container.image, error.message)));
             }
             Err(_) => {

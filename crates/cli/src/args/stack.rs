@@ -62,6 +62,12 @@ pub(crate) struct Up {
     pub(crate) timeout: Option<String>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Build images anew that services have a `build` for; without it those that are not here
+    #[arg(long, conflicts_with = "no_build")]
+    pub(crate) build: bool,
+    /// Build nothing
+    #[arg(long)]
+    pub(crate) no_build: bool,
     /// When to pull images; without it each service's `pull_policy` decides
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<Pull>,
@@ -86,6 +92,27 @@ pub(crate) struct Up {
     /// Apply a plan that `plan --out` saved, if the state is still the one that it was made on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "dry_run", "scale", "force_recreate", "remove_orphans", "pull"])]
     pub(crate) plan: Option<String>,
+}
+
+/// `build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Use nothing that earlier builds left
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registry for the images that these begin with
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Give the builder a value for an `ARG`: NAME=VALUE, or NAME for that of the environment
+    #[arg(long, value_name = "ARG")]
+    pub(crate) build_arg: Vec<String>,
+    /// Print what the builder says only if it fails
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Services; all without
+    pub(crate) services: Vec<String>,
 }
 
 /// `plan`.

@@ -14,6 +14,9 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         no_wait: args.patience.detach,
         timeout: None,
         changes: Changes { remove_orphans: args.prune, ..Changes::default() },
+        // As with Swarm, which wants images that are there.
+        build: false,
+        no_build: true,
         pull: None,
         resolve: args.resolve_image,
         with_registry_auth: args.with_registry_auth,

@@ -2,7 +2,7 @@
 
 use crate::args::stack::{Changes, Resolve, Up};
 use crate::commands::plan::Before;
-use crate::commands::{plan, pull, watch};
+use crate::commands::{build, plan, pull, watch};
 use crate::context::{Context, now, refused};
 use crate::failure::{Silent, advised};
 use crate::follow::{Board, Outcome, Trouble};
@@ -38,6 +38,9 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
+    if let Some(project) = loaded.project.as_ref().filter(|_| !args.no_build) {
+        build::missing(context, &project.builds(), args.build, args.quiet).await?;
+    }
     let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
     pull::refresh(context, &looked_up(context, &stack, args.resolve).await?, &logins).await;

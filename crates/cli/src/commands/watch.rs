@@ -1,11 +1,12 @@
 //! `up --watch`: the files are what runs, as long as this command does.
 
 use crate::args::stack::Up;
-use crate::commands::{plan, up};
+use crate::commands::{build, plan, up};
 use crate::context::Context;
 use crate::failure::{self, Silent};
 use crate::{logins, project, start};
 use anyhow::Result;
+use compose::Build;
 use gitops::files::{DISK, Touched};
 use gitops::watch::Watch;
 use model::{Request, StackSpec};
@@ -27,7 +28,7 @@ pub(super) async fn run(context: &Context, args: &Up) -> Result<u8> {
         watch.follow(touched);
         let round = async {
             match stack {
-                Ok(stack) => apply(context, args, stack, first).await,
+                Ok((stack, builds)) => apply(context, args, (stack, builds), first).await,
                 Err(diagnostics) => {
                     if !first {
                         tokio::time::sleep(DOUBT).await;
@@ -50,9 +51,12 @@ pub(super) async fn run(context: &Context, args: &Up) -> Result<u8> {
     }
 }
 
+/// The stack, and what is to be built for it.
+type Read = (StackSpec, Vec<Build>);
+
 /// The stack, or what is wrong with it; and the files that it is made of. Read again when one of them
 /// changed meanwhile.
-fn read(context: &Context, args: &Up) -> Result<(Result<StackSpec, Vec<model::diagnostic::Diagnostic>>, Touched)> {
+fn read(context: &Context, args: &Up) -> Result<(Result<Read, Vec<model::diagnostic::Diagnostic>>, Touched)> {
     const TRIES: usize = 5;
     let mut tries = 0;
     loop {
@@ -66,7 +70,8 @@ fn read(context: &Context, args: &Up) -> Result<(Result<StackSpec, Vec<model::di
             Some(mut stack) if !failed => {
                 project::show(context, &loaded.diagnostics);
                 up::as_typed(&mut stack, args)?;
-                Ok((Ok(stack), touched))
+                let builds = loaded.project.map(|project| project.builds()).unwrap_or_default();
+                Ok((Ok((stack, builds)), touched))
             }
             _ => Ok((Err(loaded.diagnostics), touched)),
         };
@@ -74,9 +79,12 @@ fn read(context: &Context, args: &Up) -> Result<(Result<StackSpec, Vec<model::di
 }
 
 /// One round. What fails is told; the next save may put it right.
-async fn apply(context: &Context, args: &Up, stack: StackSpec, first: bool) {
+async fn apply(context: &Context, args: &Up, (stack, builds): Read, first: bool) {
     let done = async {
         start::ensure(context).await?;
+        if !args.no_build {
+            build::missing(context, &builds, args.build, args.quiet).await?;
+        }
         let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
         up::fetch_images(context, &stack, &logins, args.quiet).await?;
         // Asked once at most; at a later save `--remove-orphans` means what it says.

@@ -3,7 +3,8 @@
 use super::deploy::DEPLOY;
 use super::{ANY_WHOLE, Absent, COUNT, Field, Form, Kind, Unique, field};
 
-const BUILD_LATER: &str = "nothing is built; the `image` must exist";
+const BUILDERS: &str = "by buildah, podman or docker, whichever is there, where `up` or `build` runs; a commit that is followed builds nothing";
+const BUILD_LATER: &str = "the builder is not told";
 const CGROUP_LATER: &str = "the limit is not set";
 const HOOK_LATER: &str = "the hook does not run";
 
@@ -11,20 +12,20 @@ const BUILD: &[Field] = &[
     field("context", Kind::Text),
     field("dockerfile", Kind::Text),
     field("dockerfile_inline", Kind::Text),
-    field("entitlements", Kind::Texts(Unique::No)),
+    field("entitlements", Kind::Texts(Unique::No)).not_yet(BUILD_LATER),
     field("args", Kind::Env),
-    field("provenance", Kind::TextOrFlag),
-    field("sbom", Kind::TextOrFlag),
+    field("provenance", Kind::TextOrFlag).not_yet(BUILD_LATER),
+    field("sbom", Kind::TextOrFlag).not_yet(BUILD_LATER),
     field("ssh", Kind::Ssh),
     field("labels", Kind::Labels),
-    field("cache_from", Kind::Texts(Unique::No)),
-    field("cache_to", Kind::Texts(Unique::No)),
+    field("cache_from", Kind::Texts(Unique::No)).not_yet(BUILD_LATER),
+    field("cache_to", Kind::Texts(Unique::No)).not_yet(BUILD_LATER),
     field("no_cache", Kind::Flag),
-    field("no_cache_filter", Kind::OneOrMore(Unique::No)),
+    field("no_cache_filter", Kind::OneOrMore(Unique::No)).not_yet(BUILD_LATER),
     field("additional_contexts", Kind::Labels),
     field("pull", Kind::Flag),
     field("extra_hosts", Kind::Hosts),
-    field("isolation", Kind::Text),
+    field("isolation", Kind::Text).not_yet(BUILD_LATER),
     field("network", Kind::Text),
     field("target", Kind::Text),
     field("secrets", Kind::List(&Kind::Short(Form::FileMount, FILE_MOUNT), Unique::No)),
@@ -32,7 +33,7 @@ const BUILD: &[Field] = &[
     field("tags", Kind::Texts(Unique::Key)),
     field("ulimits", Kind::Ulimits),
     field("platforms", Kind::Texts(Unique::No)),
-    field("privileged", Kind::Flag),
+    field("privileged", Kind::Flag).not_yet(BUILD_LATER),
 ];
 
 const BLKIO_LIMIT: &[Field] = &[field("path", Kind::Text), field("rate", Kind::Bytes)];
@@ -178,7 +179,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("annotations", Kind::Labels).not_yet("the container gets no annotations"),
     field("attach", Kind::Flag).keep().meaningless("`up` does not attach; see `logs -f`"),
     field("blkio_config", Kind::Strict(BLKIO)).keep().not_yet(CGROUP_LATER),
-    field("build", Kind::Short(Form::Build, BUILD)).keep().not_yet(BUILD_LATER),
+    field("build", Kind::Short(Form::Build, BUILD)).keep().but(BUILDERS),
     field("cap_add", Kind::Texts(Unique::Key)),
     field("cap_drop", Kind::Texts(Unique::Key)),
     field("cgroup", Kind::Choice(&["host", "private"])),
