@@ -105,6 +105,8 @@ pub(crate) struct Board {
     service: Option<String>,
     /// A rollback is no failure of an update: a person asked for it.
     rolls_back: bool,
+    /// An update is over when its tasks have been watched as long as it says, not when they run.
+    verifies: bool,
     old: BTreeSet<TaskId>,
     old_restarts: BTreeMap<TaskId, u32>,
     began: Option<Time>,
@@ -128,8 +130,7 @@ impl Board {
         Board::default()
     }
 
-    /// Of these services (full names) and those that are being removed; `unchanged` are those among
-    /// them that were there already, as they should be.
+    /// Of these services (full names); `unchanged` are those among them that were there already, as they should be.
     pub(crate) fn of(wanted: BTreeSet<String>, unchanged: BTreeSet<String>) -> Board {
         Board { wanted: Some(wanted), unchanged, ..Board::default() }
     }
@@ -141,9 +142,21 @@ impl Board {
         self
     }
 
-    /// What it is that comes up or does not: the stack, or one service.
+    /// What it is that comes up or does not: the stack, or services of none.
     pub(crate) fn subject(&self, stack: &str) -> String {
-        self.service.as_ref().map_or_else(|| stack.to_owned(), |service| format!("service {service}"))
+        let names = match (&self.service, &self.wanted) {
+            (Some(service), _) => vec![service.as_str()],
+            (None, Some(wanted)) if stack.is_empty() => wanted.iter().map(String::as_str).collect(),
+            (None, _) => return stack.to_owned(),
+        };
+        format!("{} {}", if names.len() == 1 { "service" } else { "services" }, names.join(", "))
+    }
+
+    /// Until an update is completed: its tasks may fail within the time that it watches them for.
+    #[must_use]
+    pub(crate) fn verifying(mut self) -> Board {
+        self.verifies = true;
+        self
     }
 
     /// The same where going back is what was asked for.
@@ -156,7 +169,7 @@ impl Board {
     /// Takes a newer state in.
     pub(crate) fn observe(&mut self, mut state: State, now: Time) {
         if let Some(wanted) = &self.wanted {
-            state.services.retain(|service| service.removing || wanted.contains(&service.spec.name));
+            state.services.retain(|service| wanted.contains(&service.spec.name));
         }
         if self.began.is_none() {
             self.began = Some(now);
@@ -301,7 +314,11 @@ impl Board {
             || !tasks.is_empty()
             || self.began.is_some_and(|began| now.since(began) >= PLACED_WITHIN);
         let surplus = self.surplus(service, &tasks);
+        let goes_on = service.update_status.as_ref().is_some_and(|status| status.state.is_active());
         match (ready >= wanted && placed, surplus) {
+            (true, 0) if self.verifies && goes_on => {
+                return (Standing::Working, ready, wanted, "running, watched for a while".to_owned());
+            }
             (true, 0) => return (Standing::Ready, ready, wanted, settled_phase(&tasks)),
             (true, surplus) => return (Standing::Working, ready, wanted, format!("stopping {surplus} more")),
             (false, _) => {}
@@ -416,7 +433,8 @@ fn failed_check(task: &Task) -> Option<String> {
 fn update_failure(service: &Service, ended: bool, goes_on: bool) -> Option<String> {
     let status = service.update_status.as_ref()?;
     let accepted = match status.state {
-        UpdateState::RollbackCompleted => ended,
+        // What was changed since replaced no task.
+        UpdateState::RollbackCompleted => ended || status.started < service.updated,
         UpdateState::RollbackStarted => goes_on,
         _ => false,
     };

@@ -41,22 +41,40 @@ pub(crate) async fn open(
         }
         tasks.extend(of_stack(&state, stack, &services));
     }
-    let begun = tasks.into_iter().map(async |task| {
-        let lines = begin(&daemon, &task, &query, scope).await;
-        (task, lines)
-    });
-    let mut sources = Vec::new();
+    let begun: Vec<_> = tasks
+        .into_iter()
+        .map(async |task| {
+            let lines = begin(&daemon, &task, &query, scope).await;
+            (task, lines)
+        })
+        .collect();
+    let several = stack.is_some() || begun.len() > 1;
+    let (mut sources, mut missing) = (Vec::new(), BTreeMap::new());
     for (task, lines) in futures_util::future::join_all(begun).await {
         match lines {
             Ok(lines) => sources.push((task, lines)),
             // No container yet, or no more: of a stack that is no news.
             Err(error) if error.kind == ErrorKind::NotFound && (stack.is_some() || task.status.container.is_none()) => {
             }
+            // A node that is away takes its own lines with it, and no others.
+            Err(error) if several && scope.other(&daemon, &task).is_some() => {
+                missing.entry(error.message.clone()).or_insert((Vec::new(), error)).0.push(task.name());
+            }
             Err(error) if stack.is_none() => return Err(error),
             Err(error) => tracing::debug!(task = %task.id, "read the log: {error}"),
         }
     }
+    if stack.is_none()
+        && sources.is_empty()
+        && let Some((_, (_, error))) = missing.pop_first()
+    {
+        return Err(error);
+    }
     tokio::spawn(async move {
+        for (why, (tasks, _)) in missing {
+            let text = format!("the lines of {} are missing: {why}", tasks.join(", "));
+            let _left = sender.send(StreamItem::Message(text)).await;
+        }
         if query.follow {
             follow(&daemon, sources, stack, &services, &query, scope, &sender).await;
         } else {

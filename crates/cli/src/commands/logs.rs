@@ -17,8 +17,10 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<u8> {
     let Source { mut items, several } = open(context, &args, &query).await?;
     let mut printed = Printed::new(context, &args, several);
     while let Some(item) = items.next().await? {
-        if let StreamItem::Log(line) = item {
-            printed.show(&line).map_err(crate::failure::stdout)?;
+        match item {
+            StreamItem::Log(line) => printed.show(&line).map_err(crate::failure::stdout)?,
+            StreamItem::Message(text) => context.printer.warn(&text),
+            _ => {}
         }
     }
     Ok(0)

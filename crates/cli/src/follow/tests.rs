@@ -350,6 +350,43 @@ fn only_tasks_of_the_new_version_count() {
 }
 
 #[test]
+fn a_rollback_of_before_is_no_failure_of_what_replaces_nothing() {
+    let mut web = service(1, spec("web", 1, RestartScope::InPlace));
+    let ended = |started| {
+        let message = "rollback completed".to_owned();
+        Some(UpdateStatus { state: UpdateState::RollbackCompleted, started, finished: Some(Time(20)), message })
+    };
+    (web.updated, web.update_status) = (Time(10), ended(Time(10)));
+    let mut board = Board::of(["shop_web".to_owned()].into(), BTreeSet::new());
+    let running = || vec![task(1, &service(1, spec("web", 1, RestartScope::InPlace)), 1, TaskState::Running)];
+    board.observe(state(&[&web], running()), Time(30));
+    assert_eq!(board.lines(Time(30))[0].standing, Standing::Failed, "the update that was asked for");
+    web.updated = Time(30);
+    board.observe(state(&[&web], running()), Time(30));
+    assert_eq!(board.outcome(Time(30)), Outcome::Settled);
+}
+
+#[test]
+fn an_update_that_is_watched_goes_on_where_that_is_waited_for() {
+    let mut web = service(1, spec("web", 1, RestartScope::InPlace));
+    let going = |state| {
+        let message = String::new();
+        Some(UpdateStatus { state, started: Time(0), finished: None, message })
+    };
+    web.update_status = going(UpdateState::Updating);
+    let running = || vec![task(1, &service(1, spec("web", 1, RestartScope::InPlace)), 1, TaskState::Running)];
+    let mut verifying = Board::of(["shop_web".to_owned()].into(), BTreeSet::new()).verifying();
+    let mut running_is_enough = Board::of(["shop_web".to_owned()].into(), BTreeSet::new());
+    for board in [&mut verifying, &mut running_is_enough] {
+        board.observe(state(&[&web], running()), Time(1));
+    }
+    assert_eq!((verifying.outcome(Time(1)), running_is_enough.outcome(Time(1))), (Outcome::Pending, Outcome::Settled));
+    web.update_status = going(UpdateState::Completed);
+    verifying.observe(state(&[&web], running()), Time(2));
+    assert_eq!(verifying.outcome(Time(2)), Outcome::Settled);
+}
+
+#[test]
 fn services_that_leave_must_be_gone() {
     let web = service(1, spec("web", 1, RestartScope::InPlace));
     let mut old = service(2, spec("old", 1, RestartScope::InPlace));
@@ -379,7 +416,8 @@ fn a_global_service_without_a_fitting_node_settles() {
 #[test]
 fn services_that_the_file_does_not_name_are_not_looked_at() {
     let web = service(1, spec("web", 1, RestartScope::InPlace));
-    let orphan = service(2, spec("orphan", 1, RestartScope::InPlace));
+    let mut orphan = service(2, spec("orphan", 1, RestartScope::InPlace));
+    orphan.removing = true;
     let mut board = Board::of(["shop_web".to_owned()].into(), BTreeSet::new());
     let tasks = vec![task(1, &web, 1, TaskState::Running), task(2, &orphan, 1, TaskState::Failed)];
     board.observe(state(&[&web, &orphan], tasks), Time(0));

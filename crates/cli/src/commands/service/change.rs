@@ -88,7 +88,7 @@ async fn put(
     if !patience.quiet {
         up::tell(context, &changes);
     }
-    let board = up::board(&changes).about(&service.spec.name);
+    let board = up::board(&changes).about(&service.spec.name).verifying();
     let board = if rolls_back { board.rolling_back() } else { board };
     wait(context, service.spec.stack.as_deref(), &changes, board, patience).await
 }
