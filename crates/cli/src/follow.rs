@@ -103,6 +103,8 @@ pub(crate) struct Board {
     unchanged: BTreeSet<String>,
     /// The one service that was asked for, where that is not the whole stack.
     service: Option<String>,
+    /// Services were to go.
+    removes: bool,
     /// A rollback is no failure of an update: a person asked for it.
     rolls_back: bool,
     /// An update is over when its tasks have been watched as long as it says, not when they run.
@@ -133,6 +135,12 @@ impl Board {
     /// Of these services (full names); `unchanged` are those among them that were there already, as they should be.
     pub(crate) fn of(wanted: BTreeSet<String>, unchanged: BTreeSet<String>) -> Board {
         Board { wanted: Some(wanted), unchanged, ..Board::default() }
+    }
+
+    /// The same where some are to be removed.
+    #[must_use]
+    pub(crate) fn removing(self, some: bool) -> Board {
+        Board { removes: some, ..self }
     }
 
     /// The same for a command about this one service.
@@ -207,6 +215,11 @@ impl Board {
         }
         self.state = state;
         self.look(now);
+    }
+
+    /// Was there something to wait for that somebody else has taken away?
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.services.is_empty() && !self.slots.is_empty() && !self.removes
     }
 
     /// Lets time pass: some judgements depend on how long something lasts.

@@ -20,6 +20,7 @@ pub(crate) async fn stack(
     stack: &mut StackSpec,
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
+    sound(stack.services.values())?;
     let (leases, problems) = try_stack(daemon, stack, false, logins).await?;
     if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
 }
@@ -110,6 +111,7 @@ pub(crate) async fn service(
     service: &mut ServiceSpec,
     logins: &Logins,
 ) -> Result<Option<Lease>, ApiError> {
+    sound([&*service])?;
     let container = &mut service.container;
     if container.image_digest.is_some() {
         return Ok(None);
@@ -118,6 +120,19 @@ pub(crate) async fn service(
         images::ensure(daemon, &container.image, container.pull_policy, false, logins).await?;
     container.image_digest = Some(digest);
     Ok(Some(lease))
+}
+
+/// What no host could ever do is refused before anybody has agreed to it, and before what runs is stopped for it.
+fn sound<'s>(services: impl IntoIterator<Item = &'s ServiceSpec>) -> Result<(), ApiError> {
+    let wrong = services.into_iter().filter_map(|service| {
+        let who = if service.standalone { "container" } else { "service" };
+        let key = if service.stack.is_some() { &service.key } else { &service.name };
+        runtime::check(&service.container)
+            .err()
+            .map(|wrong| wrong.into_iter().map(move |it| format!("{who} {key}: {it}")))
+    });
+    let wrong: Vec<String> = wrong.flatten().collect();
+    if wrong.is_empty() { Ok(()) } else { Err(failure::invalid(wrong.join("\n"))) }
 }
 
 /// An image that is not to be had.

@@ -20,4 +20,5 @@ pub mod volume;
 mod wire;
 
 pub use engine::Engine;
+pub use spec::check;
 pub use sys::let_go_of_code;

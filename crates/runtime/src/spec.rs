@@ -2,11 +2,13 @@
 //! looked up comes in.
 
 mod caps;
+mod check;
 mod limits;
 mod mounts;
 mod process;
 mod seccomp;
 
+pub use check::check;
 pub(crate) use mounts::{Guest, GuestKind};
 pub(crate) use process::{arguments, environment, exec_process, working_dir};
 

@@ -222,7 +222,8 @@ pub(super) fn tell(context: &Context, changes: &[ObjectChange]) {
 pub(super) fn board(changes: &[ObjectChange]) -> Board {
     let services = || changes.iter().filter(|change| change.kind == "service");
     let unchanged = services().filter(|change| change.action == "unchanged").map(|change| change.name.clone());
-    Board::of(services().map(|change| change.name.clone()).collect(), unchanged.collect())
+    let removes = services().any(|change| change.action == "removed");
+    Board::of(services().map(|change| change.name.clone()).collect(), unchanged.collect()).removing(removes)
 }
 
 /// Shows the stack until it has settled, one replica fails for good, or time is up.
@@ -271,6 +272,10 @@ pub(super) async fn follow(
         }
         let lines = board.lines(Time(now()));
         screen.show(stack, &lines, began.elapsed());
+        if board.is_gone() {
+            let text = format!("{} was removed meanwhile, by another command", board.subject(stack));
+            return Err(advised(text, "`rswarm events` shows what happens"));
+        }
         match board.outcome(Time(now())) {
             // Before the first state there is nothing to judge.
             Outcome::Settled if !lines.is_empty() || services().next().is_none() => {

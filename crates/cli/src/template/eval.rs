@@ -2,8 +2,11 @@
 
 use super::parse::{Node, Operand, Pipeline};
 use anyhow::{Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::cmp::Ordering;
+
+/// What Go prints for a key that a mapping does not have.
+const NO_VALUE: &str = "<no value>";
 
 /// Variables, innermost last; the first is `$`.
 type Scope = Vec<(String, Value)>;
@@ -134,11 +137,28 @@ fn walk(from: &Value, fields: &[String]) -> Result<Value> {
     let mut at = from;
     for field in fields {
         at = match at {
-            Value::Object(map) => map.get(field).ok_or_else(|| unknown(field, map.keys()))?,
+            Value::Object(map) => match map.get(field) {
+                Some(value) => value,
+                None => return absent(map, field),
+            },
             _ => bail!("template: there is no field .{field} in {}", text(at)),
         };
     }
     Ok(at.clone())
+}
+
+/// What is left out of JSON where there is none is empty all the same (Docker's types), and so is what a mapping of names,
+/// such as labels, does not have. Anything else is a mistake.
+fn absent(map: &Map<String, Value>, field: &str) -> Result<Value> {
+    const TEXTS: [&str; 5] = ["Name", "Driver", "Propagation", "Error", "Type"];
+    const OBJECTS: [&str; 6] = ["Health", "UpdateStatus", "PreviousSpec", "ManagerStatus", "JobStatus", "Healthcheck"];
+    let is_of_docker = |key: &String| key.starts_with(char::is_uppercase) && key.chars().all(char::is_alphanumeric);
+    match field {
+        _ if OBJECTS.contains(&field) => Ok(Value::Null),
+        _ if TEXTS.contains(&field) && !map.is_empty() => Ok(Value::from("")),
+        _ if map.is_empty() || !map.keys().all(is_of_docker) => Ok(Value::from(NO_VALUE)),
+        _ => Err(unknown(field, map.keys())),
+    }
 }
 
 fn unknown<'a>(field: &str, known: impl Iterator<Item = &'a String>) -> anyhow::Error {
@@ -172,6 +192,12 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         ("split", [Value::String(text), Value::String(at)]) => {
             Value::from(text.split(at.as_str()).map(Value::from).collect::<Vec<_>>())
         }
+        ("slice", [Value::String(text), bounds @ ..]) if bounds.len() < 3 => {
+            let bound = |at: usize| bounds.get(at).map(|it| it.as_u64().and_then(|it| usize::try_from(it).ok()));
+            let from = bound(0).unwrap_or(Some(0)).ok_or_else(wrong)?;
+            let to = bound(1).unwrap_or(Some(text.len())).ok_or_else(wrong)?;
+            Value::from(text.get(from..to).ok_or_else(|| anyhow!("template: slice {from} to {to} is out of range"))?)
+        }
         ("len", [Value::String(text)]) => Value::from(text.len()),
         ("len", [Value::Array(list)]) => Value::from(list.len()),
         ("len", [Value::Object(map)]) => Value::from(map.len()),
@@ -194,8 +220,8 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         ("gt", [a, b]) => Value::from(order(a, b)? == Ordering::Greater),
         ("ge", [a, b]) => Value::from(order(a, b)? != Ordering::Less),
         (
-            "json" | "upper" | "lower" | "title" | "truncate" | "join" | "split" | "len" | "index" | "printf" | "not"
-            | "and" | "or" | "eq" | "ne" | "lt" | "le" | "gt" | "ge",
+            "json" | "upper" | "lower" | "title" | "truncate" | "join" | "split" | "len" | "index" | "slice" | "printf"
+            | "not" | "and" | "or" | "eq" | "ne" | "lt" | "le" | "gt" | "ge",
             _,
         ) => return Err(wrong()),
         _ => bail!("template: there is no function `{name}`"),
@@ -258,7 +284,7 @@ fn truth(value: &Value) -> bool {
         Value::Null => false,
         Value::Bool(value) => *value,
         Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
+        Value::String(text) => !text.is_empty() && text != NO_VALUE,
         Value::Array(list) => !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
     }

@@ -81,7 +81,7 @@ fn one<'a>(
     if port.get_text("mode") == Some("host") && super::service::replicas(service) > 1 {
         let message = format!("the replicas of service `{name}` would all publish port {low} of their host");
         let hint = "use `mode: ingress`, or one replica per node (`mode: global`)".to_owned();
-        context.error_on("RS0519", published, message, Some(hint));
+        context.warn_on("RS0519", published, message, Some(hint));
     }
     let protocol = port.get_text("protocol").unwrap_or("tcp");
     let wish = Wish { service: name, at: published.place() };

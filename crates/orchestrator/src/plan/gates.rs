@@ -92,7 +92,7 @@ pub(crate) fn join_target(cluster: &Cluster, task: &Task) -> Option<TaskId> {
 }
 
 /// The first dependency of a service that is not satisfied.
-fn dependency(cluster: &Cluster, service: &Service) -> Option<Wait> {
+pub(super) fn dependency(cluster: &Cluster, service: &Service) -> Option<Wait> {
     service.spec.depends_on.iter().find_map(|(key, wanted)| {
         let lacks = lack(cluster, service, key, wanted)?;
         Some(Wait::Dependency { service: key.clone(), lacks })

@@ -1,15 +1,17 @@
 //! Rolling updates and rollbacks: tasks of an earlier spec are replaced, some slots at a time, watched.
 
 use super::dirty::is_dirty;
+use super::gates;
 use super::slots::{self, Begin};
 use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::request::{self, vips};
 use model::{
     Desired, FailureAction, Mode, NetworkMode, Service, ServiceId, Task, TaskState, Time, UpdateConfig, UpdateOrder,
-    UpdateState, UpdateStatus,
+    UpdateState, UpdateStatus, Verdict,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     for service in slots::standing(draft.cluster(), restless) {
@@ -74,7 +76,14 @@ impl Update {
         if let Some(other) = self.waits_for(draft) {
             return self.tell(draft, format!("waits for the update of {other}"));
         }
-        self.tell(draft, self.progress());
+        // Who runs is not stopped for one that would have to wait.
+        let lacks = gates::dependency(draft.cluster(), &self.service);
+        if let Some(lacks) = &lacks {
+            waiting.retain(|slot| !slot.old.iter().any(|task| task.is_running()));
+            self.tell(draft, lacks.sentence(draft.now));
+        } else {
+            self.tell(draft, self.progress());
+        }
         // Slots that serve nobody lose nothing.
         waiting.sort_by_key(|slot| slot.old.iter().any(|task| task.is_serving()));
         let turn: Vec<Arc<Task>> =
@@ -177,10 +186,12 @@ impl Update {
         })
     }
 
-    /// Did it end before its time of watching was over?
+    /// Did it end before its time of watching was over? That begins when a task serves, so what its health check takes to
+    /// find out comes on top.
     fn was_watched(&self, task: &Task) -> bool {
         let started = task.status.container.as_ref().and_then(|container| container.started_at);
-        started.is_none_or(|started| task.status.since.since(started) <= self.config.monitor)
+        let watched = self.config.monitor.saturating_add(judged_within(task));
+        started.is_none_or(|started| task.status.since.since(started) <= watched)
     }
 
     fn pause(&self, draft: &mut Draft<'_>, why: &str) {
@@ -258,6 +269,24 @@ fn is_changing(draft: &Draft<'_>, service: &Service) -> bool {
 /// Is there nothing more to wait for?
 fn is_settled(task: &Task) -> bool {
     task.is_serving() || task.has_ended() || task.stopped_by_user
+}
+
+/// How long the health check of a task takes at most until it is known that it never was healthy, and it has ended for
+/// that. Zero without one.
+fn judged_within(task: &Task) -> Duration {
+    const DEFAULT: Duration = Duration::from_secs(30);
+    const GRACE: Duration = Duration::from_secs(10);
+    let Some(container) = task.status.container.as_ref().filter(|container| container.health.is_some()) else {
+        return Duration::ZERO;
+    };
+    let spec = &task.spec.container;
+    let check = spec.healthcheck.clone().unwrap_or_default();
+    let once = check.interval.unwrap_or(DEFAULT).saturating_add(check.timeout.unwrap_or(DEFAULT));
+    let checks = once.saturating_mul(check.retries.filter(|retries| *retries > 0).unwrap_or(3));
+    // One that ended by itself was not asked to.
+    let is_unhealthy = container.health.as_ref().is_some_and(|health| health.verdict == Verdict::Unhealthy);
+    let stopping = if is_unhealthy { spec.stop_grace_period.unwrap_or(GRACE) } else { Duration::ZERO };
+    checks.saturating_add(check.start_period.unwrap_or_default()).saturating_add(stopping)
 }
 
 /// Since when a task runs: what it was started at, as far as that is known.

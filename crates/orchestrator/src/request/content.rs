@@ -75,8 +75,11 @@ pub(super) fn remove(draft: &mut Draft<'_>, kind: ContentKind, name: &str) -> Re
         ContentKind::Secret => spec.container.secrets.iter().any(|file| file.name == name),
     };
     let services = draft.cluster().services.values();
-    let users: Vec<_> =
-        services.filter(|service| uses(&service.spec)).map(|service| service.spec.name.clone()).collect();
+    // One that is being removed gets no task any more; those that it has keep what they were given.
+    let users: Vec<_> = services
+        .filter(|service| !service.removing && uses(&service.spec))
+        .map(|service| service.spec.name.clone())
+        .collect();
     if !users.is_empty() {
         return Err(Refusal::conflict(format!("{kind} {name} is in use by {}", users.join(", "))));
     }

@@ -514,4 +514,4 @@ macro_rules! scripts {
     )*};
 }
 
-scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports kept_ports refused_networks service_update drain labels failing volumes node_rm plan sources self_heal unreachable offers undrained joins room retarget }
+scripts! { deploy restart depends_on update rollback run_and_rm power down network schedule global_and_jobs contents history ports kept_ports refused_networks service_update drain labels failing volumes node_rm plan sources self_heal unreachable offers undrained joins room retarget update_gates }

@@ -94,10 +94,15 @@ fn devices(inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
             "access": device.permissions,
         }));
     }
-    for text in &container.device_cgroup_rules {
-        rules.push(rule(text).ok_or_else(|| format!("device_cgroup_rules: `{text}` is not like `c 42:* rwm`"))?);
-    }
+    rules.extend(self::rules(container)?);
     Ok(rules)
+}
+
+/// `device_cgroup_rules`.
+pub(super) fn rules(container: &ContainerSpec) -> Result<Vec<Value>, String> {
+    let read =
+        |text: &String| rule(text).ok_or_else(|| format!("device_cgroup_rules: `{text}` is not like `c 42:* rwm`"));
+    container.device_cgroup_rules.iter().map(read).collect()
 }
 
 /// `c 42:* rwm`.

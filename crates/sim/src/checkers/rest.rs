@@ -3,7 +3,7 @@
 use crate::group::is_register;
 use crate::host::Container;
 use crate::world::World;
-use model::{Desired, Endpoint, Mode, ObservedState, State, Task, TaskId, UpdateState};
+use model::{Desired, Endpoint, Mode, NetworkMode, ObservedState, State, Task, TaskId, UpdateState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -187,7 +187,11 @@ fn updates(state: &State) -> Result<(), String> {
         let tasks: Vec<&Task> =
             state.tasks.iter().filter(|task| task.service == service.id).map(|task| &**task).collect();
         // What it depends on comes first, and may wait itself.
-        if tasks.iter().any(|task| waits(task, state)) || status.message.starts_with("waits for the update of ") {
+        let says_so = ["waits for ", "depends on "].iter().any(|word| status.message.starts_with(word));
+        let is_theirs = |key: &String| status.message.contains(key.as_str());
+        let shares = matches!(&service.spec.network_mode, NetworkMode::Service(key) if is_theirs(key));
+        let depends = says_so && (shares || service.spec.depends_on.keys().any(is_theirs));
+        if depends || tasks.iter().any(|task| waits(task, state)) {
             continue;
         }
         let shown = tasks.iter().map(|task| {
