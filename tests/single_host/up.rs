@@ -56,6 +56,47 @@ fn up_waits_for_the_down_before_it() {
 }
 
 #[test]
+fn services_that_are_named_come_up_with_what_they_depend_on_and_the_others_stay() {
+    let Some(host) = Host::new() else { return };
+    let text = |env: &str| {
+        let env = format!(", environment: {{X: '{env}'}}");
+        let web = service(&format!("{env}, depends_on: [db]"));
+        format!("services:\n  web: {web}\n  db: {}\n  other: {}\n", service(&env), service(&env))
+    };
+    let up = |env: &str, names: &[&str]| {
+        let file = host.write("shop.yaml", &text(env));
+        host.rswarm(["up", "-p", "shop", "-f", &file].iter().chain(names))
+    };
+    up("1", &["web"]).ok();
+    let count = |key: &str| ids(&host, "shop", key).len();
+    assert_eq!((count("web"), count("db"), count("other")), (1, 1, 0));
+    up("1", &[]).ok();
+    let before = (ids(&host, "shop", "db"), ids(&host, "shop", "other"));
+    let out = up("2", &["db"]).ok();
+    assert!(!out.stderr.contains("other"), "{out}");
+    assert_ne!(ids(&host, "shop", "db"), before.0);
+    assert_eq!(ids(&host, "shop", "other"), before.1);
+    up("2", &["nobody"]).fails().complains("nobody");
+}
+
+#[test]
+fn up_ends_when_its_stack_is_taken_away() {
+    let Some(host) = Host::new() else { return };
+    let never = service(", healthcheck: {test: sleep 5, interval: 1s, timeout: 10s, retries: 9}");
+    let file = host.write("a.yaml", &format!("services:\n  web: {never}\n"));
+    let mut up =
+        host.rswarm_command(["up", "-p", "a", "-f", &file]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("it is on its way", Duration::from_secs(10), || ids(&host, "a", "web").len() == 1);
+    host.down("a").ok();
+    let mut code = None;
+    eventually("it has ended", Duration::from_secs(10), || {
+        code = up.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|code| code.code()), Some(1));
+}
+
+#[test]
 fn a_second_up_changes_only_what_changed() {
     let Some(host) = Host::new() else { return };
     let text = |env: &str| {

@@ -58,6 +58,21 @@ mod tests {
     }
 
     #[test]
+    fn what_docker_leaves_out_is_empty_and_what_nobody_knows_is_an_error() {
+        let value = serde_json::json!({
+            "State": {"Status": "running"}, "Labels": {"a": "b"}, "Id": "sha256:0123456789",
+            "Mounts": [{"Type": "bind", "Destination": "/a"}, {"Type": "volume", "Name": "v", "Destination": "/b"}],
+        });
+        let shown = |text: &str| Template::parse(text).unwrap().render(&value);
+        let health = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}";
+        assert_eq!(shown(health).unwrap(), "none");
+        assert_eq!(shown("{{range .Mounts}}{{.Name}}|{{.Destination}} {{end}}").unwrap(), "|/a v|/b ");
+        assert_eq!(shown("{{.Labels.zz}}{{if .Labels.zz}}yes{{end}}").unwrap(), "<no value>");
+        assert_eq!(shown("{{slice .Id 7 11}}{{slice .Id 16}}").unwrap(), "01239");
+        assert!(shown("{{.State.Nope}}").is_err() && shown("{{slice .Id 9 99}}").is_err());
+    }
+
+    #[test]
     fn what_docker_users_write() {
         for (template, text) in [
             ("plain", "plain"),

@@ -11,6 +11,7 @@ use model::{ClusterId, Node, NodeId, Role};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the file's format.
@@ -212,11 +213,23 @@ fn path(data_root: &Path) -> PathBuf {
 pub(crate) struct Membership {
     data_root: PathBuf,
     identity: Mutex<Arc<Identity>>,
+    /// A manager has said that the cluster does not know this node any more.
+    forgotten: AtomicBool,
 }
 
 impl Membership {
     pub(crate) fn new(data_root: PathBuf, identity: Identity) -> Membership {
-        Membership { data_root, identity: Mutex::new(Arc::new(identity)) }
+        Membership { data_root, identity: Mutex::new(Arc::new(identity)), forgotten: AtomicBool::new(false) }
+    }
+
+    /// A manager has answered whether the cluster knows this node.
+    pub(crate) fn set_forgotten(&self, forgotten: bool) {
+        self.forgotten.store(forgotten, Ordering::Relaxed);
+    }
+
+    /// Has the cluster removed this node, as far as is known here?
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// As it is now.

@@ -84,6 +84,11 @@ pub(crate) fn mac(address: IpAddr) -> [u8; 6] {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// The MAC address of an endpoint of a container, as text: its own, or the one that its address gives it.
+pub fn mac_of(address: IpAddr, own: Option<&str>) -> String {
+    own.map_or_else(|| mac(address).map(|byte| format!("{byte:02x}")).join(":"), str::to_owned)
+}
+
 /// A fixed MAC address for a bridge: left alone, a bridge takes on the lowest of its ports', and
 /// changes it, to the surprise of every ARP cache, whenever a port comes or goes.
 pub(crate) fn bridge_mac(network: NetworkId) -> [u8; 6] {

@@ -89,6 +89,9 @@ pub(crate) struct Up {
     /// Go on: apply the files again as often as they, or files that they name, are saved
     #[arg(short, long, conflicts_with_all = ["dry_run", "plan", "no_wait", "wait", "timeout"])]
     pub(crate) watch: bool,
+    /// These services only, and those that they depend on; the others of the stack stay as they are
+    #[arg(value_name = "SERVICE", conflicts_with_all = ["remove_orphans", "plan"])]
+    pub(crate) services: Vec<String>,
     /// Apply a plan that `plan --out` saved, if the state is still the one that it was made on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "dry_run", "scale", "force_recreate", "remove_orphans", "pull"])]
     pub(crate) plan: Option<String>,

@@ -26,6 +26,7 @@ pub(super) async fn deploy(context: &Context, args: Deploy) -> Result<u8> {
         yes: true,
         plan: None,
         watch: false,
+        services: Vec::new(),
     };
     super::up::run(context, up).await
 }

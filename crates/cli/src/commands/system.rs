@@ -9,7 +9,7 @@ use crate::render::list::{List, Row};
 use crate::template::{Template, unescape};
 use anyhow::Result;
 use api::{Call, ImageRow, Reply};
-use model::ContainerState;
+use model::{ContainerState, State};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -18,7 +18,11 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         Reply::Pong(info) => info,
         other => return Err(unexpected(&other)),
     };
-    let state = context.state().await?;
+    // A manager without a majority, or one that is locked, answers for its machine all the same.
+    let (state, unknown) = match context.state().await {
+        Ok(state) => (state, None),
+        Err(error) => (State::default(), Some(format!("{error:#}"))),
+    };
     let images = match context.call(Call::Images { all: true }).await? {
         Reply::Images(rows) => rows.iter().map(|row| row.id.as_str()).collect::<BTreeSet<_>>().len(),
         other => return Err(unexpected(&other)),
@@ -41,6 +45,7 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         "NCPU": node.map(|node| node.nano_cpus / 1_000_000_000), "MemTotal": node.map(|node| node.memory),
         "DataRoot": daemon.data_root, "RunRoot": daemon.run_root,
         "CgroupVersion": daemon.cgroup, "Runtime": daemon.oci_runtime, "Revision": state.revision,
+        "Swarm": swarm(&state, &daemon.node, unknown.as_deref()),
     });
     match args.format.as_deref() {
         Some("json") => context.line(&value.to_string())?,
@@ -59,6 +64,9 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
                 ("Services", "Services"),
                 ("Networks", "Networks"),
                 ("Volumes", "Volumes"),
+                ("Cluster", "LocalNodeState"),
+                (" Manager", "ControlAvailable"),
+                (" Error", "Error"),
                 ("Runtime", "Runtime"),
                 ("Cgroup Version", "CgroupVersion"),
                 ("Platform", "Platform"),
@@ -68,17 +76,35 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
                 ("Data Root", "DataRoot"),
                 ("Run Root", "RunRoot"),
             ];
-            let text = |key: &str| match (key, value.get(key).and_then(serde_json::Value::as_u64)) {
+            let value = |key: &str| value.get(key).or_else(|| value["Swarm"].get(key));
+            let text = |key: &str| match (key, value(key).and_then(serde_json::Value::as_u64)) {
                 ("MemTotal", Some(bytes)) => binary_size(bytes),
-                _ => {
-                    value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
-                }
+                _ => value(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default(),
             };
             let lines: String = rows.iter().map(|(title, key)| format!("{title}: {}\n", text(key))).collect();
             context.data(&lines)?;
         }
     }
     Ok(0)
+}
+
+/// Engine API, Swarm of SystemInfo.
+fn swarm(state: &State, own: &str, unknown: Option<&str>) -> serde_json::Value {
+    let standing = match (&state.cluster, unknown) {
+        (_, Some(_)) => "error",
+        (Some(_), None) => "active",
+        (None, None) => "inactive",
+    };
+    let is_manager = state.nodes.iter().any(|node| node.manager && node.id.to_string() == own);
+    let in_cluster = state.cluster.is_some();
+    json!({
+        "NodeID": if in_cluster { own } else { "" },
+        "LocalNodeState": standing,
+        "ControlAvailable": in_cluster && is_manager,
+        "Error": unknown.unwrap_or_default(),
+        "Nodes": if in_cluster { state.nodes.len() } else { 0 },
+        "Managers": if in_cluster { state.nodes.iter().filter(|node| node.manager).count() } else { 0 },
+    })
 }
 
 pub(super) async fn df(context: &Context, args: Df) -> Result<u8> {

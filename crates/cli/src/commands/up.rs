@@ -13,7 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use api::client::{ClientError, Items};
 use api::{StreamCall, StreamItem};
 use compose::Options;
-use model::{Logins, Mode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted};
+use model::{
+    Logins, Mode, NetworkMode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -39,7 +41,9 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     }
     start::ensure(context).await?;
     if let Some(project) = loaded.project.as_ref().filter(|_| !args.no_build) {
-        build::missing(context, &project.builds(), args.build, args.quiet).await?;
+        let is_meant = |build: &compose::Build| stack.services.values().any(|service| service.key == build.service);
+        let builds: Vec<_> = project.builds().into_iter().filter(is_meant).collect();
+        build::missing(context, &builds, args.build, args.quiet).await?;
     }
     let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
@@ -61,11 +65,33 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
 /// What the options say over the files.
 pub(super) fn as_typed(stack: &mut StackSpec, args: &Up) -> Result<()> {
     scale(stack, &args.changes.scale)?;
+    only(stack, &args.services)?;
     if let Some(policy) = args.pull {
         for service in stack.services.values_mut() {
             service.container.pull_policy = spec::pull_policy(Some(policy));
         }
     }
+    Ok(())
+}
+
+/// Leaves the services that are named, and those that these depend on; none is named: all.
+fn only(stack: &mut StackSpec, names: &[String]) -> Result<()> {
+    let find = |name: &String| stack.services.values().find(|service| service.key == *name);
+    if let Some(unknown) = names.iter().find(|name| find(name).is_none()) {
+        bail!("there is no service `{unknown}` in the project");
+    }
+    let mut kept = BTreeSet::new();
+    let mut open = names.to_vec();
+    while let Some(name) = open.pop() {
+        // A dependency that need not be there may be missing.
+        if let Some(service) = find(&name).filter(|_| kept.insert(name.clone())) {
+            open.extend(service.depends_on.keys().cloned());
+            if let NetworkMode::Service(other) = &service.network_mode {
+                open.push(other.clone());
+            }
+        }
+    }
+    stack.services.retain(|_, service| kept.is_empty() || kept.contains(&service.key));
     Ok(())
 }
 
@@ -97,7 +123,7 @@ async fn settle(
     (shown, timeout): (bool, Option<Duration>),
 ) -> Result<u8> {
     let asked = logins::along(request, logins, args.with_registry_auth);
-    let changes = deploy(context, asked, args.quiet, shown).await?;
+    let changes = deploy(context, asked, args, shown).await?;
     if args.no_wait {
         return Ok(0);
     }
@@ -173,14 +199,17 @@ async fn looked_up(context: &Context, stack: &StackSpec, resolve: Resolve) -> Re
 pub(super) async fn deploy(
     context: &Context,
     (request, logins): (Request, Logins),
-    quiet: bool,
+    args: &Up,
     shown: bool,
 ) -> Result<Vec<ObjectChange>> {
+    /// The stack has services that were not named.
+    const OTHERS: &str = "RS8013";
     match context.propose(request, logins).await? {
-        Response::Done { changes, warnings, .. } => {
+        Response::Done { changes, mut warnings, .. } => {
+            warnings.retain(|warning| args.services.is_empty() || warning.code != OTHERS);
             project::show(context, &warnings);
             let without = |change: &ObjectChange| ObjectChange { fields: Vec::new(), ..change.clone() };
-            match (quiet, shown) {
+            match (args.quiet, shown) {
                 (true, _) => {}
                 (false, true) => tell(context, &changes.iter().map(without).collect::<Vec<_>>()),
                 (false, false) => tell(context, &changes),
@@ -257,6 +286,13 @@ pub(super) async fn follow(
                     if !context.returns().await {
                         bail!("the daemon went away; what it was told to do goes on when it is back");
                     }
+                    // It ends as well when there is nothing left to be told of.
+                    if let Ok(state) = context.state().await {
+                        board.observe(state, Time(now()));
+                    }
+                    if board.is_gone() {
+                        return Err(gone(&board, stack));
+                    }
                     items = watch(context, stack).await?;
                     continue;
                 }
@@ -273,8 +309,7 @@ pub(super) async fn follow(
         let lines = board.lines(Time(now()));
         screen.show(stack, &lines, began.elapsed());
         if board.is_gone() {
-            let text = format!("{} was removed meanwhile, by another command", board.subject(stack));
-            return Err(advised(text, "`rswarm events` shows what happens"));
+            return Err(gone(&board, stack));
         }
         match board.outcome(Time(now())) {
             // Before the first state there is nothing to judge.
@@ -296,6 +331,11 @@ pub(super) async fn follow(
             report(context, onward, &format!("{subject} did not come up within {waited} s"), &troubles).await
         }
     }
+}
+
+fn gone(board: &Board, stack: &str) -> anyhow::Error {
+    let text = format!("{} was removed meanwhile, by another command", board.subject(stack));
+    advised(text, "`rswarm events` shows what happens")
 }
 
 pub(super) async fn watch(context: &Context, stack: &str) -> Result<Items> {

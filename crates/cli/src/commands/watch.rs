@@ -92,7 +92,7 @@ async fn apply(context: &Context, args: &Up, (stack, builds): Read, first: bool)
         let name = stack.name.clone();
         let wanted = Box::new(up::wanted(stack, &args.changes));
         let asked = logins::along(Request::Apply { wanted, basis: None }, logins, args.with_registry_auth);
-        let changes = up::deploy(context, asked, args.quiet, shown).await?;
+        let changes = up::deploy(context, asked, args, shown).await?;
         up::follow(context, &name, &changes, up::board(&changes), None, args.quiet).await
     };
     match done.await {

@@ -69,11 +69,26 @@ fn is_path(source: &str) -> bool {
 }
 
 fn volume_name(name: &str) -> Result<String> {
-    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
+    // What is filled in for each task is letters as well.
+    let filled = template(name);
+    let first = filled.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !first || !filled.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
         bail!("`{name}` is no name of a volume (letters, digits, `_`, `.`, `-`); a path begins with / or ./");
     }
     Ok(name.to_owned())
+}
+
+/// A name whose placeholders (`{{.Task.Slot}}`) have something in their place.
+fn template(name: &str) -> String {
+    let mut parts = name.split("{{");
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once("}}") {
+            Some((_, rest)) => filled = format!("{filled}x{rest}"),
+            None => filled = format!("{filled}{{{{{part}"),
+        }
+    }
+    filled
 }
 
 /// Makes a path of the host absolute; `.` and `..` are resolved as text, as Docker does.

@@ -90,6 +90,9 @@ impl Carrier {
                     Ok(Ended::Gone) => return,
                     Ok(Ended::Redirect(to)) => self.redirect = to,
                     Ok(Ended::Removed) => {
+                        if let Some(membership) = &self.daemon.membership {
+                            membership.set_forgotten(true);
+                        }
                         tracing::warn!(
                             "the cluster does not know this node (any more): `rswarm leave --force` makes it a machine of its own"
                         );
@@ -340,6 +343,9 @@ impl Heard<'_> {
                 ToAgent::Alive => {}
                 ToAgent::Place(place) => self.daemon.agents.placed(place),
                 ToAgent::Assignment(newest) => {
+                    if let Some(membership) = &self.daemon.membership {
+                        membership.set_forgotten(false);
+                    }
                     assignment.send_replace(Some(newest));
                 }
                 ToAgent::Dial(word) => self.dial(word),

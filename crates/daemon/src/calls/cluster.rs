@@ -215,9 +215,15 @@ pub(crate) async fn leave(daemon: &Arc<Daemon>, force: bool) -> Result<(), ApiEr
         } else {
             "this node is a manager: when it leaves, the others need its vote no less"
         };
-        let advice = if last { "`rswarm leave --force` does it" } else { "demote it first: `rswarm node demote self`" };
+        let advice = if last {
+            "`rswarm leave --force` does it"
+        } else {
+            "demote it first: `rswarm node demote self`; if the others have removed it already: `rswarm leave --force`"
+        };
         return Err(failure::hint(failure::conflict(text), advice));
     }
+    // Who has been removed has nobody left to tell.
+    let force = force || membership.is_forgotten();
     let request = ClusterRequest::Leave { id: daemon.node, force };
     let told = tokio::time::timeout(FAREWELL, daemon.cluster.ask(Request::Group(Box::new(request)))).await;
     match told {

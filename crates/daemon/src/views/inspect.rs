@@ -320,7 +320,7 @@ fn network_settings(task: &Task, state: &State, inspect: Option<&Inspect>) -> Va
                 "GlobalIPv6Address": endpoint.address6.map(|address| address.to_string()).unwrap_or_default(),
                 "GlobalIPv6PrefixLen": prefix(network.and_then(|network| network.subnet6)),
                 "IPv6Gateway": network.and_then(|network| network.gateway6).map(|address| address.to_string()).unwrap_or_default(),
-                "MacAddress": endpoint.mac.clone().unwrap_or_default(),
+                "MacAddress": super::mac(endpoint),
                 "Aliases": aliases,
                 "DNSNames": endpoint.aliases,
             }),

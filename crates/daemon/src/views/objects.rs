@@ -46,7 +46,7 @@ pub(crate) fn network(network: &Network, state: &State) -> Value {
                 json!({
                     "Name": task.name(),
                     "EndpointID": task.id.to_string(),
-                    "MacAddress": endpoint.mac.clone().unwrap_or_default(),
+                    "MacAddress": super::mac(endpoint),
                     "IPv4Address": format!("{}/{}", endpoint.address, network.subnet.prefix),
                     "IPv6Address": v6.map(|(address, subnet)| format!("{address}/{}", subnet.prefix)).unwrap_or_default(),
                 }),

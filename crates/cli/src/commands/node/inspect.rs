@@ -82,9 +82,14 @@ fn view(node: &Node) -> Value {
             "Resources": { "NanoCPUs": node.nano_cpus, "MemoryBytes": node.memory, "GenericResources": generic },
             "Engine": { "EngineVersion": node.version, "Labels": node.engine_labels },
         },
-        "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address },
+        "Status": { "State": if node.ready { "ready" } else { "down" }, "Addr": node.address.as_deref().map(bare) },
         "Mesh": node.mesh.as_ref().map(|offer| mesh(offer, node.mesh_number)),
     })
+}
+
+/// Where a node is, without the port of managers.
+fn bare(address: &str) -> String {
+    address.parse::<SocketAddr>().map_or_else(|_| address.to_owned(), |address| address.ip().to_string())
 }
 
 /// Engine API, ManagerStatus.

@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::render::human::created_at;
 use anyhow::Result;
 use model::{
-    FailureAction, HealthTest, Mode, MountSource, PortMode, Protocol, RestartCondition, Service, ServiceSpec, State,
-    Time, UpdateConfig, UpdateOrder, UpdateStatus,
+    FailureAction, FileRef, HealthTest, Mode, MountSource, NetworkId, PortMode, Protocol, RestartCondition, Service,
+    ServiceSpec, State, Time, UpdateConfig, UpdateOrder, UpdateStatus,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -49,7 +49,11 @@ fn view(service: &Service, state: &State, parts: Parts) -> Value {
         "CreatedAt": time(service.created),
         "UpdatedAt": time(service.updated),
         "Spec": spec(&service.spec, parts),
-        "Endpoint": { "Ports": ports(service) },
+        "Endpoint": {
+            "Spec": { "Mode": service.spec.endpoint_mode },
+            "Ports": ports(service),
+            "VirtualIPs": virtual_ips(service, state),
+        },
         "ServiceStatus": {
             "RunningTasks": state.tasks.iter().filter(|task| task.service == service.id && task.is_serving()).count(),
             "DesiredTasks": service.replicas(),
@@ -128,6 +132,21 @@ fn spec(spec: &ServiceSpec, parts: Parts) -> Value {
     })
 }
 
+/// Engine API, EndpointVirtualIP.
+fn virtual_ips(service: &Service, state: &State) -> Vec<Value> {
+    let one = |(id, address): (&NetworkId, &std::net::Ipv4Addr)| {
+        let network = state.networks.iter().find(|network| network.id == *id)?;
+        Some(json!({ "NetworkID": id.to_string(), "Addr": format!("{address}/{}", network.subnet.prefix) }))
+    };
+    service.vips.iter().filter_map(one).collect()
+}
+
+/// Engine API, the file that a secret or config becomes; a path below the usual folder is told from there.
+fn given<Id>(file: &FileRef<Id>, folder: &str) -> Value {
+    let name = file.target.strip_prefix(folder).filter(|rest| !rest.is_empty()).unwrap_or(&file.target);
+    json!({ "Name": name, "UID": file.uid.to_string(), "GID": file.gid.to_string(), "Mode": file.mode })
+}
+
 fn container(spec: &ServiceSpec, parts: Parts) -> Value {
     let it = &spec.container;
     let env: Vec<String> = it
@@ -157,7 +176,7 @@ fn container(spec: &ServiceSpec, parts: Parts) -> Value {
             json!(
                 it.configs
                     .iter()
-                    .map(|file| json!({ "ConfigName": file.name, "File": { "Name": file.target } }))
+                    .map(|file| json!({ "ConfigName": file.name, "File": given(file, "/") }))
                     .collect::<Vec<_>>()
             ),
         ),
@@ -166,7 +185,7 @@ fn container(spec: &ServiceSpec, parts: Parts) -> Value {
             json!(
                 it.secrets
                     .iter()
-                    .map(|file| json!({ "SecretName": file.name, "File": { "Name": file.target } }))
+                    .map(|file| json!({ "SecretName": file.name, "File": given(file, "/run/secrets/") }))
                     .collect::<Vec<_>>()
             ),
         ),

@@ -71,7 +71,9 @@ pub(super) fn replicas(state: &State, service: &Service) -> String {
     let wanted = |task: &&Task| task.desired <= model::Desired::Running;
     let tasks = || state.tasks.iter().map(AsRef::as_ref).filter(|task: &&Task| task.service == service.id);
     let running = tasks().filter(wanted).filter(|task| task.is_serving()).count();
-    let complete = || tasks().filter(|task| task.status.state == TaskState::Complete).count();
+    // Of this run: a job that is updated begins anew.
+    let current = |task: &&Task| !orchestrator::is_dirty(service, task);
+    let complete = || tasks().filter(current).filter(|task| task.status.state == TaskState::Complete).count();
     match service.spec.mode {
         Mode::Replicated { replicas } => {
             let most = service.spec.placement.max_replicas_per_node;
