@@ -265,6 +265,7 @@ impl Hands {
             files: content(launch),
             labels,
             volumes: launch.volumes.clone(),
+            replaces: launch.replaces,
         })
     }
 
