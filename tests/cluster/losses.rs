@@ -22,6 +22,9 @@ fn a_worker_that_is_cut_off_is_replaced_and_stops_its_copies_when_it_is_back() {
     let copy = lab.hosts[2].sh("ps -q --no-trunc").ok().text();
     lab.cut(2, true);
     moved(&lab, 0, "host3", 3);
+    // What the others say is told, and that something is missing.
+    let logs = lab.hosts[0].sh("service logs web").ok();
+    assert!(logs.stderr.contains("lines of") && logs.stderr.contains("missing"), "{logs}");
     // Alone it keeps what it has, and answers for it.
     assert_eq!(lab.hosts[2].sh("ps -q --no-trunc").ok().text(), copy);
     lab.cut(2, false);

@@ -39,6 +39,10 @@ fn machines_join_take_tasks_drain_and_leave() {
     eventually("nothing of it runs on host2", SOON, || worker.sh("ps -q").lines().is_empty());
     lab.hosts[0].sh("node rm host2").ok();
     assert_eq!(node(&lab, 0, "host2", "Status"), "");
+    // One that was removed has nobody left to tell that it goes.
+    lab.hosts[0].sh("node rm --force host3").ok();
+    eventually("it may leave", SOON, || lab.hosts[2].sh("leave").succeeded());
+    eventually("it is a machine of its own", SOON, || lab.hosts[2].sh("info").stdout.contains("Cluster: inactive"));
 }
 
 #[test]

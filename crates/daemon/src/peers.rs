@@ -20,7 +20,7 @@ pub(crate) mod admit;
 mod connections;
 pub(crate) mod credentials;
 pub(crate) mod join;
-mod listen;
+pub(crate) mod listen;
 pub(crate) mod renew;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::search::{self, Answer, Target, Turns};
 use super::{ALIVE, SILENCE};
 use crate::cluster::{Leader, Message};
 use crate::identity::Peer;
+use crate::peers::listen::REMOVED;
 use crate::reach;
 use crate::shared::Daemon;
 use anyhow::Context as _;
@@ -90,15 +91,19 @@ impl Carrier {
                     Ok(Ended::Gone) => return,
                     Ok(Ended::Redirect(to)) => self.redirect = to,
                     Ok(Ended::Removed) => {
-                        if let Some(membership) = &self.daemon.membership {
-                            membership.set_forgotten(true);
-                        }
+                        self.note_removal();
                         tracing::warn!(
                             "the cluster does not know this node (any more): `rswarm leave --force` makes it a machine of its own"
                         );
                         self.pause = REMOVED_PAUSE;
                     }
-                    Err(error) => tracing::info!("no session: {error:#}"),
+                    Err(error) => {
+                        let text = format!("{error:#}");
+                        if text.contains(REMOVED) {
+                            self.note_removal();
+                        }
+                        tracing::info!("no session: {text}");
+                    }
                 },
                 Way::Nowhere => {}
             }
@@ -109,6 +114,13 @@ impl Carrier {
             if self.rest().await {
                 return;
             }
+        }
+    }
+
+    /// A manager has said that the cluster does not know this node (any more).
+    fn note_removal(&self) {
+        if let Some(membership) = &self.daemon.membership {
+            membership.set_forgotten(true);
         }
     }
 

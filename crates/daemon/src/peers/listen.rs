@@ -197,12 +197,15 @@ fn forbidden(peer: &PeerIdentity, path: &str) -> Response<Body> {
     refuse(StatusCode::FORBIDDEN, &text, "managers and clients with a certificate may use the API")
 }
 
+/// What a node is told that the cluster has removed.
+pub(crate) const REMOVED: &str = "is not part of the cluster any more";
+
 fn removed(peer: &PeerIdentity) -> Response<Body> {
     if peer.role == PeerRole::Client {
         let text = "this client is not let in (any more)";
         return refuse(StatusCode::FORBIDDEN, text, "`rswarm ca client create` on a manager makes a new certificate");
     }
-    let text = format!("the node {} is not part of the cluster any more", peer.node.short());
+    let text = format!("the node {} {REMOVED}", peer.node.short());
     let hint = "`rswarm leave --force` makes it a machine of its own, which may join again";
     refuse(StatusCode::FORBIDDEN, &text, hint)
 }
