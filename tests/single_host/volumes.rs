@@ -34,35 +34,6 @@ fn a_named_volume_outlives_its_containers() {
 }
 
 #[test]
-fn anonymous_volumes_go_on_in_the_container_that_replaces_one() {
-    let Some(host) = Host::new() else { return };
-    let text = |env: &str| {
-        format!(
-            "services:\n  db:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    \
-             environment: {{V: '{env}'}}\n    volumes: [/data, /more]\n"
-        )
-    };
-    let exec = |words: &[&str]| {
-        let id = host.sh("ps -q -p shop").ok().text();
-        host.rswarm([&["exec", id.as_str()], words].concat()).ok()
-    };
-    let volumes = || host.sh("volume ls -q").ok().lines().len();
-    host.up("shop", &text("1")).ok();
-    exec(&["sh", "-c", "echo kept >/data/file"]);
-    for env in ["2", "3"] {
-        host.up("shop", &text(env)).ok();
-        exec(&["cat", "/data/file"]).prints("kept");
-        assert_eq!(volumes(), 2, "none is left behind");
-    }
-    // Nor by a replacement that nothing but a person asks for.
-    exec(&["sh", "-c", "echo twice >>/data/file"]);
-    host.rswarm(["up", "-p", "shop", "-f", &host.write("shop.yaml", &text("3")), "--force-recreate"]).ok();
-    exec(&["cat", "/data/file"]).prints("kept\ntwice");
-    host.rswarm(["down", "-v", "-p", "shop"]).ok();
-    assert_eq!(volumes(), 0);
-}
-
-#[test]
 fn a_volume_in_use_cannot_be_removed() {
     let Some(host) = Host::new() else { return };
     host.sleeper("-v data:/data --name box");

@@ -323,6 +323,12 @@ impl Board {
         if failed > 0 {
             return (Standing::Failed, ready, wanted, "failed".to_owned());
         }
+        // What it depends on has failed, or is not there: no task is replaced for that.
+        if let Some(status) = service.update_status.as_ref().filter(|status| status.state == UpdateState::Updating)
+            && status.message.starts_with("depends on ")
+        {
+            return (Standing::Failed, ready, wanted, status.message.clone());
+        }
         let placed = service.replicas().is_some()
             || !tasks.is_empty()
             || self.began.is_some_and(|began| now.since(began) >= PLACED_WITHIN);

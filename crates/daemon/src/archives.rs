@@ -60,10 +60,11 @@ pub(crate) async fn upload(daemon: Arc<Daemon>, call: UploadCall, mut incoming: 
 ///
 /// # Errors
 /// It breaks off, or is refused; the disk fails.
-pub(crate) async fn load(daemon: &Daemon, mut incoming: Body) -> Result<Vec<image::Loaded>, ApiError> {
+pub(crate) async fn load(daemon: &Daemon, mut incoming: Body, id: &str) -> Result<Vec<image::Loaded>, ApiError> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let mut source = Source { receiver, chunk: Bytes::new(), over: false };
-    let loading = blocking(daemon, move |store| store.load(&mut source));
+    let id = id.to_owned();
+    let loading = blocking(daemon, move |store| store.load_one(&mut source, &id));
     let feeding = async move {
         loop {
             let chunk = match tokio::time::timeout(SILENCE, incoming.frame()).await {

@@ -77,8 +77,12 @@ impl Hands {
             Ok(image) => image,
             // Nothing is asked of a registry; another node may have it, as one that it was built or loaded on.
             Err(error) if container.pull_policy == PullPolicy::Never => {
-                if let Ok(true) = images::share::fetch(&self.daemon, container).await {
-                    return Box::pin(self.prepare(prepare)).await;
+                match images::share::fetch(&self.daemon, container).await {
+                    Ok(true) => return Box::pin(self.prepare(prepare)).await,
+                    Ok(false) => {}
+                    Err(error) => {
+                        return Err(EffectError::transient(format!("image {}: {}", container.image, error.message)));
+                    }
                 }
                 return Err(EffectError::fatal(format!("image {}: {}", container.image, error.message)));
             }
@@ -265,7 +269,6 @@ impl Hands {
             files: content(launch),
             labels,
             volumes: launch.volumes.clone(),
-            replaces: launch.replaces,
         })
     }
 

@@ -97,8 +97,11 @@ pub(crate) async fn ensure(
     let name = match finish(daemon, reference, &pull, None).await {
         // The pull, which is still there, keeps the image until it is leased.
         Ok(()) => reference.to_owned(),
-        Err(error) if policy == PullPolicy::Missing => {
-            share::named(daemon, reference).await.ok_or_else(|| failed(&error))?
+        // A registry that wants a login has it; all else may be an image that is at none.
+        Err(error) if policy == PullPolicy::Missing && !matches!(*error, image::Error::Denied { .. }) => {
+            let name = share::named(daemon, reference).await.ok_or_else(|| failed(&error))?;
+            tracing::warn!(image = reference, id = %name, "from another manager: {error}");
+            name
         }
         Err(error) => return Err(failed(&error)),
     };

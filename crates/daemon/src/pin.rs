@@ -35,6 +35,7 @@ pub(crate) async fn stack_or_as_it_runs(
     daemon: &Arc<Daemon>,
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
+    sound(stack.services.values())?;
     let logins = daemon.cluster.logins(&stack.name).await?;
     let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
     if problems.is_empty() {

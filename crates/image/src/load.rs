@@ -49,6 +49,25 @@ impl Store {
     /// # Errors
     /// It is no such archive, damaged or hostile; the disk. Images before the one that failed stay.
     pub fn load(&self, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>> {
+        self.load_some(source, |_| true)
+    }
+
+    /// Takes one image of an archive, by its id and under no name, and leaves whatever else is in there. Blocks.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_one(&self, source: &mut (dyn Read + Send), id: &str) -> Result<Vec<Loaded>> {
+        self.load_some(source, |found| {
+            found.names.clear();
+            digest::of(&found.config).as_str() == id
+        })
+    }
+
+    fn load_some(
+        &self,
+        source: &mut (dyn Read + Send),
+        mut wants: impl FnMut(&mut Found) -> bool,
+    ) -> Result<Vec<Loaded>> {
         let stage = self.inner.stage()?;
         let files = Files::read(source, stage, &self.inner.limits)?;
         let found = match (files.has("manifest.json"), files.has("index.json")) {
@@ -60,7 +79,8 @@ impl Store {
                 return Err(Error::corrupt("the archive", why));
             }
         };
-        found.into_iter().map(|found| self.take(&files, found)).collect()
+        let wanted = found.into_iter().filter_map(|mut found| wants(&mut found).then_some(found));
+        wanted.map(|found| self.take(&files, found)).collect()
     }
 
     fn take(&self, files: &Files, found: Found) -> Result<Loaded> {

@@ -127,8 +127,6 @@ pub struct Launch {
     pub labels: BTreeMap<String, String>,
     /// Specs of the named volumes that it mounts.
     pub volumes: BTreeMap<String, VolumeSpec>,
-    /// The container here that it replaces, which has ended: its anonymous volumes go on in this one (Compose).
-    pub replaces: Option<TaskId>,
 }
 
 /// A config or secret as a file in the container. `Debug` never shows the content.

@@ -3,9 +3,9 @@
 use crate::effect::{Launch, LaunchFile, Prepare};
 use crate::hosts;
 use crate::net::space;
-use crate::task::{Host, Local};
+use crate::task::Local;
 use crate::template::{self, Machine};
-use model::{AssignedTask, Assignment, ContentSpec, FileRef, Mode, MountSource, ServiceSpec, Task, TaskId, VolumeSpec};
+use model::{AssignedTask, Assignment, ContentSpec, FileRef, MountSource, ServiceSpec, TaskId, VolumeSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,20 +62,8 @@ pub(crate) fn launch(
         files: files(assigned, &spec, assignment, machine)?,
         labels: labels(assigned, &spec),
         volumes: volumes(&spec, assignment),
-        replaces: replaced(locals, task),
         spec,
     })
-}
-
-/// The task before this one in its slot, if it was here and has ended. Each run of a job is a new one.
-fn replaced(locals: &BTreeMap<TaskId, Local>, task: &Task) -> Option<TaskId> {
-    if task.spec.standalone || matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
-        return None;
-    }
-    let here = locals.values().filter_map(|local| Some((local, &local.assigned.as_ref()?.task)));
-    let others = here.filter(|(_, it)| it.id != task.id && (it.service, it.slot) == (task.service, task.slot));
-    let (last, _) = others.filter(|(local, _)| local.host != Host::Absent).max_by_key(|(_, it)| (it.created, it.id))?;
-    matches!(last.host, Host::Created | Host::Exited(_)).then_some(last.id)
 }
 
 fn has_dns(locals: &BTreeMap<TaskId, Local>, owner: TaskId) -> bool {

@@ -108,6 +108,5 @@ fn create(layer: &std::path::Path, task: TaskId) -> CreateContainer {
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
-        replaces: None,
     }
 }

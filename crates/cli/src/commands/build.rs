@@ -12,6 +12,7 @@ use crate::{project, start};
 use anyhow::{Context as _, Result, bail};
 use api::{Call, UploadCall};
 use compose::Options;
+use model::StackSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -32,15 +33,16 @@ pub(super) async fn run(context: &Context, args: Build) -> Result<u8> {
         context.printer.say("no service has a `build`: nothing is to be done");
         return Ok(0);
     }
+    // One that the environment does not have keeps the value of the Dockerfile.
     let variable = |text: &String| match text.split_once('=') {
-        Some((name, value)) => (name.to_owned(), value.to_owned()),
-        None => (text.clone(), std::env::var(text).unwrap_or_default()),
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), std::env::var(text).ok()?)),
     };
-    let args_given = args.build_arg.iter().map(variable).collect();
+    let args_given = args.build_arg.iter().filter_map(variable).collect();
     let how = How { no_cache: args.no_cache, pull: args.pull, args: args_given };
     start::ensure(context).await?;
     let wanted = builds.iter().filter(|build| is_meant(build)).map(|build| build.service.as_str()).collect();
-    all(context, &builds, &wanted, &how, args.quiet).await?;
+    unless_interrupted(all(context, &builds, &wanted, &how, args.quiet)).await?;
     Ok(0)
 }
 
@@ -48,14 +50,29 @@ pub(super) async fn run(context: &Context, args: Build) -> Result<u8> {
 ///
 /// # Errors
 /// There is no builder, or it fails.
-pub(super) async fn missing(context: &Context, builds: &[compose::Build], again: bool, quiet: bool) -> Result<()> {
+pub(super) async fn missing(
+    context: &Context,
+    builds: &[compose::Build],
+    stack: &StackSpec,
+    again: bool,
+    quiet: bool,
+) -> Result<()> {
     let mut wanted = BTreeSet::new();
-    for build in builds {
+    let is_meant = |build: &&compose::Build| stack.services.values().any(|service| service.key == build.service);
+    for build in builds.iter().filter(is_meant) {
         if again || build.always || !pull::is_here(context, &build.image).await? {
             wanted.insert(build.service.as_str());
         }
     }
-    all(context, builds, &wanted, &How::default(), quiet).await
+    unless_interrupted(all(context, builds, &wanted, &How::default(), quiet)).await
+}
+
+/// The builder hears of ctrl-c itself; what was made so far goes with us.
+async fn unless_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Silent(130).into()),
+    }
 }
 
 /// One after the other, as they use the same cache, and those first that others begin with.
@@ -70,6 +87,7 @@ async fn all(
         return Ok(());
     }
     let (tool, program) = tool::find()?;
+    let wanted = &tool::with_bases(builds, wanted);
     let images: BTreeMap<&str, &str> = builds.iter().map(|it| (it.service.as_str(), it.image.as_str())).collect();
     for build in tool::sorted(builds, wanted)? {
         context.printer.say(&format!("building {} for service {}", build.image, build.service));

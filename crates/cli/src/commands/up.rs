@@ -35,15 +35,14 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     let loaded = project::load(&args.project, Options::default())?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
-    as_typed(&mut stack, &args)?;
+    let builds = loaded.project.as_ref().map(|project| project.builds()).unwrap_or_default();
+    as_typed(&mut stack, &args, &builds)?;
     if args.dry_run {
         return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
-    if let Some(project) = loaded.project.as_ref().filter(|_| !args.no_build) {
-        let is_meant = |build: &compose::Build| stack.services.values().any(|service| service.key == build.service);
-        let builds: Vec<_> = project.builds().into_iter().filter(is_meant).collect();
-        build::missing(context, &builds, args.build, args.quiet).await?;
+    if !args.no_build {
+        build::missing(context, &builds, &stack, args.build, args.quiet).await?;
     }
     let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
@@ -63,11 +62,13 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
 }
 
 /// What the options say over the files.
-pub(super) fn as_typed(stack: &mut StackSpec, args: &Up) -> Result<()> {
+pub(super) fn as_typed(stack: &mut StackSpec, args: &Up, builds: &[compose::Build]) -> Result<()> {
     scale(stack, &args.changes.scale)?;
     only(stack, &args.services)?;
     if let Some(policy) = args.pull {
-        for service in stack.services.values_mut() {
+        // What is built is at no registry, or not yet.
+        let is_pulled = |service: &&mut model::ServiceSpec| builds.iter().all(|build| build.service != service.key);
+        for service in stack.services.values_mut().filter(is_pulled) {
             service.container.pull_policy = spec::pull_policy(Some(policy));
         }
     }

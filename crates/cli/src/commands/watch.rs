@@ -69,8 +69,8 @@ fn read(context: &Context, args: &Up) -> Result<(Result<Read, Vec<model::diagnos
         return match loaded.stack {
             Some(mut stack) if !failed => {
                 project::show(context, &loaded.diagnostics);
-                up::as_typed(&mut stack, args)?;
                 let builds = loaded.project.map(|project| project.builds()).unwrap_or_default();
+                up::as_typed(&mut stack, args, &builds)?;
                 Ok((Ok((stack, builds)), touched))
             }
             _ => Ok((Err(loaded.diagnostics), touched)),
@@ -83,7 +83,7 @@ async fn apply(context: &Context, args: &Up, (stack, builds): Read, first: bool)
     let done = async {
         start::ensure(context).await?;
         if !args.no_build {
-            build::missing(context, &builds, args.build, args.quiet).await?;
+            build::missing(context, &builds, &stack, args.build, args.quiet).await?;
         }
         let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
         up::fetch_images(context, &stack, &logins, args.quiet).await?;

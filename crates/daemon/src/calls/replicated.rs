@@ -4,7 +4,7 @@
 use crate::shared::Daemon;
 use crate::{failure, pin};
 use api::ApiError;
-use model::{Logins, ObjectChange, Request, RequestId, Response, State, Task, TaskId};
+use model::{Logins, ObjectChange, Request, RequestId, Response, StackSpec, State, Task, TaskId};
 use runtime::volume::VolumeStore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +72,13 @@ async fn until_free(daemon: &Daemon, request: &Request) {
 /// Is a name that a request asks for being given free?
 fn is_leaving(state: &State, request: &Request) -> bool {
     let is_service = |name: &String| state.services.iter().any(|it| it.removing && it.spec.name == *name);
+    let is_stack = |stack: &StackSpec| {
+        state.leaving.contains(&stack.name) || stack.services.values().any(|spec| is_service(&spec.name))
+    };
     match request.inner() {
         Request::PutService { spec, create: true } => is_service(&spec.name),
-        Request::Deploy { stack, .. } => {
-            state.leaving.contains(&stack.name) || stack.services.values().any(|spec| is_service(&spec.name))
-        }
+        Request::Deploy { stack, .. } => is_stack(stack),
+        Request::Apply { wanted, .. } => is_stack(&wanted.stack),
         _ => false,
     }
 }

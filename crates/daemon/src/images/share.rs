@@ -53,7 +53,7 @@ pub(crate) async fn fetch(daemon: &Arc<Daemon>, container: &ContainerSpec) -> Re
     };
     let Some(answer) = answer else { return Ok(false) };
     tracing::info!(image = %container.image, %id, "taking an image from another node");
-    let loaded = archives::load(daemon, answer.into_body()).await?;
+    let loaded = archives::load(daemon, answer.into_body(), id).await?;
     let is_it = loaded.iter().any(|image| image.id.as_str() == id);
     if !is_it {
         return Err(failure::failed(format!("another node sent something else than the image {id}")));

@@ -76,10 +76,11 @@ impl Update {
         if let Some(other) = self.waits_for(draft) {
             return self.tell(draft, format!("waits for the update of {other}"));
         }
-        // Who runs is not stopped for one that would have to wait.
-        let lacks = gates::dependency(draft.cluster(), &self.service);
+        // Who serves is not stopped for one that would have to wait. A rollback may be what the others wait for.
+        let forward = self.status.state == UpdateState::Updating;
+        let lacks = gates::dependency(draft.cluster(), &self.service).filter(|_| forward);
         if let Some(lacks) = &lacks {
-            waiting.retain(|slot| !slot.old.iter().any(|task| task.is_running()));
+            waiting.retain(|slot| !slot.old.iter().any(|task| task.is_serving()));
             self.tell(draft, lacks.sentence(draft.now));
         } else {
             self.tell(draft, self.progress());
@@ -272,13 +273,14 @@ fn is_settled(task: &Task) -> bool {
 }
 
 /// How long the health check of a task takes at most until it is known that it never was healthy, and it has ended for
-/// that. Zero without one.
+/// that. Zero without one, and where it was healthy to the end.
 fn judged_within(task: &Task) -> Duration {
     const DEFAULT: Duration = Duration::from_secs(30);
     const GRACE: Duration = Duration::from_secs(10);
-    let Some(container) = task.status.container.as_ref().filter(|container| container.health.is_some()) else {
-        return Duration::ZERO;
+    let health = |container: &&model::ContainerStatus| {
+        container.health.as_ref().is_some_and(|health| health.verdict != Verdict::Healthy)
     };
+    let Some(container) = task.status.container.as_ref().filter(health) else { return Duration::ZERO };
     let spec = &task.spec.container;
     let check = spec.healthcheck.clone().unwrap_or_default();
     let once = check.interval.unwrap_or(DEFAULT).saturating_add(check.timeout.unwrap_or(DEFAULT));

@@ -140,12 +140,7 @@ impl Disk {
         if wanted.is_empty() && anonymous.is_empty() {
             return Ok(anonymous);
         }
-        let before = create.replaces.map(|before| self.layout.container(before));
-        let mut left = before.as_ref().map(|before| self.anonymous(before)).transpose()?.unwrap_or_default();
         for target in wanted {
-            if let Some(name) = left.remove(target) {
-                anonymous.entry(target.to_owned()).or_insert(name);
-            }
             if !anonymous.contains_key(target) {
                 let name = anonymous_name().map_err(failed("name volumes of", &folder.path))?;
                 anonymous.insert(target.to_owned(), name);
@@ -153,10 +148,6 @@ impl Disk {
         }
         // Named before they are made: whatever cuts this short, removal knows them.
         record::write(&folder.anonymous(), &anonymous, Durable::No).map_err(failed("write", &folder.anonymous()))?;
-        if let Some(before) = before.filter(|before| before.anonymous().exists()) {
-            // What was taken over does not go with the one before.
-            record::write(&before.anonymous(), &left, Durable::No).map_err(failed("write", &before.anonymous()))?;
-        }
         for name in anonymous.values() {
             self.volumes.create_anonymous(name)?;
         }

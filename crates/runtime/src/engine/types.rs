@@ -123,9 +123,6 @@ pub struct CreateContainer {
     pub labels: BTreeMap<String, String>,
     /// Specs of the named volumes that it mounts; one that is not here is a plain local volume.
     pub volumes: BTreeMap<String, VolumeSpec>,
-    /// A container that has ended, whose anonymous volumes are this one's from now on.
-    #[serde(default)]
-    pub replaces: Option<TaskId>,
 }
 
 /// How to start a container.

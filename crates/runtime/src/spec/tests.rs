@@ -54,7 +54,6 @@ fn create(container: ContainerSpec, resources: Resources) -> CreateContainer {
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
-        replaces: None,
     }
 }
 

@@ -282,7 +282,6 @@ pub(crate) fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> Cr
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
-        replaces: None,
     }
 }
 

@@ -190,7 +190,8 @@ fn updates(state: &State) -> Result<(), String> {
         let says_so = ["waits for ", "depends on "].iter().any(|word| status.message.starts_with(word));
         let is_theirs = |key: &String| status.message.contains(key.as_str());
         let shares = matches!(&service.spec.network_mode, NetworkMode::Service(key) if is_theirs(key));
-        let depends = says_so && (shares || service.spec.depends_on.keys().any(is_theirs));
+        let forward = status.state == UpdateState::Updating;
+        let depends = forward && says_so && (shares || service.spec.depends_on.keys().any(is_theirs));
         if depends || tasks.iter().any(|task| waits(task, state)) {
             continue;
         }

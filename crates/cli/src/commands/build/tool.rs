@@ -56,6 +56,18 @@ pub(super) fn find() -> Result<(Tool, PathBuf)> {
     })
 }
 
+/// Those that are wanted, and those whose images they begin with: the builder may not have these.
+pub(super) fn with_bases<'b>(builds: &'b [Build], wanted: &BTreeSet<&'b str>) -> BTreeSet<&'b str> {
+    let mut all = wanted.clone();
+    let mut open: Vec<&str> = wanted.iter().copied().collect();
+    while let Some(service) = open.pop() {
+        let of_it = builds.iter().filter(|build| build.service == service).flat_map(|build| &build.contexts);
+        let bases = of_it.filter_map(|(_, context)| context.strip_prefix("service:"));
+        open.extend(bases.filter(|base| all.insert(base)));
+    }
+    all
+}
+
 /// Those that are wanted, each after the services whose images it begins with.
 ///
 /// # Errors
@@ -114,7 +126,7 @@ impl Tool {
         for (name, context) in &build.contexts {
             let context = match context.strip_prefix("service:") {
                 Some(service) => match images.get(service) {
-                    Some(image) => format!("docker-image://{}", tagged(image)),
+                    Some(image) => format!("docker-image://{}", self.own(image)),
                     None => bail!(
                         "services.{}.build.additional_contexts.{name}: service `{service}` has no `build`",
                         build.service
@@ -155,6 +167,16 @@ impl Tool {
         }
         words.push(build.context.clone());
         Ok(words)
+    }
+
+    /// What an image that was built here is called in the builder's store, so that it is asked for at no registry.
+    fn own(self, image: &str) -> String {
+        let first = image.split_once('/').map(|(first, _)| first);
+        let has_host = first.is_some_and(|first| first.contains(['.', ':']) || first == "localhost");
+        match self {
+            Tool::Buildah | Tool::Podman if !has_host => format!("localhost/{}", tagged(image)),
+            _ => tagged(image),
+        }
     }
 
     /// The words that write an image to an archive.
@@ -216,13 +238,19 @@ mod tests {
         };
         let images = [("api", "api:1")].into();
         let how = How { args: vec![pair("B", "2")], ..How::default() };
-        let line = |tool: Tool| tool.build(&web, None, &images, &how).unwrap().join(" ");
+        let line = |tool: Tool| {
+            tool.build(&web, None, &images, &how).unwrap().join(" ").replace("//localhost/api:1", "//api:1")
+        };
         let common = "build -t shop-web:latest -f /p/web/prod/Dockerfile --build-arg A=1 --build-arg B=2 \
                       --build-context base=docker-image://api:1 --build-context more=/p/more --platform linux/amd64 \
                       --secret id=tok,src=/p/tok --secret id=x,env=T";
         assert_eq!(line(Tool::Docker), format!("{common} --pull /p/web"));
         assert_eq!(line(Tool::Podman), format!("{common} --pull=always /p/web"));
         assert_eq!(line(Tool::Buildah), format!("{common} --pull=always --layers /p/web"));
+        let own = |tool: Tool, image: &str| tool.own(image);
+        assert_eq!(own(Tool::Buildah, "shop-api"), "localhost/shop-api:latest");
+        assert_eq!(own(Tool::Podman, "r:5000/api:2"), "r:5000/api:2");
+        assert_eq!(own(Tool::Docker, "shop-api"), "shop-api:latest");
         let archive = Path::new("/t/a.tar");
         assert_eq!(Tool::Docker.export("r:5000/web", archive).join(" "), "save -o /t/a.tar r:5000/web:latest");
         let push = "push -q web:1 oci-archive:/t/a.tar:web:1";
@@ -243,6 +271,7 @@ mod tests {
         };
         assert_eq!(names(&["a", "b", "c"]).unwrap(), ["b", "a", "c"]);
         assert_eq!(names(&["a", "c"]).unwrap(), ["a", "c"]);
+        assert_eq!(with_bases(&builds, &["c"].into()), ["a", "b", "c"].into());
         let circle = [after("a", "b"), after("b", "a")];
         assert!(sorted(&circle, &["a", "b"].into()).is_err());
     }
