@@ -18,7 +18,7 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         Reply::Pong(info) => info,
         other => return Err(unexpected(&other)),
     };
-    // A manager without a majority, or one that is locked, answers for its machine all the same.
+    // A manager without a majority answers for its machine all the same.
     let (state, unknown) = match context.state().await {
         Ok(state) => (state, None),
         Err(error) => (State::default(), Some(format!("{error:#}"))),
