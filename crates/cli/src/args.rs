@@ -213,20 +213,8 @@ pub(crate) enum Command {
     /// Follow stacks from folders and git repositories
     #[command(subcommand)]
     Gitops(gitops::Gitops),
-    /// Make a cluster of this machine
-    Init(cluster::Init),
-    /// Make this machine part of a cluster
-    Join(cluster::Join),
-    /// Show or replace what lets machines join
-    JoinToken(cluster::JoinToken),
-    /// Open this locked manager; its key is typed, or read from standard input
-    Unlock,
-    /// Show what locked managers open with
-    UnlockKey(cluster::UnlockKey),
-    /// Take this machine out of its cluster
-    Leave(cluster::Leave),
-    /// Show or replace the cluster's certificate authority
-    Ca(cluster::Ca),
+    #[command(flatten)]
+    Member(cluster::Member),
     /// Back up and restore what the managers know
     #[command(subcommand)]
     Cluster(cluster::Cluster),

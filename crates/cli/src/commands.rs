@@ -45,7 +45,7 @@ mod version;
 mod volume;
 mod watch;
 
-use crate::args::cluster::Swarm;
+use crate::args::cluster::{Member, Swarm};
 use crate::args::image::Image;
 use crate::args::object::{Network, Volume};
 use crate::args::swarm::{Node, Service, Stack};
@@ -105,15 +105,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Configs(command) => content::run(context, model::ContentKind::Config, command).await,
         Command::Stack(command) => stack(context, command).await,
         Command::Gitops(command) => gitops::run(context, command).await,
-        Command::Init(args) => cluster::init(context, args).await,
-        Command::Join(args) => cluster::join(context, args).await,
-        Command::JoinToken(args) => cluster::join_token(context, args).await,
-        Command::Unlock => lock::unlock(context).await,
-        Command::UnlockKey(args) => lock::key(context, args).await,
-        Command::Leave(args) => cluster::leave(context, args).await,
-        Command::Ca(args) => cluster::ca(context, args).await,
+        Command::Member(word) => member(context, word).await,
         Command::Cluster(command) => backup::run(context, command).await,
-        Command::Swarm(word) => swarm(context, word).await,
+        Command::Swarm(Swarm::Member(word)) => member(context, word).await,
+        Command::Swarm(Swarm::Update(args)) => lock::update(context, args).await,
         Command::Compose { .. } => Err(failure::advised(
             "`compose` is no word of its own here",
             "leave it out: `rswarm up`, `down`, `logs -p PROJECT`, `ps -p PROJECT`; containers are PROJECT-SERVICE-N for \
@@ -130,16 +125,15 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<u8> {
     }
 }
 
-async fn swarm(context: &Context, word: Swarm) -> Result<u8> {
+async fn member(context: &Context, word: Member) -> Result<u8> {
     match word {
-        Swarm::Init(args) => cluster::init(context, args).await,
-        Swarm::Join(args) => cluster::join(context, args).await,
-        Swarm::JoinToken(args) => cluster::join_token(context, args).await,
-        Swarm::Leave(args) => cluster::leave(context, args).await,
-        Swarm::Unlock => lock::unlock(context).await,
-        Swarm::UnlockKey(args) => lock::key(context, args).await,
-        Swarm::Ca(args) => cluster::ca(context, args).await,
-        Swarm::Update(args) => lock::update(context, args).await,
+        Member::Init(args) => cluster::init(context, args).await,
+        Member::Join(args) => cluster::join(context, args).await,
+        Member::JoinToken(args) => cluster::join_token(context, args).await,
+        Member::Unlock => lock::unlock(context).await,
+        Member::UnlockKey(args) => lock::key(context, args).await,
+        Member::Leave(args) => cluster::leave(context, args).await,
+        Member::Ca(args) => cluster::ca(context, args).await,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is to be built (Compose Build Specification), for whoever can.
 
+use crate::finish::plain_text;
 use crate::project::Project;
-use crate::tree::{Node, Value};
+use crate::tree::Node;
 
 /// `services.NAME.build` of an active service. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,10 +66,10 @@ impl Project {
     }
 
     fn build(&self, name: &str, service: &Node, build: &Node) -> Build {
-        let text = |key: &str| build.get(key).and_then(plain);
-        let texts = |key: &str| build.items(key).iter().filter_map(plain).collect::<Vec<_>>();
+        let text = |key: &str| build.get(key).and_then(plain_text);
+        let texts = |key: &str| build.items(key).iter().filter_map(plain_text).collect::<Vec<_>>();
         let pairs = |key: &str| -> Vec<(String, String)> {
-            build.entries(key).map(|(name, value)| (name.clone(), plain(value).unwrap_or_default())).collect()
+            build.entries(key).map(|(name, value)| (name.clone(), plain_text(value).unwrap_or_default())).collect()
         };
         let secret = |item: &Node| {
             let source = item.get_text("source")?;
@@ -80,15 +81,15 @@ impl Project {
             Some((item.get_text("target").unwrap_or(source).to_owned(), from))
         };
         let ulimit = |(name, limit): (&String, &Node)| {
-            let part = |key: &str| limit.get(key).and_then(plain);
-            match plain(limit) {
+            let part = |key: &str| limit.get(key).and_then(plain_text);
+            match plain_text(limit) {
                 Some(both) => Some(format!("{name}={both}")),
                 None => Some(format!("{name}={}:{}", part("soft")?, part("hard")?)),
             }
         };
         Build {
             service: name.to_owned(),
-            image: service.get_text("image").map_or_else(|| format!("{}-{name}", self.name), str::to_owned),
+            image: self.image(name, service),
             tags: texts("tags"),
             always: service.get_text("pull_policy") == Some("build"),
             context: text("context").unwrap_or_else(|| self.folder.clone()),
@@ -108,15 +109,5 @@ impl Project {
             secrets: build.items("secrets").iter().filter_map(secret).collect(),
             ulimits: build.entries("ulimits").filter_map(ulimit).collect(),
         }
-    }
-}
-
-/// A text or a number.
-fn plain(node: &Node) -> Option<String> {
-    match &node.value {
-        Value::Text(text) => Some(text.clone()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
     }
 }

@@ -73,14 +73,14 @@ impl Project {
         self.section("services").map(|(name, _)| name.clone()).collect()
     }
 
-    /// `config --images`: the images of active services, sorted by service. A service that is only
-    /// built has the name that its image would get.
+    /// `config --images`: the images of active services, sorted by service.
     pub fn images(&self) -> Vec<String> {
-        let image = |(name, service): (&String, &Node)| match service.get_text("image") {
-            Some(image) => image.to_owned(),
-            None => format!("{}-{name}", self.name),
-        };
-        self.section("services").map(image).collect()
+        self.section("services").map(|(name, service)| self.image(name, service)).collect()
+    }
+
+    /// The image of a service. One that is only built has the name that its image would get.
+    pub(crate) fn image(&self, name: &str, service: &Node) -> String {
+        service.get_text("image").map_or_else(|| format!("{}-{name}", self.name), str::to_owned)
     }
 
     /// Active services that name an image, with its name.

@@ -4,6 +4,7 @@
 use crate::rendezvous::{Awaited, Host, Meeting};
 use crate::shared::Daemon;
 use crate::{clock, failure, images};
+use api::ApiError;
 use model::{HealthTest, HostLines, HostNet, MountSource, ObservedState, PullPolicy, TaskId, VolumeSpec};
 use node_agent::{Effect, EffectError, EffectErrorKind, Hosts, Launch, Net, NetFault, Outcome, Prepare};
 use overlay_net::Pending;
@@ -76,15 +77,13 @@ impl Hands {
         let image = match images::pinned(&self.daemon, container).await {
             Ok(image) => image,
             // Nothing is asked of a registry; another node may have it, as one that it was built or loaded on.
-            Err(error) if container.pull_policy == PullPolicy::Never => {
-                match images::share::fetch(&self.daemon, container).await {
-                    Ok(true) => return Box::pin(self.prepare(prepare)).await,
-                    Ok(false) => {}
-                    Err(error) => {
-                        return Err(EffectError::transient(format!("image {}: {}", container.image, error.message)));
-                    }
+            Err(missing) if container.pull_policy == PullPolicy::Never => {
+                let told = |error: ApiError| format!("image {}: {}", container.image, error.message);
+                let fetched = images::share::fetch(&self.daemon, container).await;
+                if !fetched.map_err(|error| EffectError::transient(told(error)))? {
+                    return Err(EffectError::fatal(told(missing)));
                 }
-                return Err(EffectError::fatal(format!("image {}: {}", container.image, error.message)));
+                images::pinned(&self.daemon, container).await.map_err(|error| EffectError::transient(error.message))?
             }
             Err(_) => {
                 images::pull_pinned(&self.daemon, container, &prepare.logins).await.map_err(|error| {

@@ -20,14 +20,14 @@ pub(crate) async fn stack(
     stack: &mut StackSpec,
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
-    sound(stack.services.values())?;
     let (leases, problems) = try_stack(daemon, stack, false, logins).await?;
     if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
 }
 
-/// The same for what nobody waits for: names of images are looked up at their registries anew, and an image that is not to be had now stays what a service runs under its
-/// name already. The registry may be away, or the only machine that the image was loaded on. Says which these are.
-/// Registries are shown the logins that are kept with services of the stack.
+/// The same for what nobody waits for: names of images are looked up at their registries anew, and an image that is not
+/// to be had now stays what a service runs under its name already. The registry may be away, or the only machine that
+/// the image was loaded on. Says which these are. Registries are shown the logins that are kept with services of the
+/// stack.
 ///
 /// # Errors
 /// All images that are not to be had, and that do not run.
@@ -35,7 +35,6 @@ pub(crate) async fn stack_or_as_it_runs(
     daemon: &Arc<Daemon>,
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
-    sound(stack.services.values())?;
     let logins = daemon.cluster.logins(&stack.name).await?;
     let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
     if problems.is_empty() {
@@ -65,6 +64,7 @@ async fn try_stack(
     fresh: bool,
     logins: &Logins,
 ) -> Result<(Vec<Lease>, Vec<Problem>), ApiError> {
+    sound(stack.services.values())?;
     let mut wanted: BTreeMap<(String, PullPolicy), Vec<String>> = BTreeMap::new();
     for service in stack.services.values() {
         if service.container.image_digest.is_none() {

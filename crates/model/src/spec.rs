@@ -319,6 +319,16 @@ pub struct HealthCheck {
     pub start_interval: Option<Duration>,
 }
 
+impl HealthCheck {
+    /// Between checks, and the longest that one may take, where nobody says otherwise (Docker reference).
+    pub const INTERVAL: Duration = Duration::from_secs(30);
+    /// Failures in a row that mean unhealthy, where nobody says otherwise.
+    pub const RETRIES: u32 = 3;
+}
+
+/// Before SIGKILL, where nobody says otherwise (Compose specification).
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
 /// The command of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,12 +3,8 @@
 use model::{ContainerSpec, Health, HealthCheck, HealthResult, HealthTest, Time, Verdict};
 use std::time::Duration;
 
-/// Between checks, and the longest that one may take, where nobody says otherwise (Docker reference).
-const INTERVAL: Duration = Duration::from_secs(30);
 /// Between checks during the start period.
 const START_INTERVAL: Duration = Duration::from_secs(5);
-/// Failures in a row that mean unhealthy.
-const RETRIES: u32 = 3;
 /// Results that are kept.
 const KEPT: usize = 5;
 /// Bytes of a probe's output that are kept.
@@ -40,9 +36,9 @@ impl Check {
         let pick = |ours: Option<Duration>, theirs: Option<Duration>| ours.or(theirs).filter(|it| !it.is_zero());
         Some(Check {
             test,
-            interval: pick(spec.interval, image.interval).unwrap_or(INTERVAL),
-            timeout: pick(spec.timeout, image.timeout).unwrap_or(INTERVAL),
-            retries: spec.retries.or(image.retries).filter(|it| *it > 0).unwrap_or(RETRIES),
+            interval: pick(spec.interval, image.interval).unwrap_or(HealthCheck::INTERVAL),
+            timeout: pick(spec.timeout, image.timeout).unwrap_or(HealthCheck::INTERVAL),
+            retries: spec.retries.or(image.retries).filter(|it| *it > 0).unwrap_or(HealthCheck::RETRIES),
             start_period: pick(spec.start_period, image.start_period).unwrap_or_default(),
             start_interval: pick(spec.start_interval, image.start_interval).unwrap_or(START_INTERVAL),
         })
@@ -98,7 +94,7 @@ impl Monitor {
     }
 
     fn interval(&self, now: Time) -> Duration {
-        let Some(check) = &self.check else { return INTERVAL };
+        let Some(check) = &self.check else { return HealthCheck::INTERVAL };
         if self.health.verdict == Verdict::Starting && self.is_young(now) {
             check.start_interval
         } else {
@@ -209,7 +205,7 @@ mod tests {
         let merged = merged.unwrap();
         assert_eq!(merged.test, HealthTest::CmdShell("image".to_owned()));
         assert_eq!((merged.interval, merged.retries), (Duration::from_secs(2), 9));
-        assert_eq!((merged.timeout, merged.start_interval), (INTERVAL, START_INTERVAL));
+        assert_eq!((merged.timeout, merged.start_interval), (HealthCheck::INTERVAL, START_INTERVAL));
         let off = container(HealthCheck { test: Some(HealthTest::None), ..HealthCheck::default() });
         assert_eq!(Check::of(&off, Some(&image)), None);
         assert!(!needs_image(&off));

@@ -10,8 +10,6 @@ use model::{
 };
 use std::time::Duration;
 
-/// Before SIGKILL, where nobody says otherwise (Compose specification).
-const GRACE: Duration = Duration::from_secs(10);
 /// An exit code that stands for a failure of whatever kind.
 const FAILURE: i32 = 1;
 
@@ -483,10 +481,11 @@ impl Local {
 
     /// Signal and grace of a stop.
     pub(crate) fn stop_with(&self) -> (Option<String>, Duration) {
-        let Some(assigned) = &self.assigned else { return (None, GRACE) };
+        let Some(assigned) = &self.assigned else { return (None, model::STOP_GRACE) };
         let (task, container) = (&assigned.task, &assigned.task.spec.container);
         let signal = task.stop_signal.clone().or_else(|| container.stop_signal.clone());
-        let grace = task.stop_timeout.map(Duration::from_secs).or(container.stop_grace_period).unwrap_or(GRACE);
+        let grace =
+            task.stop_timeout.map(Duration::from_secs).or(container.stop_grace_period).unwrap_or(model::STOP_GRACE);
         (signal, grace)
     }
 

@@ -86,7 +86,12 @@ pub(crate) fn mac(address: IpAddr) -> [u8; 6] {
 
 /// The MAC address of an endpoint of a container, as text: its own, or the one that its address gives it.
 pub fn mac_of(address: IpAddr, own: Option<&str>) -> String {
-    own.map_or_else(|| mac(address).map(|byte| format!("{byte:02x}")).join(":"), str::to_owned)
+    own.map_or_else(|| mac_text(mac(address)), str::to_owned)
+}
+
+/// As [`parse_mac`] reads it.
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// A fixed MAC address for a bridge: left alone, a bridge takes on the lowest of its ports', and

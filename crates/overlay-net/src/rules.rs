@@ -129,10 +129,6 @@ fn forward(net: &HostNet, bridges: &str, internal: Option<&str>, ingress: Option
     rules
 }
 
-fn mac(mac: &crate::kernel::Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
 /// The zone of connections that come by way of a node: 16 bits, and 0 is that of all others.
 fn zone(node: u32) -> u32 {
     node % u32::from(u16::MAX) + 1
@@ -186,12 +182,12 @@ impl Way {
             // each has its own zone, so that the second of two alike is tracked on its own, and gets another port. In
             // the other direction there is one zone, for the answers. A packet that missed its zone would pass for the
             // first of another connection, and be refused.
-            let zones = self.senders.iter().map(|(of, node)| (mac(of), zone(*node).to_string()));
+            let zones = self.senders.iter().map(|(of, node)| (names::mac_text(*of), zone(*node).to_string()));
             table.map("zones", "typeof ether saddr : ct zone", zones);
             let zoned = format!("iifname \"{link}\" ct original zone set ether saddr map @zones");
             table.chain("ingress_zone", "filter hook prerouting priority raw", [zoned]);
 
-            let nodes = self.senders.iter().map(|(of, node)| (mac(of), format!("{:#x}", tag | node)));
+            let nodes = self.senders.iter().map(|(of, node)| (names::mac_text(*of), format!("{:#x}", tag | node)));
             table.map("senders", "type ether_addr : mark", nodes);
             before.push(format!("iifname \"{link}\" ct direction original ct mark set ether saddr map @senders"));
             before.push(format!(

@@ -187,23 +187,30 @@ pub(crate) enum Cluster {
     Update(UpdateCluster),
 }
 
-/// `swarm …`: Docker's words for the same.
+/// Words about what a machine is in a cluster.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Swarm {
+pub(crate) enum Member {
     /// Make a cluster of this machine
     Init(Init),
     /// Make this machine part of a cluster
     Join(Join),
     /// Show or replace what lets machines join
     JoinToken(JoinToken),
-    /// Take this machine out of its cluster
-    Leave(Leave),
-    /// Open this locked manager
+    /// Open this locked manager; its key is typed, or read from standard input
     Unlock,
     /// Show what locked managers open with
     UnlockKey(UnlockKey),
+    /// Take this machine out of its cluster
+    Leave(Leave),
     /// Show or replace the cluster's certificate authority
     Ca(Ca),
+}
+
+/// `swarm …`: Docker's words for the same.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Swarm {
+    #[command(flatten)]
+    Member(Member),
     /// Change settings of the cluster
     Update(UpdateCluster),
 }

@@ -5,7 +5,7 @@ mod tool;
 
 use self::tool::{How, Tool};
 use super::{load, pull};
-use crate::args::stack::Build;
+use crate::args::stack::{Build, Up};
 use crate::context::Context;
 use crate::failure::{Silent, advised};
 use crate::{project, start};
@@ -46,25 +46,22 @@ pub(super) async fn run(context: &Context, args: Build) -> Result<u8> {
     Ok(0)
 }
 
-/// Builds what a project lacks: images that are not there, those of `pull_policy: build`, or, if `again`, all.
+/// Builds what a stack lacks: images that are not there, those of `pull_policy: build`, or what `up` is told to.
 ///
 /// # Errors
 /// There is no builder, or it fails.
-pub(super) async fn missing(
-    context: &Context,
-    builds: &[compose::Build],
-    stack: &StackSpec,
-    again: bool,
-    quiet: bool,
-) -> Result<()> {
+pub(super) async fn missing(context: &Context, builds: &[compose::Build], stack: &StackSpec, args: &Up) -> Result<()> {
+    if args.no_build {
+        return Ok(());
+    }
     let mut wanted = BTreeSet::new();
     let is_meant = |build: &&compose::Build| stack.services.values().any(|service| service.key == build.service);
     for build in builds.iter().filter(is_meant) {
-        if again || build.always || !pull::is_here(context, &build.image).await? {
+        if args.build || build.always || !pull::is_here(context, &build.image).await? {
             wanted.insert(build.service.as_str());
         }
     }
-    unless_interrupted(all(context, builds, &wanted, &How::default(), quiet)).await
+    unless_interrupted(all(context, builds, &wanted, &How::default(), args.quiet)).await
 }
 
 /// The builder hears of ctrl-c itself; what was made so far goes with us.

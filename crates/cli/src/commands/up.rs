@@ -41,9 +41,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         return plan::show(context, wanted(stack, &args.changes), args.quiet).await;
     }
     start::ensure(context).await?;
-    if !args.no_build {
-        build::missing(context, &builds, &stack, args.build, args.quiet).await?;
-    }
+    build::missing(context, &builds, &stack, &args).await?;
     let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
     fetch_images(context, &stack, &logins, args.quiet).await?;
     pull::refresh(context, &looked_up(context, &stack, args.resolve).await?, &logins).await;

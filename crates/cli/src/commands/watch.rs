@@ -82,9 +82,7 @@ fn read(context: &Context, args: &Up) -> Result<(Result<Read, Vec<model::diagnos
 async fn apply(context: &Context, args: &Up, (stack, builds): Read, first: bool) {
     let done = async {
         start::ensure(context).await?;
-        if !args.no_build {
-            build::missing(context, &builds, &stack, args.build, args.quiet).await?;
-        }
+        build::missing(context, &builds, &stack, args).await?;
         let logins = logins::of_stack(context, &stack, args.with_registry_auth).await?;
         up::fetch_images(context, &stack, &logins, args.quiet).await?;
         // Asked once at most; at a later save `--remove-orphans` means what it says.

@@ -61,26 +61,28 @@ async fn until_free(daemon: &Daemon, request: &Request) {
     /// What takes longer is told.
     const PATIENCE: Duration = Duration::from_secs(60);
     const LOOK: Duration = Duration::from_millis(50);
+    let (stack, services): (Option<&String>, Vec<&String>) = match request.inner() {
+        Request::PutService { spec, create: true } => (None, vec![&spec.name]),
+        Request::Deploy { stack, .. } => named(stack),
+        Request::Apply { wanted, .. } => named(&wanted.stack),
+        _ => return,
+    };
+    let is_leaving = |state: &State| {
+        let mut leaving = state.services.iter().filter(|service| service.removing);
+        stack.is_some_and(|stack| state.leaving.contains(stack))
+            || leaving.any(|service| services.contains(&&service.spec.name))
+    };
     let left = async {
-        while daemon.cluster.state().await.is_ok_and(|state| is_leaving(&state, request)) {
+        while daemon.cluster.state().await.is_ok_and(|state| is_leaving(&state)) {
             tokio::time::sleep(LOOK).await;
         }
     };
     let _late = tokio::time::timeout(PATIENCE, left).await;
 }
 
-/// Is a name that a request asks for being given free?
-fn is_leaving(state: &State, request: &Request) -> bool {
-    let is_service = |name: &String| state.services.iter().any(|it| it.removing && it.spec.name == *name);
-    let is_stack = |stack: &StackSpec| {
-        state.leaving.contains(&stack.name) || stack.services.values().any(|spec| is_service(&spec.name))
-    };
-    match request.inner() {
-        Request::PutService { spec, create: true } => is_service(&spec.name),
-        Request::Deploy { stack, .. } => is_stack(stack),
-        Request::Apply { wanted, .. } => is_stack(&wanted.stack),
-        _ => false,
-    }
+/// The names that a stack asks for.
+fn named(stack: &StackSpec) -> (Option<&String>, Vec<&String>) {
+    (Some(&stack.name), stack.services.values().map(|spec| &spec.name).collect())
 }
 
 /// Whoever has a container join a network may use it as soon as that is answered: waits until it is so, where the

@@ -69,12 +69,8 @@ pub(super) async fn named(daemon: &Arc<Daemon>, reference: &str) -> Option<Strin
     let state = daemon.cluster.state().await.ok()?;
     let is_other = |node: &&model::Node| node.manager && node.ready && node.id != daemon.node;
     for node in state.nodes.iter().filter(is_other) {
-        let call = Call::InspectImage(reference.to_owned());
-        let asked = tokio::time::timeout(PATIENCE, relay::ask(daemon, node.id, &call)).await;
-        let Ok(Ok(Reply::Inspect(seen))) = asked else {
-            tracing::debug!(node = %node.id.short(), %reference, "no such image: {asked:?}");
-            continue;
-        };
+        let asked = relay::ask_soon(daemon, node.id, &Call::InspectImage(reference.to_owned())).await;
+        let Some(Reply::Inspect(seen)) = asked else { continue };
         let Some(id) = seen.get("Id").and_then(|id| id.as_str()) else { continue };
         let image_digest = Some(id.to_owned());
         let container = ContainerSpec { image: reference.to_owned(), image_digest, ..ContainerSpec::default() };

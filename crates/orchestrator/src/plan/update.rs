@@ -7,8 +7,8 @@ use crate::cluster::TaskExt;
 use crate::draft::Draft;
 use crate::request::{self, vips};
 use model::{
-    Desired, FailureAction, Mode, NetworkMode, Service, ServiceId, Task, TaskState, Time, UpdateConfig, UpdateOrder,
-    UpdateState, UpdateStatus, Verdict,
+    Desired, FailureAction, HealthCheck, Mode, NetworkMode, STOP_GRACE, Service, ServiceId, Task, TaskState, Time,
+    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus, Verdict,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,19 +275,18 @@ fn is_settled(task: &Task) -> bool {
 /// How long the health check of a task takes at most until it is known that it never was healthy, and it has ended for
 /// that. Zero without one, and where it was healthy to the end.
 fn judged_within(task: &Task) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(30);
-    const GRACE: Duration = Duration::from_secs(10);
-    let health = |container: &&model::ContainerStatus| {
-        container.health.as_ref().is_some_and(|health| health.verdict != Verdict::Healthy)
-    };
-    let Some(container) = task.status.container.as_ref().filter(health) else { return Duration::ZERO };
     let spec = &task.spec.container;
+    let health = task.status.container.as_ref().and_then(|container| container.health.as_ref());
+    let stopping = match health.map(|health| health.verdict) {
+        None | Some(Verdict::Healthy) => return Duration::ZERO,
+        // One that ended by itself was not asked to.
+        Some(Verdict::Starting) => Duration::ZERO,
+        Some(Verdict::Unhealthy) => spec.stop_grace_period.unwrap_or(STOP_GRACE),
+    };
     let check = spec.healthcheck.clone().unwrap_or_default();
-    let once = check.interval.unwrap_or(DEFAULT).saturating_add(check.timeout.unwrap_or(DEFAULT));
-    let checks = once.saturating_mul(check.retries.filter(|retries| *retries > 0).unwrap_or(3));
-    // One that ended by itself was not asked to.
-    let is_unhealthy = container.health.as_ref().is_some_and(|health| health.verdict == Verdict::Unhealthy);
-    let stopping = if is_unhealthy { spec.stop_grace_period.unwrap_or(GRACE) } else { Duration::ZERO };
+    let span = |said: Option<Duration>| said.filter(|span| !span.is_zero()).unwrap_or(HealthCheck::INTERVAL);
+    let retries = check.retries.filter(|retries| *retries > 0).unwrap_or(HealthCheck::RETRIES);
+    let checks = span(check.interval).saturating_add(span(check.timeout)).saturating_mul(retries);
     checks.saturating_add(check.start_period.unwrap_or_default()).saturating_add(stopping)
 }
 

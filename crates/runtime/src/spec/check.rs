@@ -67,11 +67,20 @@ pub fn check(container: &ContainerSpec) -> Result<(), Vec<String>> {
 
 /// Of a namespace that a container has for itself (runc's list).
 fn is_of_namespace(name: &str) -> bool {
+    const IPC_AND_UTS: [&str; 10] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "kernel.domainname",
+        "kernel.hostname",
+    ];
     let name = name.replace('/', ".");
-    let ipc = ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"];
-    let more = ["kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname", "kernel.hostname"];
-    let starts = |prefix: &&str| name.starts_with(prefix);
-    ipc.contains(&name.as_str()) || more.contains(&name.as_str()) || ["net.", "fs.mqueue."].iter().any(starts)
+    IPC_AND_UTS.contains(&name.as_str()) || name.starts_with("net.") || name.starts_with("fs.mqueue.")
 }
 
 /// Letters, digits and what is between them, as the kernel and `/etc/hosts` can bear it.
