@@ -1,6 +1,7 @@
 //! Volumes: named, anonymous, bound; what is copied up, what is kept, what is refused.
 
-use e2e::{BUSYBOX, Host, rootfs_tar};
+use e2e::{BUSYBOX, Host, eventually, rootfs_tar};
+use std::time::Duration;
 
 /// An image with files below `/seed`, one of them owned by `www`.
 fn seeded(host: &Host) {
@@ -31,6 +32,43 @@ fn a_named_volume_outlives_its_containers() {
     host.sh("volume rm data").ok();
     host.sh("volume rm data").fails().complains("data");
     assert!(!std::path::Path::new(&path).exists());
+}
+
+#[test]
+fn anonymous_volumes_go_on_in_the_container_that_replaces_one() {
+    let Some(host) = Host::new() else { return };
+    let text = |env: &str| {
+        format!(
+            "services:\n  db:\n    image: {BUSYBOX}\n    command: sleep 10000\n    stop_grace_period: 0s\n    \
+             environment: {{V: '{env}'}}\n    volumes: [/data, /more]\n    \
+             deploy: {{restart_policy: {{condition: any, delay: 0s}}}}\n"
+        )
+    };
+    let id = || host.sh("ps -q -p shop").ok().text();
+    let exec = |words: &[&str]| host.rswarm([&["exec", id().as_str()], words].concat()).ok();
+    let volumes = || host.sh("volume ls -q").ok().lines().len();
+    host.up("shop", &text("1")).ok();
+    exec(&["sh", "-c", "echo kept >/data/file"]);
+    // More often than containers are kept.
+    for env in ["2", "3", "4", "5", "6", "7", "8"] {
+        host.up("shop", &text(env)).ok();
+        exec(&["cat", "/data/file"]).prints("kept");
+        assert_eq!(volumes(), 2, "none is left behind");
+    }
+    // Nor by a replacement that a person asks for, or that follows from an end.
+    host.rswarm(["up", "-p", "shop", "-f", &host.write("shop.yaml", &text("8")), "--force-recreate"]).ok();
+    let before = id();
+    exec(&["sh", "-c", "echo twice >>/data/file"]);
+    let pid = host.inspect(&before, "{{.State.Pid}}");
+    std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+    eventually("it is replaced", Duration::from_secs(10), || id() != before && !id().is_empty());
+    exec(&["cat", "/data/file"]).prints("kept\ntwice");
+    assert_eq!(volumes(), 2);
+    // What nothing uses may go; this is used.
+    host.sh("volume prune -f").ok();
+    exec(&["cat", "/data/file"]).prints("kept\ntwice");
+    host.rswarm(["down", "-v", "-p", "shop"]).ok();
+    assert_eq!(volumes(), 0);
 }
 
 #[test]

@@ -268,6 +268,7 @@ impl Hands {
             files: content(launch),
             labels,
             volumes: launch.volumes.clone(),
+            volumes_of: Some(launch.volumes_of),
         })
     }
 

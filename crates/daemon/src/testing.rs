@@ -56,6 +56,7 @@ pub(crate) fn task(id: u128, spec: &ServiceSpec, slot: u32) -> Task {
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: None,
     }
 }
 

@@ -49,6 +49,18 @@ pub struct Task {
     /// Anonymous volumes go with the container.
     #[serde(default)]
     pub remove_volumes: bool,
+    /// What the task that it replaces has left.
+    #[serde(default)]
+    pub inherits: Option<Heritage>,
+}
+
+/// Anonymous volumes that a task leaves to the one that replaces it (Compose).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heritage {
+    /// Where they are; on another node there is nothing to go on with.
+    pub node: NodeId,
+    /// The first task that had them.
+    pub from: TaskId,
 }
 
 impl Task {
@@ -65,6 +77,11 @@ impl Task {
             Some(node) if self.slot == 0 => format!("{}.{node}.{}", self.spec.name, self.id),
             _ => format!("{}.{}.{}", self.spec.name, self.slot, self.id),
         }
+    }
+
+    /// Whose anonymous volumes it has: those of the first of the tasks that replaced each other on its node.
+    pub fn volumes_of(&self) -> TaskId {
+        self.inherits.filter(|it| Some(it.node) == self.node).map_or(self.id, |it| it.from)
     }
 
     /// Does it run, and pass its health check if it has one?

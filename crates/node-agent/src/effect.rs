@@ -127,6 +127,8 @@ pub struct Launch {
     pub labels: BTreeMap<String, String>,
     /// Specs of the named volumes that it mounts.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Whose anonymous volumes it has.
+    pub volumes_of: TaskId,
 }
 
 /// A config or secret as a file in the container. `Debug` never shows the content.

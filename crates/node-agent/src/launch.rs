@@ -62,6 +62,7 @@ pub(crate) fn launch(
         files: files(assigned, &spec, assignment, machine)?,
         labels: labels(assigned, &spec),
         volumes: volumes(&spec, assignment),
+        volumes_of: task.volumes_of(),
         spec,
     })
 }

@@ -89,6 +89,7 @@ impl Agent {
     fn around(&self, now: Time, local: &Local) -> Around {
         let starts = local.flight.is_none() && !local.runs();
         let blocked = starts.then(|| self.blocked(local)).flatten();
+        let held = starts.then(|| volumes::held_by(&self.tasks, local)).flatten();
         let net = if starts { self.nets.place(&self.tasks, local) } else { Place::There };
         let moved = self.confirmed && self.nets.has_moved(&self.tasks, local);
         let alone = self.alone(now);
@@ -97,7 +98,7 @@ impl Agent {
         let leaves = local.is_leaving(self.confirmed, alone);
         let drain = if leaves { self.nets.drain(local, sent_to()) } else { Drain::Done };
         let deserted = self.deserted.map(|since| since.after(PATIENCE));
-        Around { now, confirmed: self.confirmed, alone, deserted, net, moved, drain, blocked }
+        Around { now, confirmed: self.confirmed, alone, deserted, net, moved, drain, blocked, held }
     }
 
     fn blocked(&self, local: &Local) -> Option<String> {

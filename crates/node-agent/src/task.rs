@@ -137,6 +137,8 @@ pub(crate) struct Around {
     pub(crate) drain: Drain,
     /// What it has to wait for besides.
     pub(crate) blocked: Option<String>,
+    /// Who has to stop before it may start.
+    pub(crate) held: Option<TaskId>,
 }
 
 /// Is the network there for a task?
@@ -452,6 +454,12 @@ impl Local {
             } else {
                 Step::Until(assigned.task.not_before)
             };
+        }
+        if let Some(other) = around.held {
+            return Step::Wait(format!(
+                "waits until container {}, whose data it goes on with, has stopped",
+                other.short()
+            ));
         }
         self.unless_late(start, Kind::Launch { attempt: 0, restarts: 0 }, around.now)
     }

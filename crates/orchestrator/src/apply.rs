@@ -145,6 +145,7 @@ fn new_task(cluster: &mut Cluster, new: &NewTask, at: Time) -> Result<(), String
         not_before: at,
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: new.inherits,
     };
     edit_fields(&mut task, &new.edit)?;
     cluster.put_task(Arc::new(task));

@@ -150,6 +150,7 @@ fn same_task(a: &AssignedTask, b: &AssignedTask) -> bool {
         not_before: _,
         restarts: _,
         remove_volumes,
+        inherits: _,
     } = &*a.task;
     *id == b.task.id
         && *desired == b.task.desired

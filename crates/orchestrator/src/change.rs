@@ -2,8 +2,8 @@
 
 use crate::cluster::{Failures, Followed, RemovingStack};
 use model::{
-    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Logins, Network, NetworkId, Node, NodeId, SecretId, Service,
-    ServiceId, Source, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Heritage, Logins, Network, NetworkId, Node, NodeId,
+    SecretId, Service, ServiceId, Source, TaskId, TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -103,6 +103,9 @@ pub struct NewTask {
     pub service: ServiceId,
     /// Its slot.
     pub slot: u32,
+    /// [`Task::inherits`](model::Task::inherits).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherits: Option<Heritage>,
     /// The rest.
     pub edit: TaskEdit,
 }

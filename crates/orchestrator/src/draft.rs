@@ -175,9 +175,13 @@ fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
     for (old, new) in old.tasks.differing(&new.tasks) {
         each(old.iter(), new.iter(), Arc::ptr_eq, |id, old, new| match (old, new) {
             (_, None) => tasks_gone.push(Change::DropTask(*id)),
-            (None, Some(new)) => {
-                puts.push(Change::NewTask(NewTask { id: *id, service: new.service, slot: new.slot, edit: whole(new) }))
-            }
+            (None, Some(new)) => puts.push(Change::NewTask(NewTask {
+                id: *id,
+                service: new.service,
+                slot: new.slot,
+                inherits: new.inherits,
+                edit: whole(new),
+            })),
             (Some(old), Some(new)) => {
                 puts.extend((!same(&old.spec, &new.spec)).then_some(Change::SpecTask(*id)));
                 puts.extend(edits(old, new).map(|edit| Change::EditTask(Box::new(edit))));

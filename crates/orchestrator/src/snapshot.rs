@@ -3,8 +3,8 @@
 
 use crate::cluster::{Cluster, Failures, Followed, RemovingStack};
 use model::{
-    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Logins, Network, NetworkId, Node, NodeId, RequestId,
-    Response, SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time,
+    ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Heritage, Logins, Network, NetworkId, Node, NodeId,
+    RequestId, Response, SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time,
     UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,8 @@ struct TaskRecord {
     not_before: Time,
     restarts: Vec<Time>,
     remove_volumes: bool,
+    #[serde(default)]
+    inherits: Option<Heritage>,
 }
 
 /// Specs seen so far, by identity.
@@ -253,6 +255,7 @@ fn task_record(specs: &mut Specs, task: &Task) -> TaskRecord {
         not_before,
         restarts,
         remove_volumes,
+        inherits,
     } = task;
     TaskRecord {
         id: *id,
@@ -272,6 +275,7 @@ fn task_record(specs: &mut Specs, task: &Task) -> TaskRecord {
         not_before: *not_before,
         restarts: restarts.clone(),
         remove_volumes: *remove_volumes,
+        inherits: *inherits,
     }
 }
 
@@ -352,5 +356,6 @@ fn task(specs: &[Arc<ServiceSpec>], record: TaskRecord) -> Option<Task> {
         not_before: record.not_before,
         restarts: record.restarts,
         remove_volumes: record.remove_volumes,
+        inherits: record.inherits,
     })
 }

@@ -108,5 +108,6 @@ fn create(layer: &std::path::Path, task: TaskId) -> CreateContainer {
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        volumes_of: None,
     }
 }

@@ -6,8 +6,9 @@ mod driver;
 pub(crate) use copy_up::seed;
 
 use crate::record::{self, Durable};
-use model::{Time, VolumeSpec};
+use model::{TaskId, Time, VolumeSpec};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -104,7 +105,7 @@ impl VolumeStore {
         self.make(spec, false)
     }
 
-    /// Makes a volume for one container, under a name of [`anonymous_name`].
+    /// Makes a volume that nobody has named, under a name of [`anonymous_name`].
     ///
     /// # Errors
     /// The disk.
@@ -230,14 +231,11 @@ impl VolumeStore {
     }
 }
 
-/// A name that no other volume has: 64 hex digits, as Docker's.
-///
-/// # Errors
-/// The kernel has no randomness.
-pub(crate) fn anonymous_name() -> io::Result<String> {
-    let mut random = [0_u8; 32];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+/// The name of what a task has at `target` without a name: 64 hex digits, as Docker's. It follows from both, so that
+/// who goes on with the volumes of another needs no record of it.
+pub(crate) fn anonymous_name(of: TaskId, target: &str) -> String {
+    let hash = Sha256::digest(format!("{of} {}", target.trim_end_matches('/')));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> VolumeError + 'a {
@@ -301,7 +299,7 @@ mod tests {
         std::fs::write(made.mountpoint.join("a"), vec![1; 5000]).unwrap();
         std::fs::hard_link(made.mountpoint.join("a"), made.mountpoint.join("b")).unwrap();
         assert_eq!(store.usage("web_data").unwrap(), VolumeUsage { bytes: 8192, files: 2 });
-        let anonymous = store.create_anonymous(&anonymous_name().unwrap()).unwrap();
+        let anonymous = store.create_anonymous(&anonymous_name(TaskId(1), "/data")).unwrap();
         assert!(anonymous.anonymous && anonymous.spec.name.len() == 64);
         assert_eq!(store.list().unwrap().len(), 2);
         // A creation and a removal that were cut short.

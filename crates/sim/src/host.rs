@@ -18,6 +18,8 @@ pub(crate) struct Container {
     pub(crate) state: ObservedState,
     /// Named volumes.
     pub(crate) volumes: Vec<String>,
+    /// Whose anonymous volumes it has.
+    pub(crate) volumes_of: TaskId,
     /// What its image does.
     pub(crate) image: String,
     /// Whose namespace it runs in.
@@ -177,7 +179,8 @@ impl Host {
                 let image = launch.spec.container.image.clone();
                 let state = ObservedState::Created;
                 let (net, hosts) = (launch.net, Vec::new());
-                let container = Container { attempt: 0, restarts: 0, state, volumes, image, net, hosts };
+                let volumes_of = launch.volumes_of;
+                let container = Container { attempt: 0, restarts: 0, state, volumes, volumes_of, image, net, hosts };
                 self.containers.insert(launch.task, container);
                 self.start(launch, now, started)
             }

@@ -83,6 +83,7 @@ fn task(id: u128, service: &Service, slot: u32, state: TaskState) -> Task {
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: None,
     }
 }
 

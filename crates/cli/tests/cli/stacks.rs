@@ -65,6 +65,7 @@ pub(crate) fn task(service: &Service, state: TaskState, message: &str) -> Task {
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: None,
     }
 }
 

@@ -269,8 +269,7 @@ pub(crate) const SERVICE: &[Field] = &[
     field("user", Kind::Text),
     field("userns_mode", Kind::Text).only(&["host"], "there is one user namespace for all"),
     field("uts", Kind::Text),
-    field("volumes", Kind::List(&Kind::Short(Form::Mount, MOUNT), Unique::Target))
-        .but("an anonymous one begins empty in the container that replaces another"),
+    field("volumes", Kind::List(&Kind::Short(Form::Mount, MOUNT), Unique::Target)),
     field("volumes_from", Kind::Texts(Unique::Once)).but("`container:NAME` gives nothing"),
     field("working_dir", Kind::Text),
 ];

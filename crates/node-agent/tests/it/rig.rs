@@ -328,6 +328,7 @@ pub(crate) fn task(id: u128, spec: &ServiceSpec) -> AssignedTask {
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: None,
     };
     let ports = spec.ports.clone();
     AssignedTask { name: task.name(), task: Arc::new(task), ports, joins: None }

@@ -73,6 +73,35 @@ fn a_stop_uses_the_signal_and_the_grace_that_were_asked_for() {
 }
 
 #[test]
+fn who_goes_on_with_the_data_of_another_waits_until_that_one_has_stopped() {
+    let (mut rig, first) = Rig::running(&service());
+    let second = rig.add(2, &service());
+    rig.change(second, |task| task.inherits = Some(Heritage { node: NODE, from: first }));
+    // The managers hold the first for lost with its node, which is back.
+    rig.change(first, |task| {
+        (task.desired, task.status.state) = (Desired::Shutdown, TaskState::Orphaned);
+    });
+    rig.assign();
+    rig.answer("prepare 2", Ok(Outcome::Prepared { healthcheck: None }));
+    rig.answer("net", Ok(Outcome::Net { faults: Vec::new(), settles: Duration::ZERO }));
+    assert_eq!(rig.open_words(), ["stop 1 - 10"]);
+    rig.pass(SECOND);
+    assert!(rig.message(second).contains("has stopped"), "{}", rig.message(second));
+    rig.live(SECOND);
+    assert_eq!(rig.state(second), TaskState::Running);
+
+    // Others do not wait, be it for one that they would go on with on another node.
+    for inherits in [None, Some(Heritage { node: NodeId(77), from: first })] {
+        let (mut rig, first) = Rig::running(&service());
+        let second = rig.add(2, &service());
+        rig.change(second, |task| task.inherits = inherits);
+        rig.assign();
+        rig.live(SECOND);
+        assert_eq!([first, second].map(|id| rig.state(id)), [TaskState::Running; 2]);
+    }
+}
+
+#[test]
 fn a_removed_task_is_stopped_removed_and_told_to_be_gone() {
     let (mut rig, id) = Rig::running(&service());
     rig.change(id, |task| {

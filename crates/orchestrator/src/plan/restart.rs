@@ -67,8 +67,8 @@ fn rejoin(draft: &mut Draft<'_>, service: &Service) {
     for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);
         let node = task.node.filter(|_| task.slot == 0);
-        let restarts = task.restarts.clone();
-        slots::create(draft, service, Begin { slot: task.slot, node, restarts, ..Begin::default() });
+        let (restarts, inherits) = (task.restarts.clone(), slots::heritage(&task));
+        slots::create(draft, service, Begin { slot: task.slot, node, restarts, inherits, ..Begin::default() });
     }
 }
 
@@ -92,6 +92,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
             node: task.node.filter(|_| task.slot == 0),
             not_before: draft.now,
             restarts: task.restarts.clone(),
+            inherits: slots::heritage(task),
         });
     }
     let restarts = counted(&policy, task);
@@ -104,7 +105,8 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
         None => restarts.clear(),
     }
     let not_before = task.status.since.after(policy.delay).max(draft.now);
-    Some(Begin { slot: task.slot, node: task.node.filter(|_| task.slot == 0), not_before, restarts })
+    let node = task.node.filter(|_| task.slot == 0);
+    Some(Begin { slot: task.slot, node, not_before, restarts, inherits: slots::heritage(task) })
 }
 
 /// Does the policy answer this ending with a new task?

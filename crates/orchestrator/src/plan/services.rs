@@ -80,12 +80,15 @@ pub(super) fn leave(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<N
         let (leaving, staying): (Vec<_>, Vec<_>) = tasks.into_iter().partition(leaves);
         let Some(last) = leaving.last() else { continue };
         let replaced = staying.iter().any(|task| task.is_serving());
-        if !start_first || replaced || !last.is_running() {
+        let stops = !start_first || replaced || !last.is_running();
+        if stops {
             leaving.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
         }
         if staying.is_empty() {
+            // The drain may be over before there is another node.
+            let inherits = slots::heritage(last).filter(|_| stops);
             let restarts = last.restarts.clone();
-            slots::create(draft, service, Begin { slot: last.slot, restarts, ..Begin::default() });
+            slots::create(draft, service, Begin { slot: last.slot, restarts, inherits, ..Begin::default() });
         }
     }
 }

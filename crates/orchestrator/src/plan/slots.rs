@@ -2,7 +2,7 @@
 
 use crate::cluster::{Brief, Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
-use model::{Desired, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
+use model::{Desired, Heritage, Mode, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,6 +41,21 @@ pub(crate) struct Begin {
     pub(crate) node: Option<NodeId>,
     pub(crate) not_before: Time,
     pub(crate) restarts: Vec<Time>,
+    pub(crate) inherits: Option<Heritage>,
+}
+
+/// What a task that has ended, or is told to, leaves to the one that replaces it. Each run of a job is a new one.
+pub(crate) fn heritage(task: &Task) -> Option<Heritage> {
+    if task.spec.standalone || matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+        return None;
+    }
+    let began = task.status.container.is_some()
+        || matches!(task.status.state, TaskState::Starting | TaskState::Running | TaskState::Orphaned);
+    // One that never got that far has written nothing: what was left to it is still there.
+    match task.node {
+        Some(node) if began => Some(Heritage { node, from: task.volumes_of() }),
+        _ => task.inherits,
+    }
 }
 
 /// Makes a task of the service as it is now. It is only made ready; [`super::gates`] lets it run.
@@ -65,6 +80,7 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> 
         not_before: begin.not_before.max(now),
         restarts: begin.restarts,
         remove_volumes: false,
+        inherits: begin.inherits,
     };
     draft.edit().put_task(Arc::new(task));
     id

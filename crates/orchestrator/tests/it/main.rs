@@ -4,6 +4,7 @@ mod attach;
 mod contents;
 mod drains;
 mod group;
+mod heritage;
 mod host;
 mod laws;
 mod logins;

@@ -32,6 +32,8 @@ pub(super) struct Disk {
     cgroup_parent: String,
     /// Held while the memory file system is mounted or unmounted.
     memory: Mutex<()>,
+    /// Held while it is settled whose the anonymous volumes of a container are.
+    shares: Mutex<()>,
 }
 
 pub(super) fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
@@ -44,7 +46,7 @@ fn make_private(path: &Path) -> Result<()> {
 
 impl Disk {
     pub(super) fn new(layout: Layout, volumes: VolumeStore, cgroup_parent: String) -> Self {
-        Disk { layout, volumes, cgroup_parent, memory: Mutex::new(()) }
+        Disk { layout, volumes, cgroup_parent, memory: Mutex::default(), shares: Mutex::default() }
     }
 
     /// Cgroup of a container, below the root of each hierarchy.
@@ -59,19 +61,25 @@ impl Disk {
         }
         self.volumes.sweep();
         let path = self.layout.containers();
-        let mut tasks = Vec::new();
-        for entry in fs::read_dir(&path).map_err(failed("read", &path))? {
-            let name = entry.map_err(failed("read", &path))?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if let Ok(task) = name.parse() {
-                tasks.push(task);
-            } else if name.ends_with(".removed")
-                && let Err(error) = record::remove_all(&path.join(name))
-            {
+        for name in self.names()?.iter().filter(|name| name.ends_with(".removed")) {
+            if let Err(error) = record::remove_all(&path.join(name)) {
                 tracing::warn!("sweep {name}: {error}");
             }
         }
-        Ok(tasks)
+        self.tasks()
+    }
+
+    /// The ids of all containers.
+    fn tasks(&self) -> Result<Vec<TaskId>> {
+        Ok(self.names()?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What is in the folder of containers.
+    fn names(&self) -> Result<Vec<String>> {
+        let path = self.layout.containers();
+        let entries = fs::read_dir(&path).map_err(failed("read", &path))?;
+        let names = entries.map(|entry| Ok(entry.map_err(failed("read", &path))?.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
     }
 
     /// Makes (or makes anew) the files of a container; its record comes last.
@@ -140,12 +148,11 @@ impl Disk {
         if wanted.is_empty() && anonymous.is_empty() {
             return Ok(anonymous);
         }
+        let of = create.volumes_of.unwrap_or(create.task);
         for target in wanted {
-            if !anonymous.contains_key(target) {
-                let name = anonymous_name().map_err(failed("name volumes of", &folder.path))?;
-                anonymous.insert(target.to_owned(), name);
-            }
+            anonymous.entry(target.to_owned()).or_insert_with(|| anonymous_name(of, target));
         }
+        let _guard = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         // Named before they are made: whatever cuts this short, removal knows them.
         record::write(&folder.anonymous(), &anonymous, Durable::No).map_err(failed("write", &folder.anonymous()))?;
         for name in anonymous.values() {
@@ -158,6 +165,25 @@ impl Disk {
     fn anonymous(&self, folder: &Folder) -> Result<BTreeMap<String, String>> {
         let read = record::read(&folder.anonymous()).map_err(failed("read", &folder.anonymous()))?;
         Ok(read.unwrap_or_default())
+    }
+
+    /// Its anonymous volumes that no other container goes on with, or has left to it: the last one takes them along.
+    fn own_volumes(&self, task: TaskId, folder: &Folder) -> Result<Vec<String>> {
+        let _guard = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.anonymous(folder)?;
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = own.len();
+        for other in self.tasks()?.into_iter().filter(|other| *other != task) {
+            let others = self.anonymous(&self.layout.container(other))?;
+            own.retain(|_, name| !others.values().any(|known| known == name));
+        }
+        if own.len() < count {
+            // So that of two that go at the same time the second one finds nobody.
+            record::write(&folder.anonymous(), &own, Durable::No).map_err(failed("write", &folder.anonymous()))?;
+        }
+        Ok(own.into_values().collect())
     }
 
     /// Writes configs and secrets, into memory only.
@@ -213,8 +239,8 @@ impl Disk {
     pub(super) fn remove(&self, task: TaskId, volumes: bool) -> Result<()> {
         let folder = self.layout.container(task);
         if volumes {
-            for name in self.anonymous(&folder)?.values() {
-                self.volumes.remove(name)?;
+            for name in self.own_volumes(task, &folder)? {
+                self.volumes.remove(&name)?;
             }
         }
         self.clear_host(task, &folder)?;

@@ -123,6 +123,9 @@ pub struct CreateContainer {
     pub labels: BTreeMap<String, String>,
     /// Specs of the named volumes that it mounts; one that is not here is a plain local volume.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Whose anonymous volumes it has, if not its own: those of one that has ended, and that it goes on with.
+    #[serde(default)]
+    pub volumes_of: Option<TaskId>,
 }
 
 /// How to start a container.

@@ -54,6 +54,7 @@ fn create(container: ContainerSpec, resources: Resources) -> CreateContainer {
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        volumes_of: None,
     }
 }
 

@@ -51,6 +51,7 @@ macro_rules! all_with {
             storage::volumes_begin_with_the_image_s_content_and_outlive_containers
             storage::the_root_is_like_the_image_s
             storage::anonymous_volumes_go_with_their_container_if_told
+            storage::anonymous_volumes_are_gone_on_with
             storage::a_mounted_volume_lasts_as_long_as_its_users
             storage::binds_tmpfs_subpaths_and_driver_options
         }

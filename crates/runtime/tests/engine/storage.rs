@@ -2,7 +2,7 @@
 
 use crate::support::{Host, With, run, words};
 use model::{ContainerSpec, Mount, MountSource, TaskId, VolumeSpec};
-use runtime::engine::{Error, StartOptions};
+use runtime::engine::{CreateContainer, Error, StartOptions};
 
 const TASK: TaskId = TaskId(3);
 
@@ -77,6 +77,34 @@ pub(crate) async fn anonymous_volumes_go_with_their_container_if_told(with: With
     assert_eq!(engine.volumes().list().unwrap().len(), 2);
     engine.remove(TASK, true).await.unwrap();
     assert_eq!(engine.volumes().list().unwrap(), []);
+    host.assert_clean().await;
+}
+
+pub(crate) async fn anonymous_volumes_are_gone_on_with(with: With) {
+    let Some(host) = Host::new(with) else { return };
+    let (engine, _events) = host.open().await;
+    let of = |task, of, script: &str, target| {
+        let create = host.with(task, sh(script, vec![mount(target, MountSource::Anonymous, false)]));
+        CreateContainer { volumes_of: of, ..create }
+    };
+    let [first, second, third, fourth] = [41, 42, 43, 44].map(TaskId);
+    let count = || engine.volumes().list().unwrap().len();
+    for task in [second, third, fourth] {
+        engine.create(of(task, Some(first), "true", "/data")).await.unwrap();
+    }
+    // Each is removed, volumes and all; but not what another has.
+    run(&engine, of(first, None, "echo one > /data/x", "/data")).await;
+    let (out, _, _) = run(&engine, of(second, Some(first), "cat /data/x; echo two > /data/x", "/data/")).await;
+    assert_eq!(out, "one\n");
+    assert_eq!(count(), 1);
+    let name = engine.volumes().list().unwrap().remove(0).spec.name;
+    assert_eq!(engine.volume_users(&name).await.len(), 2);
+    let (out, _, _) = run(&engine, of(TaskId(45), Some(first), "ls /more", "/more")).await;
+    assert_eq!(out, "", "another place is another volume");
+    // Of those that go at the same time the last takes it along.
+    let (a, b) = tokio::join!(engine.remove(third, true), engine.remove(fourth, true));
+    a.and(b).unwrap();
+    assert_eq!(count(), 0);
     host.assert_clean().await;
 }
 

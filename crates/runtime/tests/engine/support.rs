@@ -282,6 +282,7 @@ pub(crate) fn create(layer: &Path, task: TaskId, container: ContainerSpec) -> Cr
         files: Vec::new(),
         labels: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        volumes_of: None,
     }
 }
 

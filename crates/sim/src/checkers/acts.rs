@@ -4,7 +4,7 @@ use crate::world::World;
 use model::{Assignment, Desired, TaskId};
 use node_agent::{AgentInput, Effect, Net};
 use orchestrator::ManagerInput;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every so many looks at an agent its word on when to wake it is tested.
 const WAKES: u64 = 8;
@@ -44,6 +44,12 @@ impl World {
         for port in &sim.host.net.ports {
             if !ports.insert((port.protocol, port.host_port, port.host_ip)) {
                 problem = Some(format!("port {} is published twice", port.host_port));
+            }
+        }
+        let mut writes = BTreeMap::new();
+        for (task, container) in sim.host.containers.iter().filter(|(_, it)| it.running_since().is_some()) {
+            if let Some(other) = writes.insert(container.volumes_of, task) {
+                problem = Some(format!("{} and {} write to the same volumes", other.short(), task.short()));
             }
         }
         if let Some(order) = &sim.order {

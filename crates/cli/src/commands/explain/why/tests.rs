@@ -50,6 +50,7 @@ fn a_task(id: u128, slot: u32, node: Option<u128>, state: TaskState, message: &s
         not_before: Time(0),
         restarts: Vec::new(),
         remove_volumes: false,
+        inherits: None,
     })
 }
 
