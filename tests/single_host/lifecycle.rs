@@ -201,3 +201,43 @@ fn container_prune_removes_the_ended() {
     host.sh("container prune -f").ok();
     host.sh("ps -a --format {{.Names}}").ok().prints("runs");
 }
+
+#[test]
+fn services_are_names_of_their_containers() {
+    let Some(host) = Host::new() else { return };
+    let service = format!("{{image: {BUSYBOX}, command: sleep 10000, stop_grace_period: 0s");
+    let text = format!(
+        "name: shop\nservices:\n  db: {service}}}\n  web: {service}, scale: 2, ports: ['127.0.0.1::80'], profiles: [all]}}\n"
+    );
+    let file = host.write("compose.yaml", &text);
+    host.rswarm(["up", "-f", &file, "--profile", "all"]).ok();
+    let running = || host.sh("ps -q -p shop").ok().lines().len();
+    // With the name of the stack from anywhere, and without it in the folder of its file.
+    let host_name = |words: &str| host.sh(words).ok().text();
+    let [one, two] = [1, 2].map(|index| host_name(&format!("exec -p shop --index {index} web hostname")));
+    assert_ne!(one, two);
+    assert_eq!(host_name("exec -T web hostname"), one);
+    assert!(host_name("top db").contains("sleep 10000"));
+    assert!(host_name("port -p shop web 80").starts_with("127.0.0.1:"));
+    host.write("motd", "welcome\n");
+    host.sh("cp motd db:/motd").ok();
+    host.sh("exec db cat /motd").ok().prints("welcome\n");
+    assert_eq!(host.sh("stop web").ok().lines().len(), 2);
+    assert_eq!(running(), 1);
+    host.sh("start -p shop web").ok();
+    host.sh("restart -p shop").ok();
+    assert_eq!(running(), 3);
+    host.sh("pause db").ok();
+    host.sh("unpause db").ok();
+    // A container that is called so comes first.
+    host.sleeper("--name db");
+    host.sh("exec db cat /motd").fails();
+    host.sh("exec -p shop db cat /motd").ok();
+    let out = host.sh("restart -p shop wbe").fails();
+    assert!(out.stderr.contains("stack shop has no service wbe"), "{out}");
+    host.sh("stop -p shop").ok();
+    assert_eq!(host.sh("ps -q -p shop").ok().lines().len(), 0);
+    host.down("shop").ok();
+    // Of what is not there any more nothing is meant.
+    assert!(host.sh("exec web true").fails().stderr.contains("no such container"));
+}

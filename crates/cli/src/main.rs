@@ -7,6 +7,7 @@
 mod args;
 mod codes;
 mod commands;
+mod containers;
 mod context;
 mod contexts;
 mod endpoint;

@@ -46,7 +46,7 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// The last so many lines of each container, or `all`
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "all", allow_negative_numbers = true)]
     pub(crate) tail: String,
     /// Show when each line was written
     #[arg(short, long)]
@@ -64,9 +64,17 @@ pub(crate) struct Logs {
     pub(crate) project: ProjectRest,
 }
 
+/// The stack that names are services of.
+#[derive(Debug, Default, Args)]
+pub(crate) struct OfStack {
+    /// The names are services of this stack
+    #[arg(short = 'p', long = "project-name", value_name = "NAME")]
+    pub(crate) project: Option<String>,
+}
+
 /// `exec`.
 #[derive(Debug, Args)]
-#[command(override_usage = "rswarm exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
+#[command(override_usage = "rswarm exec [OPTIONS] CONTAINER|SERVICE COMMAND [ARG]...")]
 pub(crate) struct Exec {
     /// Keep standard input open
     #[arg(short, long)]
@@ -74,6 +82,9 @@ pub(crate) struct Exec {
     /// Give it a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Give it none, which is so anyway (Compose)
+    #[arg(short = 'T', long, conflicts_with = "tty")]
+    pub(crate) no_tty: bool,
     /// Run it in the background
     #[arg(short, long)]
     pub(crate) detach: bool,
@@ -92,12 +103,17 @@ pub(crate) struct Exec {
     /// All capabilities
     #[arg(long)]
     pub(crate) privileged: bool,
+    /// Which replica of a service
+    #[arg(long, value_name = "N")]
+    pub(crate) index: Option<u32>,
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: String,
-    /// The container, then the command with its arguments
+    /// The container (or service), then the command with its arguments
     #[arg(trailing_var_arg = true, required = true, num_args = 2.., value_name = "CONTAINER COMMAND")]
     pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `cp`.
@@ -112,18 +128,24 @@ pub(crate) struct Cp {
     /// Say nothing when it is done
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Which replica of a service
+    #[arg(long, value_name = "N")]
+    pub(crate) index: Option<u32>,
     /// `CONTAINER:PATH`, a path, or `-` for an archive from standard input
     #[arg(value_name = "SOURCE")]
     pub(crate) from: String,
     /// `CONTAINER:PATH`, a path, or `-` for an archive to standard output
     #[arg(value_name = "DESTINATION")]
     pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `attach`.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
-    /// Container
+    /// Container, or service of the stack
+    #[arg(value_name = "CONTAINER or SERVICE")]
     pub(crate) container: String,
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
@@ -134,13 +156,15 @@ pub(crate) struct Attach {
     /// Pass signals on to the process
     #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub(crate) sig_proxy: bool,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `start`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// Containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers, or services of the stack; with -p alone, all of it
+    #[arg(required_unless_present = "project", value_name = "CONTAINER or SERVICE")]
     pub(crate) names: Vec<String>,
     /// Attach to its output first
     #[arg(short, long)]
@@ -151,13 +175,15 @@ pub(crate) struct Start {
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: String,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `stop`.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// Containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers, or services of the stack; with -p alone, all of it
+    #[arg(required_unless_present = "project", value_name = "CONTAINER or SERVICE")]
     pub(crate) names: Vec<String>,
     /// Seconds before it is killed
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
@@ -165,36 +191,44 @@ pub(crate) struct Stop {
     /// Signal to stop it with
     #[arg(short, long, value_name = "SIGNAL")]
     pub(crate) signal: Option<String>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `restart`.
 #[derive(Debug, Args)]
 pub(crate) struct Restart {
-    /// Containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers, or services of the stack; with -p alone, all of it
+    #[arg(required_unless_present = "project", value_name = "CONTAINER or SERVICE")]
     pub(crate) names: Vec<String>,
     /// Seconds before it is killed
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) time: Option<i64>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `kill`.
 #[derive(Debug, Args)]
 pub(crate) struct Kill {
-    /// Containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers, or services of the stack; with -p alone, all of it
+    #[arg(required_unless_present = "project", value_name = "CONTAINER or SERVICE")]
     pub(crate) names: Vec<String>,
     /// Name or number
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
     pub(crate) signal: String,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `pause`, `unpause`, `wait`.
 #[derive(Debug, Args)]
 pub(crate) struct Names {
-    /// Containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers, or services of the stack; with -p alone, all of it
+    #[arg(required_unless_present = "project", value_name = "CONTAINER or SERVICE")]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `rm`.
@@ -228,11 +262,14 @@ pub(crate) struct Inspect {
 /// `top`.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// Container
+    /// Container, or service of the stack
+    #[arg(value_name = "CONTAINER or SERVICE")]
     pub(crate) container: String,
     /// Options of `ps`, such as `-o pid,comm`; none: the columns of `ps -ef`
     #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) options: Vec<String>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }
 
 /// `stats`.
@@ -275,9 +312,12 @@ pub(crate) struct Events {
 /// `port`.
 #[derive(Debug, Args)]
 pub(crate) struct Port {
-    /// Container
+    /// Container, or service of the stack
+    #[arg(value_name = "CONTAINER or SERVICE")]
     pub(crate) container: String,
     /// Port in the container, such as 80 or 53/udp
     #[arg(value_name = "PORT[/PROTOCOL]")]
     pub(crate) port: Option<String>,
+    #[command(flatten)]
+    pub(crate) stack: OfStack,
 }

@@ -2,6 +2,7 @@
 
 use super::each;
 use crate::args::container::{Attach, Start};
+use crate::containers;
 use crate::context::Context;
 use crate::session::{self, Wants};
 use crate::terminal::DetachKeys;
@@ -11,27 +12,28 @@ use model::PowerAction;
 
 pub(super) async fn run(context: &Context, args: Attach) -> Result<u8> {
     let detach = DetachKeys::parse(&args.detach_keys)?;
-    let facts = facts(context, &args.container).await?;
+    let container = containers::one(context, &args.container, &args.stack, None).await?;
+    let facts = facts(context, &container).await?;
     if !facts.running {
         bail!("container {} is not running", args.container);
     }
     let stdin = !args.no_stdin && facts.stdin;
-    let stream =
-        context.client.session(&SessionCall::Attach { container: args.container, stdin, start: false }).await?;
+    let stream = context.client.session(&SessionCall::Attach { container, stdin, start: false }).await?;
     let wants = Wants { stdin, tty: facts.tty, detach, sig_proxy: args.sig_proxy };
     Ok(session::converse(stream, wants).await?.code())
 }
 
 pub(super) async fn start(context: &Context, args: Start) -> Result<u8> {
+    let names = containers::of(context, &args.names, &args.stack).await?;
     if !args.attach && !args.interactive {
-        return each(context, &args.names, |container| async move {
+        return each(context, &names, |container| async move {
             let call = Call::Power { container: container.clone(), action: PowerAction::Start };
             context.order(call).await?;
             Ok(Some(container))
         })
         .await;
     }
-    let [container] = args.names.as_slice() else { bail!("-a and -i start one container at a time") };
+    let [container] = names.as_slice() else { bail!("-a and -i start one container at a time") };
     let detach = DetachKeys::parse(&args.detach_keys)?;
     let facts = facts(context, container).await?;
     let stdin = args.interactive && facts.stdin;

@@ -2,6 +2,7 @@
 
 use super::load;
 use crate::args::container::Cp;
+use crate::containers;
 use crate::context::Context;
 use crate::failure::{advised, stdout};
 use crate::render::human;
@@ -50,8 +51,14 @@ pub(super) async fn run(context: &Context, args: Cp) -> Result<u8> {
                 "send it through a pipe: rswarm cp A:PATH - | rswarm cp - B:PATH",
             ));
         }
-        (End::Container { name, path }, to) => out(context, &args, name, path, to).await?,
-        (from, End::Container { name, path }) => into(context, &args, from, name, path).await?,
+        (End::Container { name, path }, to) => {
+            let name = containers::one(context, &name, &args.stack, args.index).await?;
+            out(context, &args, name, path, to).await?
+        }
+        (from, End::Container { name, path }) => {
+            let name = containers::one(context, &name, &args.stack, args.index).await?;
+            into(context, &args, from, name, path).await?
+        }
         _ => {
             return Err(advised("neither end of the copy is in a container", "write CONTAINER:PATH for one of them"));
         }

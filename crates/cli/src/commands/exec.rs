@@ -1,6 +1,7 @@
 //! `exec`.
 
 use crate::args::container::Exec;
+use crate::containers;
 use crate::context::Context;
 use crate::failure::advised;
 use crate::project;
@@ -30,7 +31,8 @@ pub(super) async fn run(context: &Context, args: Exec) -> Result<u8> {
         detach: args.detach,
         size: if args.tty { terminal::size() } else { None },
     };
-    let stream = context.client.session(&SessionCall::Exec { container: container.clone(), process }).await?;
+    let container = containers::one(context, container, &args.stack, args.index).await?;
+    let stream = context.client.session(&SessionCall::Exec { container, process }).await?;
     let wants = Wants {
         stdin: args.interactive && !args.detach,
         tty: args.tty && !args.detach,

@@ -1,12 +1,14 @@
 //! `port`: the published ports of a container.
 
 use crate::args::container::Port;
+use crate::containers;
 use crate::context::Context;
 use anyhow::{Result, bail};
 use api::Call;
 
 pub(super) async fn run(context: &Context, args: Port) -> Result<u8> {
-    let value = context.inspect(Call::InspectContainer(args.container.clone())).await?;
+    let container = containers::one(context, &args.container, &args.stack, None).await?;
+    let value = context.inspect(Call::InspectContainer(container)).await?;
     let wanted = args.port.map(|port| if port.contains('/') { port } else { format!("{port}/tcp") });
     let mut lines = Vec::new();
     let ports = value.pointer("/NetworkSettings/Ports").and_then(|ports| ports.as_object());

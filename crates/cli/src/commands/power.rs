@@ -2,6 +2,7 @@
 
 use super::each;
 use crate::args::container::{Kill, Names, Restart, Rm, Stop};
+use crate::containers;
 use crate::context::{Context, is_not_found, unexpected};
 use anyhow::Result;
 use api::{Call, Reply};
@@ -9,11 +10,12 @@ use model::PowerAction;
 
 pub(super) async fn stop(context: &Context, args: Stop) -> Result<u8> {
     let action = PowerAction::Stop { timeout: grace(args.time), signal: args.signal };
-    power(context, &args.names, action).await
+    power(context, &containers::of(context, &args.names, &args.stack).await?, action).await
 }
 
 pub(super) async fn restart(context: &Context, args: Restart) -> Result<u8> {
-    power(context, &args.names, PowerAction::Restart { timeout: grace(args.time) }).await
+    let names = containers::of(context, &args.names, &args.stack).await?;
+    power(context, &names, PowerAction::Restart { timeout: grace(args.time) }).await
 }
 
 /// Docker: a negative time waits for ever.
@@ -33,7 +35,7 @@ async fn power(context: &Context, names: &[String], action: PowerAction) -> Resu
 
 pub(super) async fn kill(context: &Context, args: Kill) -> Result<u8> {
     let signal = &args.signal;
-    each(context, &args.names, |container| async move {
+    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
         context.order(Call::Kill { container: container.clone(), signal: signal.clone() }).await?;
         Ok(Some(container))
     })
@@ -41,7 +43,7 @@ pub(super) async fn kill(context: &Context, args: Kill) -> Result<u8> {
 }
 
 pub(super) async fn pause(context: &Context, args: Names) -> Result<u8> {
-    each(context, &args.names, |container| async move {
+    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
         context.order(Call::Pause(container.clone())).await?;
         Ok(Some(container))
     })
@@ -49,7 +51,7 @@ pub(super) async fn pause(context: &Context, args: Names) -> Result<u8> {
 }
 
 pub(super) async fn unpause(context: &Context, args: Names) -> Result<u8> {
-    each(context, &args.names, |container| async move {
+    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
         context.order(Call::Unpause(container.clone())).await?;
         Ok(Some(container))
     })
@@ -57,7 +59,7 @@ pub(super) async fn unpause(context: &Context, args: Names) -> Result<u8> {
 }
 
 pub(super) async fn wait(context: &Context, args: Names) -> Result<u8> {
-    each(context, &args.names, |container| async move {
+    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
         match context.call(Call::Wait(container)).await? {
             Reply::Exited(code) => Ok(Some(code.to_string())),
             other => Err(unexpected(&other)),

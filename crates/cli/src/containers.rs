@@ -1,0 +1,122 @@
+//! What people call containers: by their own names and ids, and, as with Compose, by services of a stack.
+
+use crate::args::container::OfStack;
+use crate::args::stack::ProjectRest;
+use crate::context::Context;
+use crate::failure::advised;
+use crate::project;
+use anyhow::{Result, bail};
+use compose::Options;
+use model::{Desired, State, Task};
+use std::sync::Arc;
+
+/// The containers that these names mean. With `-p` they are services of that stack (none: all of them); without it,
+/// a name that no container has may be a service of the stack that the working folder is in.
+///
+/// # Errors
+/// The stack has no such service, or none of its containers is there.
+pub(crate) async fn of(context: &Context, names: &[String], stack: &OfStack) -> Result<Vec<String>> {
+    let Some((stack, state)) = stack_of(context, names, stack).await? else { return Ok(names.to_vec()) };
+    let mut all = Vec::new();
+    for name in names {
+        match Stack(&state, &stack.name).containers(name) {
+            _ if stack.is_guess && is_container(&state, name) => all.push(name.clone()),
+            Some(tasks) => all.extend(shown(name, tasks)?),
+            None if stack.is_guess => all.push(name.clone()),
+            None => return Err(unknown(name, &stack.name)),
+        }
+    }
+    if names.is_empty() {
+        let tasks = Stack(&state, &stack.name).tasks(|_| true);
+        all.extend(shown(&format!("stack {}", stack.name), tasks)?);
+    }
+    Ok(all)
+}
+
+/// The same of one name: of a service its container in slot `index`, or else the first that runs.
+///
+/// # Errors
+/// As [`of`]; no such slot.
+pub(crate) async fn one(context: &Context, name: &str, stack: &OfStack, index: Option<u32>) -> Result<String> {
+    let names = [name.to_owned()];
+    let found = stack_of(context, &names, stack).await?;
+    let Some((stack, state)) = found.filter(|(stack, state)| !stack.is_guess || !is_container(state, name)) else {
+        return Ok(name.to_owned());
+    };
+    let Some(tasks) = Stack(&state, &stack.name).containers(name) else {
+        return if stack.is_guess { Ok(name.to_owned()) } else { Err(unknown(name, &stack.name)) };
+    };
+    let fits = |task: &&Arc<Task>| index.is_none_or(|index| task.slot.max(1) == index);
+    let best = tasks.into_iter().filter(fits).min_by_key(|task| (!task.is_serving(), task.slot, task.id));
+    match best {
+        Some(task) => Ok(task.id.to_string()),
+        None => bail!("service {name} has no container{}", index.map(|index| format!(" {index}")).unwrap_or_default()),
+    }
+}
+
+/// A stack whose services may be meant.
+struct Known {
+    name: String,
+    /// Nobody said so: it is the one of the working folder.
+    is_guess: bool,
+}
+
+/// Which stack, and all that there is. `None`: only containers can be meant.
+async fn stack_of(context: &Context, names: &[String], stack: &OfStack) -> Result<Option<(Known, Box<State>)>> {
+    if let Some(name) = &stack.project {
+        let known = Known { name: name.clone(), is_guess: false };
+        return Ok(Some((known, Box::new(context.state().await?))));
+    }
+    let all = ProjectRest { profiles: vec!["*".to_owned()], ..ProjectRest::default() };
+    let here = project::load_parts(&[], &all, Options::default())?;
+    // A file that is being edited may say nothing of what runs.
+    let has = |name: &String| here.stack.as_ref().is_none_or(|it| it.services.values().any(|it| it.key == *name));
+    match &here.project {
+        Some(project) if !project.name.is_empty() && names.iter().any(has) => {
+            // A worker knows no stacks: it answers for containers all the same.
+            let state = context.state().await.ok();
+            let known = Known { name: project.name.clone(), is_guess: true };
+            Ok(state.map(|state| (known, Box::new(state))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A stack, as it is.
+struct Stack<'a>(&'a State, &'a str);
+
+impl<'a> Stack<'a> {
+    /// The containers of a service; `None`: there is no such service.
+    fn containers(&self, key: &str) -> Option<Vec<&'a Arc<Task>>> {
+        let mut services = self.0.services.iter().map(|service| &service.spec);
+        services
+            .any(|spec| spec.stack.as_deref() == Some(self.1) && spec.key == key)
+            .then(|| self.tasks(|it| it == key))
+    }
+
+    /// Those that hold the slots of its services, in order.
+    fn tasks(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<&'a Arc<Task>> {
+        let own = |task: &&Arc<Task>| task.spec.stack.as_deref() == Some(self.1) && is_wanted(&task.spec.key);
+        let there = |task: &&Arc<Task>| task.desired <= Desired::Running && task.status.container.is_some();
+        let mut tasks: Vec<_> = self.0.tasks.iter().filter(own).filter(there).collect();
+        tasks.sort_by(|a, b| (&a.spec.key, a.slot, a.created).cmp(&(&b.spec.key, b.slot, b.created)));
+        tasks
+    }
+}
+
+fn is_container(state: &State, name: &str) -> bool {
+    // As much of an id as is shown; `db` is no id.
+    let is_id = |task: &Task| name.len() >= 12 && task.id.to_string().starts_with(name);
+    state.tasks.iter().any(|task| task.name() == name || is_id(task))
+}
+
+fn shown(what: &str, tasks: Vec<&Arc<Task>>) -> Result<Vec<String>> {
+    if tasks.is_empty() {
+        bail!("{what} has no containers");
+    }
+    Ok(tasks.into_iter().map(|task| task.id.to_string()).collect())
+}
+
+fn unknown(name: &str, stack: &str) -> anyhow::Error {
+    advised(format!("stack {stack} has no service {name}"), format!("rswarm stack services {stack} lists them"))
+}
