@@ -86,6 +86,23 @@ fn up_builds_what_is_missing_and_all_when_asked() {
 }
 
 #[test]
+fn a_health_check_of_a_dockerfile_counts() {
+    let Some(project) = Project::new() else { return };
+    project.dockerfile("HEALTHCHECK --interval=1s CMD test -e /word\nRUN echo hi >/word\nCMD [\"sleep\", \"10000\"]");
+    let text = format!(
+        "{WEB}  late:\n    image: shop-web\n    pull_policy: never\n    stop_grace_period: 0s\n    depends_on: {{web: {{condition: service_healthy}}}}\n"
+    );
+    project.up(&text, &[]).ok();
+    assert_eq!(project.host.inspect(&project.id("web"), "{{.State.Health.Status}}"), "healthy");
+    // Nothing is left of one that fails.
+    project.dockerfile("RUN exit 3");
+    project.up(WEB, &["--build", "-q"]).exits(1);
+    let mut list = Command::new("buildah");
+    let left = run(list.env("CONTAINERS_STORAGE_CONF", &project.storage).args(["containers", "-q"])).ok();
+    left.prints("");
+}
+
+#[test]
 fn a_build_has_all_that_its_file_says() {
     let Some(project) = Project::new() else { return };
     project.dockerfile("RUN --mount=type=secret,id=tok cp /run/secrets/tok /tok\nCMD [\"sleep\", \"10000\"]");

@@ -363,3 +363,54 @@ fn environment_hostname_and_labels_know_the_task() {
         assert!(labels.contains(label), "{labels}");
     }
 }
+
+#[test]
+fn health_is_waited_for_only_where_it_is_looked_at() {
+    let Some(host) = Host::new() else { return };
+    let text = |more: &str| {
+        let web = service(", depends_on: {db: {condition: service_healthy}}");
+        format!("services:\n  db: {}\n  web: {web}\n", service(more))
+    };
+    for more in ["", ", healthcheck: {disable: true}"] {
+        let out = host.up("shop", &text(more)).exits(1);
+        assert!(out.stderr.contains("service web: waits until db is healthy, which has no health check"), "{out}");
+        assert_eq!(ids(&host, "shop", "db").len(), 0, "nothing was done");
+    }
+    host.up("shop", &text(", healthcheck: {test: 'true', interval: 1s}")).ok();
+}
+
+#[test]
+fn a_number_that_was_mistyped_is_refused() {
+    let Some(host) = Host::new() else { return };
+    let text = format!("services:\n  web: {}\n", service(", deploy: {replicas: 1000000000}"));
+    let out = host.up("shop", &text).exits(1);
+    assert!(out.stderr.contains("1000000000 replicas are more than 10000"), "{out}");
+    host.up("shop", &text.replace("1000000000", "1")).ok();
+    host.sh("service scale shop_web=4000000").fails().complains("10000");
+    assert_eq!(ids(&host, "shop", "web").len(), 1);
+}
+
+#[test]
+fn a_service_that_is_named_needs_no_profile() {
+    let Some(host) = Host::new() else { return };
+    let text = format!("services:\n  web: {}\n  probe: {}\n", service(""), service(", profiles: [debug]"));
+    let file = host.write("shop.yaml", &text);
+    let up = |more: &[&str]| host.rswarm([&["up", "-p", "shop", "-f", file.as_str()], more].concat());
+    up(&[]).ok();
+    assert_eq!(ids(&host, "shop", "probe").len(), 0);
+    up(&["probe"]).ok();
+    assert_eq!((ids(&host, "shop", "web").len(), ids(&host, "shop", "probe").len()), (1, 1));
+    // One that is frozen is not waited for.
+    host.sh("pause -p shop web").ok();
+    let out = up(&[]).ok();
+    assert!(out.stderr.contains("paused"), "{out}");
+}
+
+#[test]
+fn a_service_is_no_image() {
+    let Some(host) = Host::new() else { return };
+    host.write("compose.yaml", &format!("services:\n  worker: {}\n", service("")));
+    let out = host.sh("run --rm worker true").fails();
+    assert!(out.stderr.contains("worker is a service of the stack in this folder"), "{out}");
+    host.sh("run --rm other true").fails().complains("not here: pulling it");
+}

@@ -72,6 +72,16 @@ fn anonymous_volumes_go_on_in_the_container_that_replaces_one() {
 }
 
 #[test]
+fn nobody_but_root_gets_at_volumes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(host) = Host::new() else { return };
+    host.rswarm(["run", "--rm", "-u", "1000", "-v", "data:/tmp", BUSYBOX, "sh", "-c", "ls -la /tmp"]).ok();
+    let path = host.rswarm(["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]).ok().text();
+    let volumes = std::path::Path::new(&path).parent().and_then(|volume| volume.parent()).unwrap();
+    assert_eq!(volumes.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
 fn a_volume_in_use_cannot_be_removed() {
     let Some(host) = Host::new() else { return };
     host.sleeper("-v data:/data --name box");

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::advised;
 use crate::project;
 use anyhow::{Result, bail};
-use compose::Options;
+use compose::{Loaded, Options};
 use model::{Desired, State, Task};
 use std::sync::Arc;
 
@@ -67,8 +67,7 @@ async fn stack_of(context: &Context, names: &[String], stack: &OfStack) -> Resul
         let known = Known { name: name.clone(), is_guess: false };
         return Ok(Some((known, Box::new(context.state().await?))));
     }
-    let all = ProjectRest { profiles: vec!["*".to_owned()], ..ProjectRest::default() };
-    let here = project::load_parts(&[], &all, Options::default())?;
+    let here = here()?;
     // A file that is being edited may say nothing of what runs.
     let has = |name: &String| here.stack.as_ref().is_none_or(|it| it.services.values().any(|it| it.key == *name));
     match &here.project {
@@ -80,6 +79,18 @@ async fn stack_of(context: &Context, names: &[String], stack: &OfStack) -> Resul
         }
         _ => Ok(None),
     }
+}
+
+/// The file of the working folder, with all that it has.
+fn here() -> Result<Loaded> {
+    let all = ProjectRest { profiles: vec!["*".to_owned()], ..ProjectRest::default() };
+    project::load_parts(&[], &all, Options::default())
+}
+
+/// Is it a service of the file of the working folder?
+pub(crate) fn is_service_here(name: &str) -> bool {
+    let stack = here().ok().and_then(|loaded| loaded.stack);
+    stack.is_some_and(|stack| stack.services.values().any(|service| service.key == name))
 }
 
 /// A stack, as it is.

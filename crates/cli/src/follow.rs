@@ -2,7 +2,8 @@
 //! is anything left to wait for. Pure: states and times come in, a [`Board`] comes out.
 
 use model::{
-    Mode, NodeId, RestartScope, Service, ServiceId, State, Task, TaskId, TaskState, Time, UpdateState, Verdict,
+    ContainerState, Mode, NodeId, RestartCondition, RestartScope, Service, ServiceId, State, Task, TaskId, TaskState,
+    Time, UpdateState, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub(crate) struct Trouble {
     pub(crate) check: Option<String>,
     /// There may be a log.
     pub(crate) has_run: bool,
+    /// It is tried again.
+    pub(crate) again: bool,
 }
 
 /// Is there anything left to wait for?
@@ -369,7 +372,8 @@ impl Board {
         let restarts = past.and_then(|past| past.restarts.get(&task.id)).copied().unwrap_or(0);
         let failures = count(past.map(|past| &past.failed));
         let rejections = count(past.map(|past| &past.rejected));
-        if task.status.state == TaskState::Complete || (task.stopped_by_user && task.status.state.is_terminal()) {
+        let stopped = task.stopped_by_user && task.status.state.is_terminal();
+        if task.status.state == TaskState::Complete || stopped || is_paused(task) {
             return Replica::Ready;
         }
         let given_up = past.and_then(|past| past.ended_since).is_some_and(|since| now.since(since) >= REPLACED_WITHIN);
@@ -437,7 +441,8 @@ impl Board {
         let replica =
             if task.slot == 0 { service.spec.key.clone() } else { format!("{}.{}", service.spec.key, task.slot) };
         let check = past.and_then(|past| past.unhealthy.clone()).filter(|said| !said.is_empty());
-        Trouble { replica, task: told.id, what, check, has_run: told.status.container.is_some() }
+        let again = service.spec.restart.condition != RestartCondition::None;
+        Trouble { replica, task: told.id, what, check, has_run: told.status.container.is_some(), again }
     }
 }
 
@@ -476,9 +481,15 @@ fn settled_phase(tasks: &[&Task]) -> String {
     match (tasks.is_empty(), complete == tasks.len(), checked) {
         (true, _, _) => "nothing to run".to_owned(),
         (_, true, _) => "completed".to_owned(),
+        _ if tasks.iter().any(|task| is_paused(task)) => "paused (`rswarm unpause`)".to_owned(),
         (_, _, true) => "healthy".to_owned(),
         _ => "running".to_owned(),
     }
+}
+
+/// A person froze it.
+fn is_paused(task: &Task) -> bool {
+    task.status.container.as_ref().is_some_and(|container| container.state == ContainerState::Paused)
 }
 
 /// Where a task stands, in a word or two.

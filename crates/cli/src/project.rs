@@ -63,9 +63,9 @@ pub(crate) fn explain(
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_touching(project: &Project, files: &dyn Folder) -> Result<(Loaded, Touched)> {
+pub(crate) fn load_touching(project: &Project, options: Options, files: &dyn Folder) -> Result<(Loaded, Touched)> {
     let recorder = Recorder::new(files);
-    let loaded = compose::load(&input_from(&project.files, &project.rest, Options::default(), &recorder)?);
+    let loaded = compose::load(&input_from(&project.files, &project.rest, options, &recorder)?);
     Ok((loaded, recorder.finish()))
 }
 

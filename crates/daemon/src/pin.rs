@@ -5,7 +5,7 @@ use crate::failure;
 use crate::images::{self, Lease, Pinned};
 use crate::shared::Daemon;
 use api::ApiError;
-use model::{Logins, PullPolicy, ServiceSpec, StackSpec};
+use model::{DependencyCondition, Logins, PullPolicy, ServiceSpec, StackSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -80,7 +80,29 @@ async fn try_stack(
                 found.get(&(container.image.clone(), container.pull_policy)).map(|it| it.digest.clone());
         }
     }
+    unchecked(daemon, stack).await?;
     Ok((found.into_values().map(|it| it.lease).collect(), problems))
+}
+
+/// Nobody waits for the health of what has no health check, neither its own nor its image's (Compose). Of an image that
+/// is not here nothing is known.
+async fn unchecked(daemon: &Daemon, stack: &StackSpec) -> Result<(), ApiError> {
+    let mut wrong = Vec::new();
+    for service in stack.services.values() {
+        for (key, dependency) in &service.depends_on {
+            let waits = dependency.required && dependency.condition == DependencyCondition::ServiceHealthy;
+            let Some(other) = stack.services.values().find(|other| waits && other.key == *key) else { continue };
+            let Ok(image) = images::pinned(daemon, &other.container).await else { continue };
+            if !node_agent::is_checked(&other.container, image.config.healthcheck.as_ref()) {
+                wrong.push(format!("service {}: waits until {key} is healthy, which has no health check", service.key));
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let advice = "give it a `healthcheck`, or wait with `condition: service_started`";
+    Err(failure::hint(failure::invalid(wrong.join("\n")), advice))
 }
 
 /// Pins what is here already, and asks nobody: images of which it is not known before they are fetched

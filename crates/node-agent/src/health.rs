@@ -45,6 +45,11 @@ impl Check {
     }
 }
 
+/// Is a container with this spec, of an image with this check, ever looked at?
+pub fn is_checked(container: &ContainerSpec, image: Option<&HealthCheck>) -> bool {
+    Check::of(container, image).is_some()
+}
+
 /// Whether the image can matter to the check of this container.
 pub(crate) fn needs_image(container: &ContainerSpec) -> bool {
     !matches!(container.healthcheck.as_ref().and_then(|check| check.test.as_ref()), Some(HealthTest::None))

@@ -30,5 +30,6 @@ pub use effect::{
     Effect, EffectError, EffectErrorKind, EffectId, Hosts, Launch, LaunchFile, Net, NetFault, Outcome, Prepare,
     WriteHosts,
 };
+pub use health::is_checked;
 pub use ledger::Ledger;
 pub use template::Machine;

@@ -2,14 +2,17 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Keeps a value. No fsync: after a power cut there is no network left to remember.
 pub(crate) fn keep(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
-    std::fs::write(&fresh, serde_json::to_vec(value)?)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
     std::fs::rename(&fresh, path)
 }
 

@@ -4,14 +4,13 @@
 mod tool;
 
 use self::tool::{How, Tool};
-use super::{load, pull};
+use super::{load, pull, up};
 use crate::args::stack::{Build, Up};
 use crate::context::Context;
 use crate::failure::{Silent, advised};
 use crate::{project, start};
 use anyhow::{Context as _, Result, bail};
 use api::{Call, UploadCall};
-use compose::Options;
 use model::StackSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -20,7 +19,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 pub(super) async fn run(context: &Context, args: Build) -> Result<u8> {
-    let loaded = project::load(&args.project, Options::default())?;
+    let loaded = project::load(&args.project, up::naming(&args.services))?;
     project::tell(context, &loaded)?;
     let Some(project) = loaded.project else { return Err(Silent(1).into()) };
     let builds = project.builds();
@@ -109,6 +108,11 @@ async fn all(
         }
         call(tool, command, &build.service, true).await?;
         give(context, build, &archive).await?;
+        // The name by which its builder knows it comes along.
+        let own = tool.own(&build.image);
+        if own != tool::tagged(&build.image) && pull::is_here(context, &own).await? {
+            context.call(Call::RemoveImage { reference: own, force: false }).await?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::args::run::Run;
 use crate::args::stack::Pull;
 use crate::commands::pull;
+use crate::containers;
 use crate::context::{Context, request_id, unexpected};
 use crate::failure::{Coded, Silent, advised};
 use crate::session::{self, Wants};
@@ -84,6 +85,15 @@ async fn fetch(context: &Context, args: &mut Run, image: &str) -> Result<Logins>
         Some(Pull::Missing) | None => {
             if pull::is_here(context, image).await? {
                 return Ok(Logins::default());
+            }
+            // Whatever a registry has under that name is not what was meant.
+            if args.pull.is_none() && containers::is_service_here(image) {
+                return Err(advised(
+                    format!("{image} is a service of the stack in this folder, and no image is called so here"),
+                    format!(
+                        "`rswarm exec {image} …` runs a command in its container; `--pull missing` pulls an image of that name"
+                    ),
+                ));
             }
             context.printer.say(&format!("image {image} is not here: pulling it"));
         }

@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     if args.watch {
         return watch::run(context, &args).await;
     }
-    let loaded = project::load(&args.project, Options::default())?;
+    let loaded = project::load(&args.project, naming(&args.services))?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
     let builds = loaded.project.as_ref().map(|project| project.builds()).unwrap_or_default();
@@ -57,6 +57,11 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         },
     };
     settle(context, &name, (request, logins), &args, (shown, timeout)).await
+}
+
+/// Services that are named count as active, whatever their profiles.
+pub(super) fn naming(services: &[String]) -> Options {
+    Options { services: services.to_vec(), ..Options::default() }
 }
 
 /// What the options say over the files.
@@ -365,7 +370,8 @@ async fn report(context: &Context, onward: [String; 2], head: &str, troubles: &[
         }
     }
     let [look, give_up] = onward;
-    printer.hint(&format!("rswarm goes on trying; `{look}` shows how it stands, `{give_up}` gives up"));
+    let tries = if troubles.iter().any(|trouble| trouble.again) { "rswarm goes on trying; " } else { "" };
+    printer.hint(&format!("{tries}`{look}` shows how it stands, `{give_up}` gives up"));
     Ok(1)
 }
 

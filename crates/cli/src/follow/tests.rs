@@ -3,8 +3,8 @@
 
 use super::*;
 use model::{
-    ContainerSpec, ContainerState, ContainerStatus, Desired, EndpointMode, Health, HealthResult, NetworkMode,
-    Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
+    ContainerSpec, ContainerStatus, Desired, EndpointMode, Health, HealthResult, NetworkMode, Placement, Resources,
+    RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
 };
 use std::sync::Arc;
 
@@ -113,6 +113,17 @@ fn all_replicas_must_serve() {
     board.observe(state(&[&web], tasks), Time(20));
     assert_eq!(board.outcome(Time(20)), Outcome::Settled);
     assert!(board.troubles(Time(20)).is_empty());
+}
+
+#[test]
+fn what_a_person_froze_is_not_waited_for() {
+    let web = service(1, spec("web", 1, RestartScope::InPlace));
+    let mut frozen = task(1, &web, 1, TaskState::Running);
+    frozen.status.container = Some(ContainerStatus { state: ContainerState::Paused, ..ended() });
+    let mut board = board();
+    board.observe(state(&[&web], vec![frozen]), Time(10));
+    assert_eq!(board.outcome(Time(10)), Outcome::Settled);
+    assert!(board.lines(Time(10))[0].phase.starts_with("paused"));
 }
 
 #[test]

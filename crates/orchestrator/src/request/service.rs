@@ -112,6 +112,10 @@ pub(super) fn roll_back(draft: &mut Draft<'_>, id: ServiceId) -> Result<Done, Re
     Ok(Done::one(id.to_string(), ObjectChange { fields, ..change }))
 }
 
+/// The most replicas of a service: each is a task that is planned and told of, and a number that was mistyped is not to
+/// take the memory of all managers.
+const MOST: u32 = 10_000;
+
 /// A job has no rolling update: it begins anew.
 fn standing(mode: Mode) -> bool {
     !matches!(mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob)
@@ -148,6 +152,14 @@ pub(super) fn check(draft: &Draft<'_>, spec: &ServiceSpec) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if spec.name.is_empty() {
         refusals.push(Refusal::invalid("a service needs a name"));
+    }
+    let many = match spec.mode {
+        Mode::Replicated { replicas } => replicas,
+        Mode::ReplicatedJob { total, concurrent } => total.max(concurrent),
+        Mode::Global | Mode::GlobalJob => 0,
+    };
+    if many > MOST {
+        refusals.push(Refusal::invalid(format!("{who}: {many} replicas are more than {MOST}, which is the most")));
     }
     for text in &spec.placement.constraints {
         if let Some(problem) = crate::plan::constraint_problem(text) {

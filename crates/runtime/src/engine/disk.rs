@@ -59,6 +59,11 @@ impl Disk {
         for path in [self.layout.containers(), self.layout.tasks(), self.layout.all_files()] {
             make_private(&path)?;
         }
+        // Whoever is root in a container leaves programs in a volume that would make anybody root here.
+        let volumes = self.layout.volumes();
+        make_private(&volumes)?;
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&volumes, private).map_err(failed("set the mode of", &volumes))?;
         self.volumes.sweep();
         let path = self.layout.containers();
         for name in self.names()?.iter().filter(|name| name.ends_with(".removed")) {

@@ -41,7 +41,15 @@ pub fn check(container: &ContainerSpec) -> Result<(), Vec<String>> {
     for text in container.dns.iter().filter(|text| text.parse::<IpAddr>().is_err()) {
         wrong.push(format!("dns: `{text}` is no address"));
     }
+    // Each is a word of a line in a file of the container.
+    let is_word = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    for (key, words) in [("dns_search", &container.dns_search), ("dns_opt", &container.dns_opt)] {
+        wrong.extend(words.iter().filter(|text| !is_word(text)).map(|text| format!("{key}: {text:?} is no word")));
+    }
     for (name, target) in &container.extra_hosts {
+        if !is_filled_later(name) && !is_word(name) {
+            wrong.push(format!("extra_hosts: {name:?} is no name of a host"));
+        }
         let bare = target.trim_start_matches('[').trim_end_matches(']');
         if target != "host-gateway" && !is_filled_later(target) && bare.parse::<IpAddr>().is_err() {
             wrong.push(format!("extra_hosts: `{target}` of `{name}` is no address"));
@@ -123,6 +131,10 @@ mod tests {
         assert_eq!(wrong(|it| it.dns.push("notip".to_owned())), "dns: `notip` is no address");
         let host = ("foo".to_owned(), "notip".to_owned());
         assert_eq!(wrong(|it| it.extra_hosts.push(host)), "extra_hosts: `notip` of `foo` is no address");
+        let host = ("foo\n6.6.6.6 bank".to_owned(), "10.0.0.1".to_owned());
+        assert!(wrong(|it| it.extra_hosts.push(host)).contains("is no name of a host"));
+        let search = "a\nnameserver 6.6.6.6".to_owned();
+        assert_eq!(wrong(|it| it.dns_search.push(search)), "dns_search: \"a\\nnameserver 6.6.6.6\" is no word");
         assert!(wrong(|it| drop(it.sysctls.insert("kernel.pid_max".to_owned(), "5".to_owned()))).contains("sysctls"));
         assert_eq!(wrong(|it| it.hostname = Some("a b".to_owned())), "hostname: `a b` is no name of a host");
         assert_eq!(wrong(|it| it.working_dir = Some("rel".to_owned())), "working_dir: `rel` does not begin with /");

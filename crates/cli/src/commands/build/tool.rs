@@ -161,16 +161,19 @@ impl Tool {
         if build.pull || how.pull {
             words.push(if self == Tool::Docker { "--pull" } else { "--pull=always" }.to_owned());
         }
-        if self == Tool::Buildah {
-            // What has not changed is the same image again, as with the others.
-            words.push("--layers".to_owned());
+        match self {
+            // Theirs is a format that has no health checks. What has not changed is the same image again, as with the
+            // others, and nothing is left of a build that fails.
+            Tool::Buildah => words.extend(["--format=docker", "--layers", "--force-rm"].map(str::to_owned)),
+            Tool::Podman => words.extend(["--format=docker", "--force-rm"].map(str::to_owned)),
+            Tool::Docker => {}
         }
         words.push(build.context.clone());
         Ok(words)
     }
 
     /// What an image that was built here is called in the builder's store, so that it is asked for at no registry.
-    fn own(self, image: &str) -> String {
+    pub(super) fn own(self, image: &str) -> String {
         let first = image.split_once('/').map(|(first, _)| first);
         let has_host = first.is_some_and(|first| first.contains(['.', ':']) || first == "localhost");
         match self {
@@ -185,7 +188,7 @@ impl Tool {
         match self {
             Tool::Docker => vec!["save".to_owned(), "-o".to_owned(), archive, image],
             Tool::Buildah | Tool::Podman => {
-                vec!["push".to_owned(), "-q".to_owned(), image.clone(), format!("oci-archive:{archive}:{image}")]
+                vec!["push".to_owned(), "-q".to_owned(), image.clone(), format!("docker-archive:{archive}:{image}")]
             }
         }
     }
@@ -200,7 +203,7 @@ fn from_context(context: &str, dockerfile: &str) -> String {
 }
 
 /// An image's name with its tag.
-fn tagged(image: &str) -> String {
+pub(super) fn tagged(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains(':') { image.to_owned() } else { format!("{image}:latest") }
 }
@@ -245,15 +248,15 @@ mod tests {
                       --build-context base=docker-image://api:1 --build-context more=/p/more --platform linux/amd64 \
                       --secret id=tok,src=/p/tok --secret id=x,env=T";
         assert_eq!(line(Tool::Docker), format!("{common} --pull /p/web"));
-        assert_eq!(line(Tool::Podman), format!("{common} --pull=always /p/web"));
-        assert_eq!(line(Tool::Buildah), format!("{common} --pull=always --layers /p/web"));
+        assert_eq!(line(Tool::Podman), format!("{common} --pull=always --format=docker --force-rm /p/web"));
+        assert_eq!(line(Tool::Buildah), format!("{common} --pull=always --format=docker --layers --force-rm /p/web"));
         let own = |tool: Tool, image: &str| tool.own(image);
         assert_eq!(own(Tool::Buildah, "shop-api"), "localhost/shop-api:latest");
         assert_eq!(own(Tool::Podman, "r:5000/api:2"), "r:5000/api:2");
         assert_eq!(own(Tool::Docker, "shop-api"), "shop-api:latest");
         let archive = Path::new("/t/a.tar");
         assert_eq!(Tool::Docker.export("r:5000/web", archive).join(" "), "save -o /t/a.tar r:5000/web:latest");
-        let push = "push -q web:1 oci-archive:/t/a.tar:web:1";
+        let push = "push -q web:1 docker-archive:/t/a.tar:web:1";
         assert_eq!(Tool::Buildah.export("web:1", archive).join(" "), push);
         assert!(Tool::Docker.build(&web, None, &BTreeMap::new(), &how).is_err());
     }
