@@ -20,6 +20,32 @@ fn a_worker_that_is_cut_off_is_replaced_and_stops_its_copies_when_it_is_back() {
     lab.create_web(0, &["--replicas", "3"]);
     eventually("one on each", SOON, || lab.places(0, "web") == ["host1", "host2", "host3"]);
     let copy = lab.hosts[2].sh("ps -q --no-trunc").ok().text();
+    // A worker says what it is, and a line of a log whose it is.
+    let swarm = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}} {{.ContainersRunning}} {{.Name}}";
+    lab.hosts[2].rswarm(["info", "-f", swarm]).ok().prints("active false 1 host3");
+    lab.hosts[0]
+        .rswarm([
+            "service",
+            "create",
+            "--name",
+            "says",
+            "--mode",
+            "global",
+            "--stop-grace-period",
+            "0s",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "echo hi; sleep 1000",
+        ])
+        .ok();
+    let lines = lab.hosts[0].sh("service logs says").ok().lines();
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| line.starts_with("says.") && line.contains("@host")),
+        "{lines:?}"
+    );
+    lab.hosts[0].sh("service rm says").ok();
+    eventually("it is gone", SOON, || lab.hosts[2].sh("ps -a -q --no-trunc").ok().text() == copy);
     lab.cut(2, true);
     moved(&lab, 0, "host3", 3);
     // What the others say is told, and that something is missing.

@@ -280,7 +280,7 @@ pub struct VolumeRow {
 }
 
 /// What a daemon says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonInfo {
     /// Version of the binary.
     pub version: String,
@@ -299,6 +299,12 @@ pub struct DaemonInfo {
     /// Drawn anew each time it begins: tells whether it is still the same one.
     #[serde(default)]
     pub life: u64,
+    /// What a worker knows, which is of itself only; `None`: it is none.
+    #[serde(default)]
+    pub worker: Option<Box<model::State>>,
+    /// It is a manager that waits for the key which unlocks it.
+    #[serde(default)]
+    pub locked: bool,
 }
 
 /// Why a call failed; with HTTP status 400, 404, 409 or 500 by `kind`.

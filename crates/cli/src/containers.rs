@@ -7,7 +7,8 @@ use crate::failure::advised;
 use crate::project;
 use anyhow::{Result, bail};
 use compose::{Loaded, Options};
-use model::{Desired, State, Task};
+use model::{ContainerState, Desired, ServiceSpec, State, Task};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The containers that these names mean. With `-p` they are services of that stack (none: all of them); without it,
@@ -16,7 +17,25 @@ use std::sync::Arc;
 /// # Errors
 /// The stack has no such service, or none of its containers is there.
 pub(crate) async fn of(context: &Context, names: &[String], stack: &OfStack) -> Result<Vec<String>> {
+    that_are(context, names, stack, |_| true).await
+}
+
+/// The same; of services only what is in such a state.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) async fn that_are(
+    context: &Context,
+    names: &[String],
+    stack: &OfStack,
+    fits: impl Fn(ContainerState) -> bool,
+) -> Result<Vec<String>> {
     let Some((stack, state)) = stack_of(context, names, stack).await? else { return Ok(names.to_vec()) };
+    let fits = |task: &&Arc<Task>| task.status.container.as_ref().is_some_and(|container| fits(container.state));
+    let shown = |what: &str, mut tasks: Vec<&Arc<Task>>| {
+        tasks.retain(fits);
+        shown(what, tasks)
+    };
     let mut all = Vec::new();
     for name in names {
         match Stack(&state, &stack.name).containers(name) {
@@ -31,6 +50,34 @@ pub(crate) async fn of(context: &Context, names: &[String], stack: &OfStack) -> 
         all.extend(shown(&format!("stack {}", stack.name), tasks)?);
     }
     Ok(all)
+}
+
+/// The same in steps: of a whole stack those first that others depend on.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) async fn in_steps(context: &Context, names: &[String], stack: &OfStack) -> Result<Vec<Vec<String>>> {
+    let Some(name) = stack.project.as_ref().filter(|_| names.is_empty()) else {
+        return Ok(vec![of(context, names, stack).await?]);
+    };
+    let state = context.state().await?;
+    let services = state.services.iter().map(|service| &service.spec).filter(|spec| spec.stack.as_ref() == Some(name));
+    let depends: BTreeMap<&str, Vec<&str>> =
+        services.map(|spec| (spec.key.as_str(), spec.depends_on.keys().map(String::as_str).collect())).collect();
+    let mut steps: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for task in Stack(&state, name).tasks(|_| true) {
+        steps.entry(depth(&depends, &task.spec.key, depends.len())).or_default().push(task.id.to_string());
+    }
+    match steps.is_empty() {
+        true => bail!("stack {name} has no containers that this is for"),
+        false => Ok(steps.into_values().collect()),
+    }
+}
+
+/// How many services stand one behind the other that a service depends on.
+fn depth(depends: &BTreeMap<&str, Vec<&str>>, key: &str, most: usize) -> usize {
+    let on = depends.get(key).into_iter().flatten().filter(|_| most > 0);
+    on.map(|other| 1 + depth(depends, other, most - 1)).max().unwrap_or(0)
 }
 
 /// The same of one name: of a service its container in slot `index`, or else the first that runs.
@@ -67,7 +114,7 @@ async fn stack_of(context: &Context, names: &[String], stack: &OfStack) -> Resul
         let known = Known { name: name.clone(), is_guess: false };
         return Ok(Some((known, Box::new(context.state().await?))));
     }
-    let here = here()?;
+    let Ok(here) = here() else { return Ok(None) };
     // A file that is being edited may say nothing of what runs.
     let has = |name: &String| here.stack.as_ref().is_none_or(|it| it.services.values().any(|it| it.key == *name));
     match &here.project {
@@ -87,10 +134,12 @@ fn here() -> Result<Loaded> {
     project::load_parts(&[], &all, Options::default())
 }
 
-/// Is it a service of the file of the working folder?
+/// Is it a service of the file of the working folder, whose image is called otherwise?
 pub(crate) fn is_service_here(name: &str) -> bool {
     let stack = here().ok().and_then(|loaded| loaded.stack);
-    stack.is_some_and(|stack| stack.services.values().any(|service| service.key == name))
+    let is_image = |image: &str| image.split([':', '@']).next().and_then(|path| path.rsplit('/').next()) == Some(name);
+    let meant = |service: &ServiceSpec| service.key == name && !is_image(&service.container.image);
+    stack.is_some_and(|stack| stack.services.values().any(meant))
 }
 
 /// A stack, as it is.
@@ -123,7 +172,7 @@ fn is_container(state: &State, name: &str) -> bool {
 
 fn shown(what: &str, tasks: Vec<&Arc<Task>>) -> Result<Vec<String>> {
     if tasks.is_empty() {
-        bail!("{what} has no containers");
+        bail!("{what} has no containers that this is for");
     }
     Ok(tasks.into_iter().map(|task| task.id.to_string()).collect())
 }

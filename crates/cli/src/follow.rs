@@ -441,7 +441,7 @@ impl Board {
         let replica =
             if task.slot == 0 { service.spec.key.clone() } else { format!("{}.{}", service.spec.key, task.slot) };
         let check = past.and_then(|past| past.unhealthy.clone()).filter(|said| !said.is_empty());
-        let again = service.spec.restart.condition != RestartCondition::None;
+        let again = service.spec.restart.condition != RestartCondition::None || !told.status.state.is_terminal();
         Trouble { replica, task: told.id, what, check, has_run: told.status.container.is_some(), again }
     }
 }

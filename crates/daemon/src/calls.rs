@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(crate) async fn answer(daemon: &Arc<Daemon>, call: Call, scope: Scope) -> Result<Reply, ApiError> {
     worker::refuse_call(daemon, &call)?;
     Ok(match call {
-        Call::Ping => Reply::Pong(daemon.info.clone()),
+        Call::Ping => Reply::Pong(worker::pong(daemon).await?),
         Call::Cluster { id, request, logins } => {
             Reply::Cluster(Box::new(replicated::request(daemon, id, *request, &logins).await?))
         }

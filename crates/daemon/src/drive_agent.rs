@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// How often the routes of the host are compared with what the cluster knows of them.
-const ROUTES: Duration = Duration::from_secs(5);
+const ROUTES: Duration = Duration::from_secs(10);
 /// Before a ledger that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 

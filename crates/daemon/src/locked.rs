@@ -104,7 +104,7 @@ async fn answer(waiting: &Arc<Waiting>, request: Request<Incoming>) -> Result<Re
     }
     let body = Limited::new(request.into_body(), MAX_CALL).collect().await.map_err(|_| refusal())?.to_bytes();
     match serde_json::from_slice(&body).map_err(|_| refusal())? {
-        Call::Ping => Ok(Reply::Pong(waiting.info.clone())),
+        Call::Ping => Ok(Reply::Pong(DaemonInfo { locked: true, ..waiting.info.clone() })),
         Call::Unlock(key) => unlock(waiting, &key),
         Call::Leave { force: true } => leave(waiting),
         _ => Err(refusal()),

@@ -5,7 +5,7 @@ use crate::failure;
 use crate::images::{self, Lease, Pinned};
 use crate::shared::Daemon;
 use api::ApiError;
-use model::{DependencyCondition, Logins, PullPolicy, ServiceSpec, StackSpec};
+use model::{DependencyCondition, Logins, Mode, PullPolicy, ServiceSpec, StackSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -21,7 +21,11 @@ pub(crate) async fn stack(
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
     let (leases, problems) = try_stack(daemon, stack, false, logins).await?;
-    if problems.is_empty() { Ok(leases) } else { Err(tell(problems)) }
+    if problems.is_empty() {
+        unchecked(daemon, stack).await?;
+        return Ok(leases);
+    }
+    Err(tell(problems))
 }
 
 /// The same for what nobody waits for: names of images are looked up at their registries anew, and an image that is not
@@ -38,6 +42,7 @@ pub(crate) async fn stack_or_as_it_runs(
     let logins = daemon.cluster.logins(&stack.name).await?;
     let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
     if problems.is_empty() {
+        unchecked(daemon, stack).await?;
         return Ok((leases, Vec::new()));
     }
     let state = daemon.cluster.state().await?;
@@ -54,7 +59,11 @@ pub(crate) async fn stack_or_as_it_runs(
         of_it.any(|service| service.container.image_digest.is_none())
     };
     let kept: Vec<String> = problems.extract_if(.., |problem| !lacks(problem)).map(|problem| problem.line()).collect();
-    if problems.is_empty() { Ok((leases, kept)) } else { Err(tell(problems)) }
+    if problems.is_empty() {
+        unchecked(daemon, stack).await?;
+        return Ok((leases, kept));
+    }
+    Err(tell(problems))
 }
 
 /// Pins what is to be had.
@@ -80,18 +89,23 @@ async fn try_stack(
                 found.get(&(container.image.clone(), container.pull_policy)).map(|it| it.digest.clone());
         }
     }
-    unchecked(daemon, stack).await?;
     Ok((found.into_values().map(|it| it.lease).collect(), problems))
 }
 
 /// Nobody waits for the health of what has no health check, neither its own nor its image's (Compose). Of an image that
 /// is not here nothing is known.
-async fn unchecked(daemon: &Daemon, stack: &StackSpec) -> Result<(), ApiError> {
+///
+/// # Errors
+/// All services that would wait so.
+pub(crate) async fn unchecked(daemon: &Daemon, stack: &StackSpec) -> Result<(), ApiError> {
     let mut wrong = Vec::new();
     for service in stack.services.values() {
         for (key, dependency) in &service.depends_on {
             let waits = dependency.required && dependency.condition == DependencyCondition::ServiceHealthy;
             let Some(other) = stack.services.values().find(|other| waits && other.key == *key) else { continue };
+            if other.mode == (Mode::Replicated { replicas: 0 }) {
+                continue;
+            }
             let Ok(image) = images::pinned(daemon, &other.container).await else { continue };
             if !node_agent::is_checked(&other.container, image.config.healthcheck.as_ref()) {
                 wrong.push(format!("service {}: waits until {key} is healthy, which has no health check", service.key));
@@ -101,7 +115,8 @@ async fn unchecked(daemon: &Daemon, stack: &StackSpec) -> Result<(), ApiError> {
     if wrong.is_empty() {
         return Ok(());
     }
-    let advice = "give it a `healthcheck`, or wait with `condition: service_started`";
+    let advice = "give it a `healthcheck` (or build its image anew, `up --build`, if its Dockerfile has one), or wait \
+                  with `condition: service_started`";
     Err(failure::hint(failure::invalid(wrong.join("\n")), advice))
 }
 

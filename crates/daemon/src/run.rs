@@ -256,6 +256,8 @@ fn info(args: &DaemonArgs, roots: &Roots, node: model::NodeId) -> api::DaemonInf
         oci_runtime: args.oci_runtime.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string()),
         node: node.to_string(),
         life: life(),
+        worker: None,
+        locked: false,
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) async fn daemon_of(
     .unwrap();
     let info = api::DaemonInfo {
         life: 0,
+        worker: None,
+        locked: false,
         version: "0".to_owned(),
         pid: 1,
         data_root: String::new(),

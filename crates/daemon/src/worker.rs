@@ -125,6 +125,16 @@ fn is_own(request: &Request) -> bool {
     }
 }
 
+/// Who this daemon is; of a worker also what it knows.
+///
+/// # Errors
+/// The daemon is on its way out.
+pub(crate) async fn pong(daemon: &Daemon) -> Result<api::DaemonInfo, ApiError> {
+    let is_worker = daemon.membership.as_ref().is_some_and(|it| it.identity().role == Role::Worker);
+    let worker = if is_worker { Some(Box::new(State::clone(&*daemon.cluster.state().await?))) } else { None };
+    Ok(api::DaemonInfo { worker, ..daemon.info.clone() })
+}
+
 /// What only a manager can do.
 fn refusal(membership: &Membership) -> Response {
     let addresses: Vec<String> = membership.identity().managers.iter().map(|peer| peer.address.clone()).collect();

@@ -124,6 +124,9 @@ pub struct Observed {
     /// What its /etc/hosts says beside localhost.
     #[serde(default)]
     pub hosts: HostLines,
+    /// Whose anonymous volumes it has; `None`: its own.
+    #[serde(default)]
+    pub volumes_of: Option<TaskId>,
 }
 
 /// Lines of /etc/hosts: addresses, each with its names.

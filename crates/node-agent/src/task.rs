@@ -76,6 +76,8 @@ pub(crate) struct Local {
     /// The newest assignment names it.
     pub(crate) wanted: bool,
     pub(crate) host: Host,
+    /// Whose anonymous volumes the container was found to have.
+    pub(crate) volumes_of: TaskId,
     /// Attempt that the container was last started for; 0 if never.
     pub(crate) attempt: u32,
     /// In-place restarts of that attempt.
@@ -189,6 +191,7 @@ impl Local {
             assigned: None,
             wanted: false,
             host: Host::Absent,
+            volumes_of: id,
             attempt: 0,
             restarts: 0,
             flight: None,
@@ -220,6 +223,7 @@ impl Local {
     pub(crate) fn found(observed: &Observed, now: Time) -> Local {
         let mut local = Local::new(observed.task, now);
         local.attempt = observed.attempt;
+        local.volumes_of = observed.volumes_of.unwrap_or(observed.task);
         local.restarts = observed.restart_count;
         local.space = observed.space;
         local.hosts = Some(observed.hosts.clone());

@@ -72,8 +72,7 @@ fn uses(local: &Local, name: &str) -> bool {
     there && local.assigned.as_ref().is_some_and(|it| mounted(&it.task.spec).any(|mounted| mounted == name))
 }
 
-/// Who may still write to the anonymous volumes that a task goes on with: one that had them before, or one that no
-/// manager has told of yet.
+/// Who may still write to the anonymous volumes that a task goes on with.
 pub(crate) fn held_by(tasks: &BTreeMap<TaskId, Local>, local: &Local) -> Option<TaskId> {
     let task = &local.assigned.as_ref()?.task;
     if local.told_to_stop() || local.ended() {
@@ -82,7 +81,7 @@ pub(crate) fn held_by(tasks: &BTreeMap<TaskId, Local>, local: &Local) -> Option<
     let from = task.volumes_of();
     let has_them = |other: &Local| match &other.assigned {
         Some(assigned) => assigned.task.volumes_of() == from,
-        None => from != task.id,
+        None => other.volumes_of == from,
     };
     tasks.values().find(|other| other.id != task.id && other.may_run() && has_them(other)).map(|other| other.id)
 }

@@ -93,7 +93,11 @@ impl Unplaced {
             parts.push((*count, format!("fails constraint {constraint}"), format!("fail constraint {constraint}")));
         }
         for (volume, count) in &self.volumes {
-            parts.push((*count, format!("has no data of volume {volume}"), format!("have no data of volume {volume}")));
+            parts.push((
+                *count,
+                format!("is not where its data of volume {volume} is"),
+                format!("are not where its data of volume {volume} is"),
+            ));
         }
         let mut lack =
             |count: usize, what: String| parts.push((count, format!("lacks {what}"), format!("lack {what}")));

@@ -5,7 +5,7 @@ mod view;
 
 use crate::apply::{Outcome, apply};
 use crate::assign::Desk;
-use crate::cluster::Cluster;
+use crate::cluster::{Brief, Cluster, TaskExt as _};
 use crate::draft::Draft;
 use crate::entry::Entry;
 use crate::explain::Wait;
@@ -15,7 +15,7 @@ use crate::{observe, plan, request};
 use flight::{Flight, Inbox};
 use model::{
     AgentReport, Assignment, ClusterInfo, Ids, Logins, Node, NodeId, Request, RequestId, Response, Source, State,
-    TaskId, Time,
+    TaskId, TaskState, Time,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -142,7 +142,22 @@ impl Manager {
 
     /// What clients may see, with reasons for what waits.
     pub fn state(&self, now: Time) -> State {
-        view::state(&self.cluster, &self.waits, now)
+        match self.leads() {
+            true => view::state(&self.cluster, &self.waits, now),
+            false => view::state(&self.cluster, &self.would_find(now), now),
+        }
+    }
+
+    /// Why tasks wait, for a member that does not lead: what it would find if it did.
+    fn would_find(&self, now: Time) -> BTreeMap<TaskId, Wait> {
+        let waits = |task: &Brief| task.is_live() && task.state < TaskState::Running;
+        if !self.cluster.services.keys().any(|service| self.cluster.briefs_of(*service).any(waits)) {
+            return BTreeMap::new();
+        }
+        let mut ids = Ids::new(0);
+        let mut draft = Draft::new(&self.cluster, now, &mut ids);
+        plan::plan(&mut draft, &Liveness::default());
+        draft.waits
     }
 
     /// Does this member lead?

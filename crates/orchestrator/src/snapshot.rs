@@ -4,8 +4,8 @@
 use crate::cluster::{Cluster, Failures, Followed, RemovingStack};
 use model::{
     ClusterInfo, ConfigId, ContentSpec, Desired, Endpoint, Heritage, Logins, Network, NetworkId, Node, NodeId,
-    RequestId, Response, SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskStatus, Time,
-    UpdateStatus, VolumeSpec,
+    RequestId, Response, SecretId, Service, ServiceId, ServiceSpec, Source, StackSpec, Task, TaskId, TaskState,
+    TaskStatus, Time, UpdateStatus, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +146,15 @@ impl Snapshot {
             None => (None, None, String::new()),
         };
         self.nodes.push(Arc::new(Node { manager: true, left: false, member, address, key, ..(*known).clone() }));
+        // Nothing runs there as far as anybody knows. Workers go on, and say so.
+        let gone: BTreeSet<NodeId> =
+            self.nodes.iter().filter(|node| node.left || node.id == own).map(|node| node.id).collect();
+        for task in self.tasks.iter_mut().filter(|task| task.node.is_some_and(|node| gone.contains(&node))) {
+            if !task.status.state.is_terminal() {
+                task.status.state = task.status.state.min(TaskState::Assigned);
+                (task.status.message, task.status.container) = (String::new(), None);
+            }
+        }
         self.revision += 1;
         self
     }

@@ -517,8 +517,11 @@ impl Engine {
         if !users.is_empty() {
             return Err(Error::VolumeInUse { name: name.to_owned(), users });
         }
-        let name = name.to_owned();
-        self.block(move |inner| Ok(inner.disk.volumes.remove(&name)?)).await
+        let named = name.to_owned();
+        match self.block(move |inner| inner.disk.remove_volume(&named)).await? {
+            users if users.is_empty() => Ok(()),
+            users => Err(Error::VolumeInUse { name: name.to_owned(), users }),
+        }
     }
 
     /// The configuration that it was opened with.

@@ -76,6 +76,7 @@ impl Host {
     /// What an agent finds.
     pub(crate) fn observed(&self) -> Vec<Observed> {
         let observed = self.containers.iter().map(|(task, it)| Observed {
+            volumes_of: Some(it.volumes_of),
             task: *task,
             attempt: it.attempt,
             state: it.state.clone(),

@@ -92,7 +92,7 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// The last so many lines of each task, or `all`
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "all", allow_negative_numbers = true)]
     pub(crate) tail: String,
     /// Show when each line was written
     #[arg(short, long)]
@@ -100,6 +100,22 @@ pub(crate) struct Logs {
     /// Do not say which task wrote a line
     #[arg(long)]
     pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+/// How a task is called that wrote a line.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Who {
+    /// Without its id
+    #[arg(long)]
+    pub(crate) no_task_ids: bool,
+    /// With its whole id
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// With the id of its node in place of the name
+    #[arg(long)]
+    pub(crate) no_resolve: bool,
 }
 
 /// Whether a command waits.

@@ -1,6 +1,6 @@
 //! `attach`, and `start` with and without `-a`.
 
-use super::each;
+use super::power;
 use crate::args::container::{Attach, Start};
 use crate::containers;
 use crate::context::Context;
@@ -24,15 +24,11 @@ pub(super) async fn run(context: &Context, args: Attach) -> Result<u8> {
 }
 
 pub(super) async fn start(context: &Context, args: Start) -> Result<u8> {
-    let names = containers::of(context, &args.names, &args.stack).await?;
     if !args.attach && !args.interactive {
-        return each(context, &names, |container| async move {
-            let call = Call::Power { container: container.clone(), action: PowerAction::Start };
-            context.order(call).await?;
-            Ok(Some(container))
-        })
-        .await;
+        let steps = containers::in_steps(context, &args.names, &args.stack).await?;
+        return power::power(context, &steps, &PowerAction::Start).await;
     }
+    let names = containers::of(context, &args.names, &args.stack).await?;
     let [container] = names.as_slice() else { bail!("-a and -i start one container at a time") };
     let detach = DetachKeys::parse(&args.detach_keys)?;
     let facts = facts(context, container).await?;

@@ -107,10 +107,11 @@ async fn all(
             command.env_remove("DOCKER_CONFIG").env_remove("REGISTRY_AUTH_FILE");
         }
         call(tool, command, &build.service, true).await?;
+        let own = tool.own(&build.image);
+        let is_new = own != tool::tagged(&build.image) && !pull::is_here(context, &own).await?;
         give(context, build, &archive).await?;
         // The name by which its builder knows it comes along.
-        let own = tool.own(&build.image);
-        if own != tool::tagged(&build.image) && pull::is_here(context, &own).await? {
+        if is_new && pull::is_here(context, &own).await? {
             context.call(Call::RemoveImage { reference: own, force: false }).await?;
         }
     }

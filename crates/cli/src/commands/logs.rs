@@ -2,6 +2,8 @@
 
 use crate::args::container::Logs;
 use crate::args::stack::ProjectRest;
+use crate::args::swarm::Who;
+use crate::commands::tasks;
 use crate::context::{Context, is_not_found, now};
 use crate::failure::advised;
 use crate::printer::{Colour, paint};
@@ -10,15 +12,32 @@ use anyhow::{Context as _, Result};
 use api::client::Items;
 use api::{LogLine, StreamCall, StreamItem};
 use compose::Options;
+use model::State;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 pub(super) async fn run(context: &Context, args: Logs) -> Result<u8> {
+    print(context, args, None).await
+}
+
+/// `service logs`: each line says which task wrote it, and where (Docker).
+pub(super) async fn of_services(context: &Context, args: Logs, who: Who) -> Result<u8> {
+    print(context, args, Some(Callers { who, known: BTreeMap::new() })).await
+}
+
+async fn print(context: &Context, args: Logs, callers: Option<Callers>) -> Result<u8> {
     let query = Query::new(&args)?;
     let Source { mut items, several } = open(context, &args, &query).await?;
-    let mut printed = Printed::new(context, &args, several);
+    let mut printed = Printed::new(context, &args, several || callers.is_some());
+    printed.callers = callers;
     while let Some(item) = items.next().await? {
         match item {
-            StreamItem::Log(line) => printed.show(&line).map_err(crate::failure::stdout)?,
+            StreamItem::Log(line) => {
+                if let Some(callers) = printed.callers.as_mut().filter(|it| !it.known.contains_key(&line.container)) {
+                    callers.learn(&context.state().await?, &line.container);
+                }
+                printed.show(&line).map_err(crate::failure::stdout)?;
+            }
             StreamItem::Message(text) => context.printer.warn(&text),
             _ => {}
         }
@@ -109,8 +128,30 @@ fn stack(context: &Context, files: &[String], rest: &ProjectRest) -> Result<Stri
     }
 }
 
+/// What tasks are called that write lines: `web.1.0123456789ab@node1`.
+struct Callers {
+    who: Who,
+    /// By the names of their containers.
+    known: BTreeMap<String, String>,
+}
+
+impl Callers {
+    fn learn(&mut self, state: &State, container: &str) {
+        let Who { no_task_ids, no_trunc, no_resolve } = self.who;
+        for task in &state.tasks {
+            let name = tasks::name(task);
+            let id = if no_trunc { task.id.to_string() } else { task.id.short() };
+            let called = if no_task_ids { name } else { format!("{name}.{id}") };
+            self.known.insert(task.name(), format!("{called}@{}", tasks::node(state, task, no_resolve)));
+        }
+        // One that is gone by now.
+        self.known.entry(container.to_owned()).or_insert_with(|| container.to_owned());
+    }
+}
+
 /// Writes lines with what stands before them.
 struct Printed {
+    callers: Option<Callers>,
     prefix: bool,
     timestamps: bool,
     colour: bool,
@@ -123,6 +164,7 @@ const COLOURS: [Colour; 3] = [Colour::Cyan, Colour::Yellow, Colour::Green];
 impl Printed {
     fn new(context: &Context, args: &Logs, several: bool) -> Printed {
         Printed {
+            callers: None,
             prefix: several && !args.no_log_prefix,
             timestamps: args.timestamps,
             colour: context.printer.colour_out && !args.no_color,
@@ -146,7 +188,10 @@ impl Printed {
     fn text(&mut self, line: &LogLine) -> String {
         let mut text = String::new();
         if self.prefix {
-            let who = if line.slot == 0 || line.service == line.container {
+            let called = self.callers.as_ref().and_then(|callers| callers.known.get(&line.container));
+            let who = if let Some(called) = called {
+                called.clone()
+            } else if line.slot == 0 || line.service == line.container {
                 line.service.clone()
             } else {
                 format!("{}-{}", line.service, line.slot)
@@ -189,12 +234,14 @@ mod tests {
 
     #[test]
     fn lines_say_whose_they_are_when_there_are_several() {
-        let mut plain = Printed { prefix: false, timestamps: false, colour: false, width: 0, seen: Vec::new() };
+        let mut plain =
+            Printed { callers: None, prefix: false, timestamps: false, colour: false, width: 0, seen: Vec::new() };
         assert_eq!(plain.text(&line("web", 1, true)), "hello\n");
         assert_eq!(plain.text(&line("web", 1, false)), "hello");
         plain.timestamps = true;
         assert_eq!(plain.text(&line("web", 1, true)), "2026-01-02T15:04:05.000000001Z hello\n");
-        let mut several = Printed { prefix: true, timestamps: false, colour: false, width: 0, seen: Vec::new() };
+        let mut several =
+            Printed { callers: None, prefix: true, timestamps: false, colour: false, width: 0, seen: Vec::new() };
         assert_eq!(several.text(&line("worker", 2, true)), "worker-2  | hello\n");
         assert_eq!(several.text(&line("db", 1, false)), "db-1      | hello\n");
     }

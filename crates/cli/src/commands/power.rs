@@ -6,16 +6,19 @@ use crate::containers;
 use crate::context::{Context, is_not_found, unexpected};
 use anyhow::Result;
 use api::{Call, Reply};
+use model::ContainerState::{Created, Exited, Paused, Running};
 use model::PowerAction;
 
 pub(super) async fn stop(context: &Context, args: Stop) -> Result<u8> {
     let action = PowerAction::Stop { timeout: grace(args.time), signal: args.signal };
-    power(context, &containers::of(context, &args.names, &args.stack).await?, action).await
+    let mut steps = containers::in_steps(context, &args.names, &args.stack).await?;
+    steps.reverse();
+    power(context, &steps, &action).await
 }
 
 pub(super) async fn restart(context: &Context, args: Restart) -> Result<u8> {
-    let names = containers::of(context, &args.names, &args.stack).await?;
-    power(context, &names, PowerAction::Restart { timeout: grace(args.time) }).await
+    let steps = containers::in_steps(context, &args.names, &args.stack).await?;
+    power(context, &steps, &PowerAction::Restart { timeout: grace(args.time) }).await
 }
 
 /// Docker: a negative time waits for ever.
@@ -24,37 +27,53 @@ pub(super) fn grace(seconds: Option<i64>) -> Option<u64> {
     seconds.map(|seconds| u64::try_from(seconds).unwrap_or(FOR_EVER))
 }
 
-async fn power(context: &Context, names: &[String], action: PowerAction) -> Result<u8> {
-    let action = &action;
-    each(context, names, |container| async move {
-        context.order(Call::Power { container: container.clone(), action: action.clone() }).await?;
-        Ok(Some(container))
-    })
-    .await
+/// One step after the other.
+pub(super) async fn power(context: &Context, steps: &[Vec<String>], action: &PowerAction) -> Result<u8> {
+    let mut code = 0;
+    for names in steps {
+        let done = each(context, names, |container| async move {
+            context.order(Call::Power { container: container.clone(), action: action.clone() }).await?;
+            Ok(Some(container))
+        });
+        code = code.max(done.await?);
+    }
+    Ok(code)
 }
 
 pub(super) async fn kill(context: &Context, args: Kill) -> Result<u8> {
     let signal = &args.signal;
-    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
-        context.order(Call::Kill { container: container.clone(), signal: signal.clone() }).await?;
-        Ok(Some(container))
-    })
+    each(
+        context,
+        &containers::that_are(context, &args.names, &args.stack, |state| !matches!(state, Created | Exited)).await?,
+        |container| async move {
+            context.order(Call::Kill { container: container.clone(), signal: signal.clone() }).await?;
+            Ok(Some(container))
+        },
+    )
     .await
 }
 
 pub(super) async fn pause(context: &Context, args: Names) -> Result<u8> {
-    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
-        context.order(Call::Pause(container.clone())).await?;
-        Ok(Some(container))
-    })
+    each(
+        context,
+        &containers::that_are(context, &args.names, &args.stack, |state| state == Running).await?,
+        |container| async move {
+            context.order(Call::Pause(container.clone())).await?;
+            Ok(Some(container))
+        },
+    )
     .await
 }
 
 pub(super) async fn unpause(context: &Context, args: Names) -> Result<u8> {
-    each(context, &containers::of(context, &args.names, &args.stack).await?, |container| async move {
-        context.order(Call::Unpause(container.clone())).await?;
-        Ok(Some(container))
-    })
+    each(
+        context,
+        &containers::that_are(context, &args.names, &args.stack, |state| state == Paused).await?,
+        |container| async move {
+            context.order(Call::Unpause(container.clone())).await?;
+            Ok(Some(container))
+        },
+    )
     .await
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn logs(context: &Context, args: Logs) -> Result<u8> {
         files: Vec::new(),
         project: ProjectRest { name: stack, ..ProjectRest::default() },
     };
-    super::logs::run(context, logs).await
+    super::logs::of_services(context, logs, args.who).await
 }
 
 /// Ids of the tasks that these services have; what names no service may name a task.

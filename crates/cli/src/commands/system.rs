@@ -19,13 +19,20 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         other => return Err(unexpected(&other)),
     };
     // A manager without a majority answers for its machine all the same.
-    let (state, unknown) = match context.state().await {
-        Ok(state) => (state, None),
-        Err(error) => (State::default(), Some(format!("{error:#}"))),
+    let (state, standing) = match (&daemon.worker, daemon.locked) {
+        (Some(worker), _) => ((**worker).clone(), Standing::Worker),
+        (None, true) => (State::default(), Standing::Locked),
+        (None, false) => match context.state().await {
+            Ok(state) => (state, Standing::Manager),
+            Err(error) => (State::default(), Standing::Unknown(format!("{error:#}"))),
+        },
     };
-    let images = match context.call(Call::Images { all: true }).await? {
-        Reply::Images(rows) => rows.iter().map(|row| row.id.as_str()).collect::<BTreeSet<_>>().len(),
-        other => return Err(unexpected(&other)),
+    let images = match daemon.locked {
+        true => 0,
+        false => match context.call(Call::Images { all: true }).await? {
+            Reply::Images(rows) => rows.iter().map(|row| row.id.as_str()).collect::<BTreeSet<_>>().len(),
+            other => return Err(unexpected(&other)),
+        },
     };
     let count = |wanted: &[ContainerState]| {
         let states = state.tasks.iter().filter_map(|task| task.status.container.as_ref()).map(|c| c.state);
@@ -45,7 +52,7 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
         "NCPU": node.map(|node| node.nano_cpus / 1_000_000_000), "MemTotal": node.map(|node| node.memory),
         "DataRoot": daemon.data_root, "RunRoot": daemon.run_root,
         "CgroupVersion": daemon.cgroup, "Runtime": daemon.oci_runtime, "Revision": state.revision,
-        "Swarm": swarm(&state, &daemon.node, unknown.as_deref()),
+        "Swarm": swarm(&state, &daemon.node, &standing),
     });
     match args.format.as_deref() {
         Some("json") => context.line(&value.to_string())?,
@@ -88,22 +95,33 @@ pub(super) async fn info(context: &Context, args: Info) -> Result<u8> {
     Ok(0)
 }
 
+/// What a daemon is to its cluster, if it is in one.
+enum Standing {
+    /// Also of itself alone.
+    Manager,
+    Worker,
+    Locked,
+    /// A manager that does not know more, and why.
+    Unknown(String),
+}
+
 /// Engine API, Swarm of SystemInfo.
-fn swarm(state: &State, own: &str, unknown: Option<&str>) -> serde_json::Value {
-    let standing = match (&state.cluster, unknown) {
-        (_, Some(_)) => "error",
-        (Some(_), None) => "active",
-        (None, None) => "inactive",
+fn swarm(state: &State, own: &str, standing: &Standing) -> serde_json::Value {
+    let (word, error) = match (standing, &state.cluster) {
+        (Standing::Unknown(why), _) => ("error", why.as_str()),
+        (Standing::Locked, _) => ("locked", ""),
+        (Standing::Worker, _) | (Standing::Manager, Some(_)) => ("active", ""),
+        (Standing::Manager, None) => ("inactive", ""),
     };
+    let leads = state.cluster.is_some();
     let is_manager = state.nodes.iter().any(|node| node.manager && node.id.to_string() == own);
-    let in_cluster = state.cluster.is_some();
     json!({
-        "NodeID": if in_cluster { own } else { "" },
-        "LocalNodeState": standing,
-        "ControlAvailable": in_cluster && is_manager,
-        "Error": unknown.unwrap_or_default(),
-        "Nodes": if in_cluster { state.nodes.len() } else { 0 },
-        "Managers": if in_cluster { state.nodes.iter().filter(|node| node.manager).count() } else { 0 },
+        "NodeID": if word == "inactive" { "" } else { own },
+        "LocalNodeState": word,
+        "ControlAvailable": leads && is_manager,
+        "Error": error,
+        "Nodes": if leads { state.nodes.len() } else { 0 },
+        "Managers": if leads { state.nodes.iter().filter(|node| node.manager).count() } else { 0 },
     })
 }
 

@@ -6,7 +6,7 @@ use crate::parse;
 use crate::render::human::{ago, ellipsis};
 use crate::render::list::{List, Row};
 use anyhow::{Context as _, Result, bail};
-use model::{Desired, PortMode, State, Task, TaskState};
+use model::{Desired, Mode, PortMode, State, Task, TaskState};
 
 /// Prints these tasks, newest of a slot first and its history below.
 ///
@@ -89,6 +89,14 @@ fn problem(state: &State, task: &Task) -> String {
         // What is in the way of its start, and when that is tried again.
         TaskState::Preparing | TaskState::Ready | TaskState::Starting => task.status.message.clone(),
         TaskState::New | TaskState::Pending => state.waiting.get(&task.id).cloned().unwrap_or_default(),
+        // The same container was started again: there is no task of before that would tell.
+        TaskState::Running => match &task.status.container {
+            Some(container) if container.restart_count > 0 => {
+                let code = container.exit_code.map(|code| format!(", last after exit code {code}")).unwrap_or_default();
+                format!("restarted {} times{code}", container.restart_count)
+            }
+            _ => String::new(),
+        },
         _ => String::new(),
     }
 }
@@ -105,6 +113,11 @@ fn desired(task: &Task) -> &'static str {
         Desired::Ready => "ready",
         // A person stopped it: it stays so until a person starts it.
         Desired::Running if task.stopped_by_user => "shutdown",
+        // What has ended, and is not replaced, is wanted no more.
+        Desired::Running if task.status.attempt == task.attempt && task.status.state.is_terminal() => {
+            let is_job = matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
+            if is_job && task.status.state == TaskState::Complete { "complete" } else { "shutdown" }
+        }
         Desired::Running => "running",
         Desired::Shutdown => "shutdown",
         Desired::Remove => "remove",

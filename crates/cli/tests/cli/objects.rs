@@ -38,6 +38,8 @@ fn host() -> Fake {
     Fake::new(|asked| match asked {
         Asked::Call(Call::Ping) => Answer::Reply(Reply::Pong(DaemonInfo {
             life: 0,
+            worker: None,
+            locked: false,
             version: "9.9.9".to_owned(),
             pid: 7,
             data_root: "/d".to_owned(),

@@ -145,7 +145,7 @@ fn a_replica_that_fails_is_told_with_its_last_words() {
         run(&fake, &["up"]),
         "exit 1\n-- out\n-- err\nnetwork shop_default: created\nservice shop_web: created\nweb: 0/1 failed\n\
          error: shop did not come up\n  web.1: exit code 3\n    | cannot open app.conf\n\
-         hint: rswarm goes on trying; `rswarm ps -p shop -a` shows how it stands, `rswarm down -p shop` gives up\n"
+         hint: `rswarm ps -p shop -a` shows how it stands, `rswarm down -p shop` gives up\n"
     );
 }
 

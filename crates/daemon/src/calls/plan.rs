@@ -12,6 +12,7 @@ use model::{Response, StackPlan, Wanted};
 /// What applying would be refused for.
 pub(super) async fn plan(daemon: &Daemon, mut wanted: Wanted) -> Result<(StackPlan, Wanted), ApiError> {
     let unknown = pin::as_known(daemon, &mut wanted.stack).await?;
+    pin::unchecked(daemon, &wanted.stack).await?;
     let snapshot = daemon.cluster.snapshot().await?;
     let asked = wanted.clone();
     let planning = tokio::task::spawn_blocking(move || orchestrator::preview(*snapshot, &asked, clock::steady()));

@@ -113,6 +113,7 @@ fn an_agent_that_has_just_begun_does_not_know_that_nobody_is_sent_to_it() {
         space: None,
         hosts: lines(task),
         state: ObservedState::Running { pid: 7, started_at: Time(1), paused: false },
+        volumes_of: None,
     });
     let mut later = Rig::on(observed.to_vec(), None);
     later.order = rig.order.clone();

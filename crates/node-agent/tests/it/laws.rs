@@ -103,6 +103,7 @@ impl World {
                 ObservedContainer::Running(started_at) => ObservedState::Running { pid: 1, started_at, paused: false },
                 ObservedContainer::Exited(exit) => ObservedState::Exited(exit),
             },
+            volumes_of: None,
         });
         let observed = observed.collect();
         self.endings.clear();

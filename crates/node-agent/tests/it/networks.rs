@@ -197,6 +197,7 @@ fn a_container_that_runs_hears_of_its_other_addresses() {
         restart_count: 0,
         space: Some(id),
         hosts: lines,
+        volumes_of: None,
     };
     let both = [lines(1), vec![([10, 0, 2, 1].into(), vec![id.short()])]].concat();
     for (there, expected) in [(both, None), (lines(1), Some(words))] {

@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn runs(id: u128, attempt: u32) -> Observed {
     let state = ObservedState::Running { pid: 9, started_at: Time(900_000), paused: false };
-    Observed { task: TaskId(id), attempt, state, restart_count: 0, space: None, hosts: lines(id) }
+    Observed { task: TaskId(id), attempt, state, restart_count: 0, space: None, hosts: lines(id), volumes_of: None }
 }
 
 fn ended(id: u128, code: i32) -> Observed {
@@ -21,6 +21,7 @@ fn ended(id: u128, code: i32) -> Observed {
         restart_count: 0,
         space: None,
         hosts: Vec::new(),
+        volumes_of: None,
     }
 }
 
@@ -185,7 +186,15 @@ fn a_restarted_agent_remembers_what_the_host_cannot_tell() {
     let exit = Exit { code: 143, oom_killed: false, started_at, finished_at: rig.now };
     let running = ObservedState::Running { pid: 9, started_at, paused: false };
     let observed = vec![
-        Observed { task: healthy, attempt: 1, state: running, restart_count: 0, space: None, hosts: lines(1) },
+        Observed {
+            task: healthy,
+            attempt: 1,
+            state: running,
+            restart_count: 0,
+            space: None,
+            hosts: lines(1),
+            volumes_of: None,
+        },
         Observed {
             task: stopped,
             attempt: 1,
@@ -193,6 +202,7 @@ fn a_restarted_agent_remembers_what_the_host_cannot_tell() {
             restart_count: 0,
             space: None,
             hosts: Vec::new(),
+            volumes_of: None,
         },
     ];
     let mut after = Rig::on(observed, rig.ledger);
@@ -240,4 +250,21 @@ fn a_start_of_which_nothing_is_left_does_not_fall_back() {
     rig.pass(SECOND / 10);
     assert_eq!(rig.state(TaskId(1)), TaskState::Starting, "managers hear nothing of one that falls");
     assert!(rig.message(TaskId(1)).contains("no route to the registry"));
+}
+
+#[test]
+fn nobody_starts_beside_a_container_that_goes_on_with_its_data() {
+    // The ledger was not written in time: it says that the first is wanted, and the second, which replaced it, runs.
+    let mut spec = service();
+    spec.restart = in_place(RestartCondition::Any, None);
+    (spec.network_mode, spec.networks) = (NetworkMode::Host, Vec::new());
+    let second = Observed { volumes_of: Some(TaskId(1)), ..runs(2, 1) };
+    let first = task(1, &spec);
+    let mut rig = Rig::silent(vec![ended(1, 1), second], ledger(std::slice::from_ref(&first)));
+    rig.live(SECOND * 60);
+    assert!(!rig.words().iter().any(|word| word.starts_with("start 1")), "{:?}", rig.words());
+    // Of another it does not wait.
+    let mut rig = Rig::silent(vec![ended(1, 1), runs(2, 1)], ledger(&[first]));
+    rig.live(SECOND * 60);
+    assert!(rig.words().iter().any(|word| word.starts_with("start 1")));
 }

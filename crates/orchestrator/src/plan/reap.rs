@@ -1,7 +1,7 @@
 //! What is over: services and stacks being removed, history, contents that nobody uses.
 
 use super::slots;
-use crate::cluster::{Cluster, Slot, TaskExt, slot};
+use crate::cluster::{Brief, Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
 use model::{ConfigId, Desired, SecretId, Service, ServiceId, Task, TaskId, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,14 +71,26 @@ fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         for task in draft.cluster().tasks_where(service.id, |task| task.desired == Desired::Shutdown) {
             slots.entry(slot(task)).or_default().push(task);
         }
-        for mut past in slots.into_values().filter(|past| past.len() >= HISTORY) {
+        for (slot, mut past) in slots.into_iter().filter(|(_, past)| past.len() >= HISTORY) {
             past.sort_by_key(|task| (task.created, task.id));
-            too_old.extend(past.iter().take(past.len() + 1 - HISTORY).map(|task| task.id));
+            let keeper = keeper(draft.cluster(), service.id, slot, &past);
+            let old = past.iter().take(past.len() + 1 - HISTORY).map(|task| task.id);
+            too_old.extend(old.filter(|id| Some(*id) != keeper));
         }
     }
     for task in too_old {
         slots::lower(draft, task, Desired::Remove);
     }
+}
+
+/// The one whose container keeps the anonymous volumes that a task of the slot will go on with once it begins.
+fn keeper(cluster: &Cluster, service: ServiceId, own: Slot, past: &[&Arc<Task>]) -> Option<TaskId> {
+    let mut live = cluster.tasks_where(service, Brief::is_live).filter(|task| slot(task) == own);
+    let left = live.find(|task| !slots::has_begun(cluster, task))?.inherits?;
+    let has_them = |task: &&&Arc<Task>| {
+        task.node == Some(left.node) && task.volumes_of() == left.from && slots::has_begun(cluster, task)
+    };
+    past.iter().rev().find(has_them).map(|task| task.id)
 }
 
 /// Tasks that no agent will ever tell of: no agent ever had them, or theirs is lost while others are there.
@@ -95,7 +107,11 @@ fn drop_tasks(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         .filter(|task| match task.desired {
             Desired::Ready | Desired::Running => false,
             // Where the node is the slot it is known before the task is assigned to it.
-            Desired::Shutdown => task.status.state < TaskState::Assigned,
+            // With a node that was removed goes the history that it had.
+            Desired::Shutdown => {
+                let removed = task.node.is_some_and(|node| !cluster.nodes.contains_key(&node));
+                task.status.state < TaskState::Assigned || removed
+            }
             Desired::Remove => task.status.state < TaskState::Assigned || lost(task),
         })
         .map(|task| task.id)

@@ -67,8 +67,8 @@ fn rejoin(draft: &mut Draft<'_>, service: &Service) {
     for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);
         let node = task.node.filter(|_| task.slot == 0);
-        let (restarts, inherits) = (task.restarts.clone(), slots::heritage(&task));
-        slots::create(draft, service, Begin { slot: task.slot, node, restarts, inherits, ..Begin::default() });
+        let restarts = task.restarts.clone();
+        slots::create(draft, service, Begin { slot: task.slot, node, restarts, ..Begin::default() });
     }
 }
 
@@ -92,7 +92,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
             node: task.node.filter(|_| task.slot == 0),
             not_before: draft.now,
             restarts: task.restarts.clone(),
-            inherits: slots::heritage(task),
+            beside: false,
         });
     }
     let restarts = counted(&policy, task);
@@ -106,7 +106,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
     }
     let not_before = task.status.since.after(policy.delay).max(draft.now);
     let node = task.node.filter(|_| task.slot == 0);
-    Some(Begin { slot: task.slot, node, not_before, restarts, inherits: slots::heritage(task) })
+    Some(Begin { slot: task.slot, node, not_before, restarts, beside: false })
 }
 
 /// Does the policy answer this ending with a new task?

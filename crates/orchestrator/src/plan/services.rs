@@ -85,10 +85,8 @@ pub(super) fn leave(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<N
             leaving.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
         }
         if staying.is_empty() {
-            // The drain may be over before there is another node.
-            let inherits = slots::heritage(last).filter(|_| stops);
             let restarts = last.restarts.clone();
-            slots::create(draft, service, Begin { slot: last.slot, restarts, inherits, ..Begin::default() });
+            slots::create(draft, service, Begin { slot: last.slot, restarts, beside: !stops, ..Begin::default() });
         }
     }
 }
@@ -115,8 +113,10 @@ fn global(draft: &mut Draft<'_>, service: &Service) {
         }
     }
     for task in live.into_values().flatten() {
-        if task.slot != 0 || !nodes.iter().any(|node| Some(node.id) == task.node) {
+        if task.slot != 0 {
             slots::lower(draft, task.id, Desired::Remove);
+        } else if !nodes.iter().any(|node| Some(node.id) == task.node) {
+            slots::lower(draft, task.id, Desired::Shutdown);
         }
     }
 }

@@ -41,25 +41,43 @@ pub(crate) struct Begin {
     pub(crate) node: Option<NodeId>,
     pub(crate) not_before: Time,
     pub(crate) restarts: Vec<Time>,
-    pub(crate) inherits: Option<Heritage>,
+    /// It is started while the one that it replaces still serves.
+    pub(crate) beside: bool,
 }
 
-/// What a task that has ended, or is told to, leaves to the one that replaces it. Each run of a job is a new one.
-pub(crate) fn heritage(task: &Task) -> Option<Heritage> {
-    if task.spec.standalone || matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+/// The anonymous volumes that are left to a new task of a slot: those of the one that was replaced last, or that is
+/// now. Each run of a job is a new one.
+fn heritage(cluster: &Cluster, service: &Service, begin: &Begin) -> Option<Heritage> {
+    let spec = &service.spec;
+    if begin.beside || spec.standalone || matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
         return None;
     }
-    let began = task.status.container.is_some()
-        || matches!(task.status.state, TaskState::Starting | TaskState::Running | TaskState::Orphaned);
+    let own = (begin.slot, begin.node.filter(|_| begin.slot == 0));
+    let past = cluster.tasks_where(service.id, |task| task.desired == Desired::Shutdown);
+    // Beside one that serves there may be one that was to take over and failed.
+    let rank = |task: &&Arc<Task>| (task.is_serving(), task.is_running(), task.created, task.id);
+    let task = past.filter(|task| slot(task) == own).max_by_key(rank)?;
     // One that never got that far has written nothing: what was left to it is still there.
     match task.node {
-        Some(node) if began => Some(Heritage { node, from: task.volumes_of() }),
+        Some(node) if has_begun(cluster, task) => Some(Heritage { node, from: task.volumes_of() }),
         _ => task.inherits,
+    }
+}
+
+/// Is there a container of it, or may there be one that nobody has told of?
+pub(crate) fn has_begun(cluster: &Cluster, task: &Task) -> bool {
+    let state = task.status.state;
+    let is_away = || task.node.and_then(|node| cluster.nodes.get(&node)).is_some_and(|node| !node.ready);
+    match state {
+        TaskState::Starting | TaskState::Running | TaskState::Orphaned => true,
+        _ if task.status.container.is_some() => true,
+        state => !state.is_terminal() && state >= TaskState::Assigned && is_away(),
     }
 }
 
 /// Makes a task of the service as it is now. It is only made ready; [`super::gates`] lets it run.
 pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> TaskId {
+    let inherits = heritage(draft.cluster(), service, &begin);
     let id = draft.ids.next(TaskId);
     let now = draft.now;
     let task = Task {
@@ -80,7 +98,7 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> 
         not_before: begin.not_before.max(now),
         restarts: begin.restarts,
         remove_volumes: false,
-        inherits: begin.inherits,
+        inherits,
     };
     draft.edit().put_task(Arc::new(task));
     id

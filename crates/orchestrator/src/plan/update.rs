@@ -107,17 +107,15 @@ impl Update {
 
     fn replace(&self, draft: &mut Draft<'_>, old: &Task) {
         let start_first = self.config.order == UpdateOrder::StartFirst && !old.has_ended() && !old.stopped_by_user;
-        let mut inherits = None;
         if !start_first {
-            let all = self.slots.iter().flat_map(|slot| &slot.old);
-            let all: Vec<_> = all.filter(|task| crate::cluster::slot(task) == crate::cluster::slot(old)).collect();
-            // Beside one that serves there may be one that was to take over and failed.
-            let last = all.iter().max_by_key(|task| (task.is_running(), task.created, task.id));
-            inherits = last.and_then(|task| slots::heritage(task));
-            all.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
+            for task in self.slots.iter().flat_map(|slot| &slot.old) {
+                if crate::cluster::slot(task) == crate::cluster::slot(old) {
+                    slots::lower(draft, task.id, Desired::Shutdown);
+                }
+            }
         }
         let node = old.node.filter(|_| old.slot == 0);
-        slots::create(draft, &self.service, Begin { slot: old.slot, node, inherits, ..Begin::default() });
+        slots::create(draft, &self.service, Begin { slot: old.slot, node, beside: start_first, ..Begin::default() });
     }
 
     /// Is the slot one of those that are being replaced, or was it until a moment ago?

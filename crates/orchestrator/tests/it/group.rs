@@ -1,10 +1,12 @@
 //! Who is let into the cluster, who manages, and how one goes.
 
+use crate::spec::{service, set};
 use crate::world::{World, node};
 use model::{
     Admission, Authority, Client, ClusterId, ClusterInfo, ClusterRequest, Node, NodeId, NodeTrust, RefusalKind,
     Request, Response, Role, Root, Time,
 };
+use orchestrator::{Manager, ManagerInput};
 
 fn authority(name: &str) -> Authority {
     Authority { root: Root { certificate: format!("PEM {name}"), digest: name.to_owned() }, key: "KEY".to_owned() }
@@ -238,4 +240,36 @@ fn a_survivor_goes_on_alone() {
     let other = known(&world, 2).unwrap();
     assert!(other.left && !other.manager && other.member.is_none());
     assert!(!format!("{:?}", info()).contains("let-me"), "secrets are in no log");
+}
+
+#[test]
+fn every_manager_knows_why_a_task_waits() {
+    let mut world = World::new(3);
+    world.join(node(1));
+    let mut spec = service(None, "web");
+    spec.standalone = false;
+    set(&mut spec, "where=node.labels.fast==yes");
+    world.ask(Request::PutService { spec: Box::new(spec), create: true });
+    let told = world.state().waiting;
+    assert!(told.values().any(|why| why.contains("node.labels.fast")), "{told:?}");
+    world.tell(ManagerInput::Following);
+    assert_eq!(world.state().waiting, told);
+}
+
+#[test]
+fn after_a_restore_nothing_is_said_to_run_where_nobody_knows_of_it() {
+    let mut world = cluster();
+    admit(&mut world, 2, "k2", "let-me-work");
+    world.join(node(2));
+    let mut spec = service(None, "web");
+    spec.standalone = false;
+    set(&mut spec, "global");
+    world.ask(Request::PutService { spec: Box::new(spec), create: true });
+    assert_eq!(world.state().tasks.iter().filter(|task| task.is_serving()).count(), 2);
+    let place = Some(("10.0.0.9:2377".to_owned(), "k1".to_owned()));
+    let mut restored = Manager::new(5);
+    restored.restore(world.manager.snapshot().restored_on(NodeId(1), place));
+    let state = restored.state(world.now);
+    let serving: Vec<_> = state.tasks.iter().filter(|task| task.is_serving()).map(|task| task.node).collect();
+    assert_eq!(serving, [Some(NodeId(2))], "the worker goes on");
 }

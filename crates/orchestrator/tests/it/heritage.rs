@@ -133,3 +133,52 @@ fn what_is_on_another_node_or_was_begun_anew_is_not_gone_on_with() {
     assert!(fourth.is_serving() && fourth.id != third.id);
     assert_eq!(fourth.volumes_of(), fourth.id);
 }
+
+#[test]
+fn a_rollback_goes_on_with_it_also_by_itself() {
+    for words in ["restart=any exit=1@1", "restart=on-failure exit=1@1", "healthy=9 exit=1@3"] {
+        let (mut world, first) = shop("image=a update.monitor=5");
+        up(&mut world, &format!("image=b update.monitor=5 update.on-failure=rollback {words}"));
+        let task = newest(&world);
+        assert!(task.is_serving() && task.spec.container.image == "a", "{words}: {:?}", task.status);
+        assert_eq!(task.volumes_of(), first.id, "{words}");
+    }
+}
+
+#[test]
+fn where_the_node_is_the_slot_it_goes_on_there() {
+    let (mut world, first) = shop("image=a global");
+    world.join(node(2));
+    let on = |world: &World| {
+        let tasks = world.state().tasks;
+        let own = tasks.into_iter().filter(|task| task.node == Some(NodeId(1)) && task.is_serving());
+        own.max_by_key(|task| (task.created, task.id)).expect("one serves there")
+    };
+    // Down and up again, and drained.
+    world.cut(NodeId(1));
+    world.run(Duration::from_secs(10));
+    world.hosts.get_mut(&NodeId(1)).expect("it was there").silent = false;
+    world.join(node(1));
+    world.run(Duration::from_secs(10));
+    let second = on(&world);
+    assert!(second.id != first.id && second.volumes_of() == first.id);
+    for availability in [Availability::Drain, Availability::Active] {
+        let (id, availability) = (NodeId(1), Some(availability));
+        world.ask(Request::UpdateNode { id, availability, labels: Default::default() });
+        world.run(Duration::from_secs(5));
+    }
+    let third = on(&world);
+    assert!(third.id != second.id && third.volumes_of() == first.id);
+}
+
+#[test]
+fn the_container_that_keeps_it_is_not_cut_from_the_history() {
+    let (mut world, first) = shop("image=a");
+    up(&mut world, "image=b restart=any restart.delay=1 reject=no-such-image");
+    world.run(Duration::from_secs(30));
+    let tasks = world.state().tasks;
+    assert!(tasks.iter().any(|task| task.id == first.id), "its data would be nobody's");
+    assert!(tasks.len() <= 7, "others are cut: {}", tasks.len());
+    up(&mut world, "image=c");
+    assert!(newest(&world).is_serving() && newest(&world).volumes_of() == first.id);
+}

@@ -63,7 +63,9 @@ impl Disk {
         let volumes = self.layout.volumes();
         make_private(&volumes)?;
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(&volumes, private).map_err(failed("set the mode of", &volumes))?;
+        if let Err(error) = fs::set_permissions(&volumes, private) {
+            tracing::warn!("{} should be root's alone: {error}", volumes.display());
+        }
         self.volumes.sweep();
         let path = self.layout.containers();
         for name in self.names()?.iter().filter(|name| name.ends_with(".removed")) {
@@ -189,6 +191,20 @@ impl Disk {
             record::write(&folder.anonymous(), &own, Durable::No).map_err(failed("write", &folder.anonymous()))?;
         }
         Ok(own.into_values().collect())
+    }
+
+    /// Removes a volume, unless it is an anonymous one of a container, be it one that is just being made: whose.
+    pub(super) fn remove_volume(&self, name: &str) -> Result<Vec<TaskId>> {
+        let _guard = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = Vec::new();
+        for task in self.tasks()? {
+            let anonymous = self.anonymous(&self.layout.container(task))?;
+            users.extend(anonymous.values().any(|known| known == name).then_some(task));
+        }
+        if users.is_empty() {
+            self.volumes.remove(name)?;
+        }
+        Ok(users)
     }
 
     /// Writes configs and secrets, into memory only.

@@ -101,8 +101,17 @@ impl Entry {
             NetMode::Host => None,
             NetMode::Path(path) => path.file_name()?.to_str()?.parse().ok(),
         });
-        let hosts = config.map(|config| config.create.hosts.clone()).unwrap_or_default();
-        Some(Observed { task: self.task, attempt: seen.attempt, state, restart_count: seen.restarts, space, hosts })
+        let hosts = config.as_ref().map(|config| config.create.hosts.clone()).unwrap_or_default();
+        let volumes_of = config.as_ref().and_then(|config| config.create.volumes_of);
+        Some(Observed {
+            task: self.task,
+            attempt: seen.attempt,
+            state,
+            restart_count: seen.restarts,
+            space,
+            hosts,
+            volumes_of,
+        })
     }
 }
 

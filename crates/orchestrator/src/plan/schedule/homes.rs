@@ -1,9 +1,10 @@
 //! Volumes hold data that stays on its node: a task goes to where the data of its volumes is. A slot for
-//! which there is none yet, as when a service is scaled up, begins with an empty volume where it likes.
+//! which there is none yet, as when a service is scaled up, begins with an empty volume where it likes. A slot whose
+//! data is on a node that can't be used waits for that; others do not wait with it while the service works elsewhere.
 
 use crate::cluster::{Cluster, TaskExt};
 use crate::usage::volumes_of;
-use model::{NodeId, Service, ServiceSpec, VolumeSpec};
+use model::{Availability, Node, NodeId, Service, ServiceSpec, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Nodes that have the volumes of a spec, and who is there.
@@ -13,8 +14,12 @@ pub(super) struct Homes {
     /// A volume with data, for people.
     named: String,
     nodes: BTreeSet<NodeId>,
+    /// Those that take tasks now.
+    open: BTreeSet<NodeId>,
     /// Slots of the service with a live task, by node.
     held: BTreeMap<NodeId, BTreeSet<u32>>,
+    /// Where tasks of each slot were before.
+    past: BTreeMap<u32, BTreeSet<NodeId>>,
 }
 
 /// The nodes to which a task is bound, and by which volume.
@@ -36,18 +41,30 @@ impl Homes {
             nodes = Some(both);
             named.clone_from(name);
         }
-        let mut homes = Homes { volumes, named, nodes: nodes.unwrap_or_default(), held: BTreeMap::new() };
-        for task in cluster.briefs_of(service.id).filter(|task| task.is_live()) {
-            task.node.into_iter().for_each(|node| homes.hold(node, task.number));
+        let nodes = nodes.unwrap_or_default();
+        let takes = |node: &Node| node.ready && node.availability == Availability::Active;
+        let open = nodes.iter().filter(|id| cluster.nodes.get(id).is_some_and(|node| takes(node))).copied().collect();
+        let mut homes = Homes { volumes, named, nodes, open, held: BTreeMap::new(), past: BTreeMap::new() };
+        for task in cluster.briefs_of(service.id) {
+            let Some(node) = task.node else { continue };
+            if task.is_live() {
+                homes.hold(node, task.number);
+            } else {
+                homes.past.entry(task.number).or_default().insert(node);
+            }
         }
         Some(homes)
     }
 
-    /// Homes that no other slot of the service holds; `None`: there is none, any node will do.
+    /// Where a slot has to go: of the homes that no other slot of the service holds its own, else those that take tasks.
+    /// `None`: any node will do, for there is no such home, or one more may begin with its own beside those that work.
     pub(super) fn free(&self, slot: u32) -> Option<Bound> {
         let other = |node: &&NodeId| self.held.get(node).is_some_and(|slots| slots.iter().any(|held| *held != slot));
         let free: BTreeSet<NodeId> = self.nodes.iter().filter(|node| !other(node)).copied().collect();
-        (!free.is_empty()).then(|| (self.named.clone(), free))
+        let own = self.past.get(&slot).map(|past| &free & past).unwrap_or_default();
+        let bound = [own, &free & &self.open].into_iter().find(|nodes| !nodes.is_empty());
+        let bound = bound.unwrap_or_else(|| if self.open.is_empty() { free } else { BTreeSet::new() });
+        (!bound.is_empty()).then(|| (self.named.clone(), bound))
     }
 
     /// A slot is there from now on.
