@@ -32,22 +32,21 @@ pub(crate) async fn that_are(
 ) -> Result<Vec<String>> {
     let Some((stack, state)) = stack_of(context, names, stack).await? else { return Ok(names.to_vec()) };
     let fits = |task: &&Arc<Task>| task.status.container.as_ref().is_some_and(|container| fits(container.state));
-    let shown = |what: &str, mut tasks: Vec<&Arc<Task>>| {
-        tasks.retain(fits);
-        shown(what, tasks)
-    };
-    let mut all = Vec::new();
+    let ids = |tasks: Vec<&Arc<Task>>| tasks.into_iter().filter(fits).map(|task| task.id.to_string()).collect();
+    let mut all: Vec<String> = Vec::new();
     for name in names {
         match Stack(&state, &stack.name).containers(name) {
             _ if stack.is_guess && is_container(&state, name) => all.push(name.clone()),
-            Some(tasks) => all.extend(shown(name, tasks)?),
+            Some(tasks) => all.append(&mut ids(tasks)),
             None if stack.is_guess => all.push(name.clone()),
             None => return Err(unknown(name, &stack.name)),
         }
     }
     if names.is_empty() {
-        let tasks = Stack(&state, &stack.name).tasks(|_| true);
-        all.extend(shown(&format!("stack {}", stack.name), tasks)?);
+        all.append(&mut ids(Stack(&state, &stack.name).tasks(|_| true)));
+    }
+    if all.is_empty() {
+        bail!("stack {} has no containers that this is for", stack.name);
     }
     Ok(all)
 }
@@ -64,9 +63,11 @@ pub(crate) async fn in_steps(context: &Context, names: &[String], stack: &OfStac
     let services = state.services.iter().map(|service| &service.spec).filter(|spec| spec.stack.as_ref() == Some(name));
     let depends: BTreeMap<&str, Vec<&str>> =
         services.map(|spec| (spec.key.as_str(), spec.depends_on.keys().map(String::as_str).collect())).collect();
+    let depths = depths(&depends);
     let mut steps: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for task in Stack(&state, name).tasks(|_| true) {
-        steps.entry(depth(&depends, &task.spec.key, depends.len())).or_default().push(task.id.to_string());
+        let depth = depths.get(task.spec.key.as_str()).copied().unwrap_or(0);
+        steps.entry(depth).or_default().push(task.id.to_string());
     }
     match steps.is_empty() {
         true => bail!("stack {name} has no containers that this is for"),
@@ -75,9 +76,16 @@ pub(crate) async fn in_steps(context: &Context, names: &[String], stack: &OfStac
 }
 
 /// How many services stand one behind the other that a service depends on.
-fn depth(depends: &BTreeMap<&str, Vec<&str>>, key: &str, most: usize) -> usize {
-    let on = depends.get(key).into_iter().flatten().filter(|_| most > 0);
-    on.map(|other| 1 + depth(depends, other, most - 1)).max().unwrap_or(0)
+fn depths<'a>(depends: &BTreeMap<&'a str, Vec<&str>>) -> BTreeMap<&'a str, usize> {
+    let mut depths: BTreeMap<&str, usize> = depends.keys().map(|key| (*key, 0)).collect();
+    // Each round settles one more; a circle, which there is none, would not end otherwise.
+    for _ in depends {
+        for (key, on) in depends {
+            let deepest = on.iter().filter_map(|other| depths.get(other)).max().map_or(0, |depth| depth + 1);
+            depths.insert(key, deepest);
+        }
+    }
+    depths
 }
 
 /// The same of one name: of a service its container in slot `index`, or else the first that runs.
@@ -168,13 +176,6 @@ fn is_container(state: &State, name: &str) -> bool {
     // As much of an id as is shown; `db` is no id.
     let is_id = |task: &Task| name.len() >= 12 && task.id.to_string().starts_with(name);
     state.tasks.iter().any(|task| task.name() == name || is_id(task))
-}
-
-fn shown(what: &str, tasks: Vec<&Arc<Task>>) -> Result<Vec<String>> {
-    if tasks.is_empty() {
-        bail!("{what} has no containers that this is for");
-    }
-    Ok(tasks.into_iter().map(|task| task.id.to_string()).collect())
 }
 
 fn unknown(name: &str, stack: &str) -> anyhow::Error {

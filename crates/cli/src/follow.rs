@@ -2,8 +2,8 @@
 //! is anything left to wait for. Pure: states and times come in, a [`Board`] comes out.
 
 use model::{
-    ContainerState, Mode, NodeId, RestartCondition, RestartScope, Service, ServiceId, State, Task, TaskId, TaskState,
-    Time, UpdateState, Verdict,
+    ContainerState, Desired, Mode, NodeId, RestartCondition, RestartScope, Service, ServiceId, State, Task, TaskId,
+    TaskState, Time, UpdateState, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -565,7 +565,8 @@ fn newest<'a>(state: &'a State, service: &'a Service) -> Vec<&'a Task> {
             *best = task;
         }
     }
-    slots.into_values().collect()
+    // Where the node is the slot there is none where no task is wanted.
+    slots.into_values().filter(|task| task.slot > 0 || task.desired <= Desired::Running).collect()
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ pub(crate) async fn stack(
     stack: &mut StackSpec,
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
-    let (leases, problems) = try_stack(daemon, stack, false, logins).await?;
+    let (leases, mut problems) = try_stack(daemon, stack, false, logins).await?;
+    for kept in as_it_runs(daemon, stack, &mut problems).await? {
+        tracing::warn!("what runs is kept: {kept}");
+    }
     if problems.is_empty() {
         unchecked(daemon, stack).await?;
         return Ok(leases);
@@ -41,9 +44,23 @@ pub(crate) async fn stack_or_as_it_runs(
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
     let logins = daemon.cluster.logins(&stack.name).await?;
     let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
+    let kept = as_it_runs(daemon, stack, &mut problems).await?;
     if problems.is_empty() {
         unchecked(daemon, stack).await?;
-        return Ok((leases, Vec::new()));
+        return Ok((leases, kept));
+    }
+    Err(tell(problems))
+}
+
+/// An image that is not to be had now stays what a service runs under its name already: nodes have it, be it that no
+/// registry does, or that this manager has lost what it knew of it. Says which these are; the other problems stay.
+async fn as_it_runs(
+    daemon: &Arc<Daemon>,
+    stack: &mut StackSpec,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<String>, ApiError> {
+    if problems.is_empty() {
+        return Ok(Vec::new());
     }
     let state = daemon.cluster.state().await?;
     for service in stack.services.values_mut().filter(|service| service.container.image_digest.is_none()) {
@@ -58,12 +75,7 @@ pub(crate) async fn stack_or_as_it_runs(
         let mut of_it = stack.services.values().filter(|service| problem.services.contains(&service.key));
         of_it.any(|service| service.container.image_digest.is_none())
     };
-    let kept: Vec<String> = problems.extract_if(.., |problem| !lacks(problem)).map(|problem| problem.line()).collect();
-    if problems.is_empty() {
-        unchecked(daemon, stack).await?;
-        return Ok((leases, kept));
-    }
-    Err(tell(problems))
+    Ok(problems.extract_if(.., |problem| !lacks(problem)).map(|problem| problem.line()).collect())
 }
 
 /// Pins what is to be had.

@@ -198,7 +198,12 @@ impl Operator {
             }
             Request::Scale { replicas, .. } => {
                 if let Some(it) = self.target.as_ref().and_then(|name| self.services.get_mut(name)) {
-                    it.mode = Mode::Replicated { replicas };
+                    it.mode = match it.mode {
+                        Mode::ReplicatedJob { concurrent, .. } => {
+                            Mode::ReplicatedJob { total: replicas, concurrent: concurrent.min(replicas.max(1)) }
+                        }
+                        _ => Mode::Replicated { replicas },
+                    };
                 }
             }
             Request::UpdateNode { id, availability: Some(availability), .. } => {

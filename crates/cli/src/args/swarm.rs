@@ -252,12 +252,33 @@ pub(crate) struct UpdateNode {
     /// May it take tasks?
     #[arg(long, value_name = "WHAT")]
     pub(crate) availability: Option<Availability>,
+    /// Does it manage the cluster?
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
     /// Set a label
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label_add: Vec<String>,
     /// Remove a label
     #[arg(long, value_name = "KEY")]
     pub(crate) label_rm: Vec<String>,
+}
+
+/// `node update --role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Keeps the state
+    Manager,
+    /// Runs tasks only
+    Worker,
+}
+
+impl From<Role> for model::Role {
+    fn from(role: Role) -> model::Role {
+        match role {
+            Role::Manager => model::Role::Manager,
+            Role::Worker => model::Role::Worker,
+        }
+    }
 }
 
 /// `node update --availability`.

@@ -170,7 +170,7 @@ pub(super) async fn change_role(context: &Context, args: ChangeRole, role: model
     .await
 }
 
-async fn set_role(context: &Context, id: NodeId, role: model::Role, force: bool) -> Result<()> {
+pub(super) async fn set_role(context: &Context, id: NodeId, role: model::Role, force: bool) -> Result<()> {
     let request = ClusterRequest::SetRole { id, role, force };
     context.request(Request::Group(Box::new(request))).await.map(|_| ())
 }

@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result};
 use api::client::Items;
 use api::{LogLine, StreamCall, StreamItem};
 use compose::Options;
-use model::State;
+use model::{Desired, State, Task};
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: Logs) -> Result<u8> {
     print(context, args, None).await
@@ -138,7 +139,10 @@ struct Callers {
 impl Callers {
     fn learn(&mut self, state: &State, container: &str) {
         let Who { no_task_ids, no_trunc, no_resolve } = self.who;
-        for task in &state.tasks {
+        // Of those that share a name the one that is there.
+        let mut all: Vec<&Arc<Task>> = state.tasks.iter().collect();
+        all.sort_by_key(|task| (task.desired <= Desired::Running, task.created, task.id));
+        for task in all {
             let name = tasks::name(task);
             let id = if no_trunc { task.id.to_string() } else { task.id.short() };
             let called = if no_task_ids { name } else { format!("{name}.{id}") };

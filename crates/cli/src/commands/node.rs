@@ -3,6 +3,7 @@
 pub(super) mod inspect;
 
 use crate::args::swarm::{Ls, NodeTasks, RemoveNodes, UpdateNode};
+use crate::commands::cluster;
 use crate::context::{Context, unexpected};
 use crate::parse;
 use crate::render::list::{List, Row};
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 
 pub(super) async fn ls(context: &Context, args: Ls) -> Result<u8> {
     let filters = args.filter.iter().map(|text| parse::pair(text)).collect::<Result<Vec<_>>>().context("--filter")?;
-    if let Some((key, _)) = filters.iter().find(|(key, _)| !matches!(key.as_str(), "id" | "name" | "label" | "role")) {
-        bail!("--filter: `{key}` is no filter: id, name, label and role are");
+    const FILTERS: [&str; 6] = ["id", "name", "label", "node.label", "role", "membership"];
+    if let Some((key, _)) = filters.iter().find(|(key, _)| !FILTERS.contains(&key.as_str())) {
+        bail!("--filter: `{key}` is no filter: {} are", FILTERS.join(", "));
     }
     let own = own(context).await?;
     let state = context.state().await?;
@@ -97,7 +99,12 @@ pub(super) async fn update(context: &Context, args: UpdateNode) -> Result<u8> {
     let mut labels: BTreeMap<String, Option<String>> = args.label_rm.iter().map(|key| (key.clone(), None)).collect();
     let added = parse::pairs(&args.label_add).context("--label-add")?;
     labels.extend(added.into_iter().map(|(key, value)| (key, Some(value))));
-    context.request(Request::UpdateNode { id, availability, labels }).await?;
+    if availability.is_some() || !labels.is_empty() || args.role.is_none() {
+        context.request(Request::UpdateNode { id, availability, labels }).await?;
+    }
+    if let Some(role) = args.role {
+        cluster::set_role(context, id, role.into(), false).await?;
+    }
     context.line(&args.node)?;
     Ok(0)
 }
@@ -142,10 +149,14 @@ fn passes(filters: &[(String, String)], node: &Node) -> bool {
         "id" => node.id.to_string().starts_with(value),
         "name" => node.hostname.starts_with(value),
         "role" => value == if node.manager { "manager" } else { "worker" },
-        _ => match value.split_once('=') {
-            Some((key, value)) => node.labels.get(key).is_some_and(|found| found == value),
-            None => node.labels.contains_key(value),
-        },
+        "membership" => value == "accepted",
+        key => {
+            // Those of the machine count for `label`, as with Docker, and those of the cluster for both.
+            let own = node.engine_labels.iter().filter(|_| key == "label");
+            let (name, wanted) = value.split_once('=').map_or((value, None), |(name, wanted)| (name, Some(wanted)));
+            let fits = |(key, found): (&String, &String)| key == name && wanted.is_none_or(|wanted| wanted == found);
+            node.labels.iter().chain(own).any(fits)
+        }
     };
     filters.iter().all(|(key, _)| filters.iter().any(|(other, value)| other == key && fits(key, value)))
 }

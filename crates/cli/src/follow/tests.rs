@@ -3,7 +3,7 @@
 
 use super::*;
 use model::{
-    ContainerSpec, ContainerStatus, Desired, EndpointMode, Health, HealthResult, NetworkMode, Placement, Resources,
+    ContainerSpec, ContainerStatus, EndpointMode, Health, HealthResult, NetworkMode, Placement, Resources,
     RestartPolicy, ServiceSpec, TaskStatus, UpdateConfig, UpdateStatus,
 };
 use std::sync::Arc;
@@ -113,6 +113,23 @@ fn all_replicas_must_serve() {
     board.observe(state(&[&web], tasks), Time(20));
     assert_eq!(board.outcome(Time(20)), Outcome::Settled);
     assert!(board.troubles(Time(20)).is_empty());
+}
+
+#[test]
+fn a_node_that_is_drained_is_no_replica() {
+    let mut spec = spec("agent", 1, RestartScope::Replace);
+    spec.mode = Mode::Global;
+    let agent = service(1, spec);
+    let [here, mut drained] = [1, 2].map(|id| {
+        let mut task = task(id, &agent, 0, TaskState::Running);
+        task.node = Some(NodeId(id));
+        task
+    });
+    (drained.desired, drained.status.state) = (Desired::Shutdown, TaskState::Shutdown);
+    let mut board = board();
+    board.observe(state(&[&agent], vec![here, drained]), Time(10));
+    board.look(Time(10_000));
+    assert_eq!(board.outcome(Time(10_000)), Outcome::Settled);
 }
 
 #[test]

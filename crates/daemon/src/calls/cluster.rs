@@ -224,11 +224,23 @@ pub(crate) async fn leave(daemon: &Arc<Daemon>, force: bool) -> Result<(), ApiEr
     }
     // Who has been removed has nobody left to tell.
     let force = force || membership.is_forgotten();
-    let request = ClusterRequest::Leave { id: daemon.node, force };
-    let told = tokio::time::timeout(FAREWELL, daemon.cluster.ask(Request::Group(Box::new(request)))).await;
+    let ask = || {
+        let request = ClusterRequest::Leave { id: daemon.node, force };
+        tokio::time::timeout(FAREWELL, daemon.cluster.ask(Request::Group(Box::new(request))))
+    };
+    let mut told = ask().await;
+    if matches!(told, Ok(Err(_))) && !force {
+        // The session may have ended with the answer on its way.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if !membership.is_forgotten() {
+            told = ask().await;
+        }
+    }
     match told {
         Ok(Ok(_)) => {}
-        _ if force => tracing::warn!("leaving without a manager's notice: `rswarm node rm` on one of them forgets it"),
+        _ if force || membership.is_forgotten() => {
+            tracing::warn!("leaving without a manager's notice: `rswarm node rm` on one of them forgets it")
+        }
         Ok(Err(error)) => return Err(error),
         Err(_) => {
             return Err(failure::hint(

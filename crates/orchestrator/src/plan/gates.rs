@@ -49,7 +49,7 @@ fn still_stopping(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, TaskI
 }
 
 /// May something of it run, as far as we know?
-fn still_runs(cluster: &Cluster, task: &Task) -> bool {
+pub(super) fn still_runs(cluster: &Cluster, task: &Task) -> bool {
     !task.status.state.is_terminal()
         && task.node.and_then(|node| cluster.nodes.get(&node)).is_some_and(|node| node.ready)
 }

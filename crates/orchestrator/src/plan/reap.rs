@@ -3,7 +3,7 @@
 use super::slots;
 use crate::cluster::{Brief, Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
-use model::{ConfigId, Desired, SecretId, Service, ServiceId, Task, TaskId, TaskState};
+use model::{ConfigId, Desired, Heritage, SecretId, Service, ServiceId, Task, TaskId, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -71,9 +71,11 @@ fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         for task in draft.cluster().tasks_where(service.id, |task| task.desired == Desired::Shutdown) {
             slots.entry(slot(task)).or_default().push(task);
         }
-        for (slot, mut past) in slots.into_iter().filter(|(_, past)| past.len() >= HISTORY) {
+        let full: Vec<_> = slots.into_iter().filter(|(_, past)| past.len() >= HISTORY).collect();
+        let left = if full.is_empty() { BTreeMap::new() } else { waiting(draft.cluster(), service.id) };
+        for (slot, mut past) in full {
             past.sort_by_key(|task| (task.created, task.id));
-            let keeper = keeper(draft.cluster(), service.id, slot, &past);
+            let keeper = left.get(&slot).and_then(|left| keeper(draft.cluster(), left, &past));
             let old = past.iter().take(past.len() + 1 - HISTORY).map(|task| task.id);
             too_old.extend(old.filter(|id| Some(*id) != keeper));
         }
@@ -83,10 +85,14 @@ fn cut_history(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     }
 }
 
-/// The one whose container keeps the anonymous volumes that a task of the slot will go on with once it begins.
-fn keeper(cluster: &Cluster, service: ServiceId, own: Slot, past: &[&Arc<Task>]) -> Option<TaskId> {
-    let mut live = cluster.tasks_where(service, Brief::is_live).filter(|task| slot(task) == own);
-    let left = live.find(|task| !slots::has_begun(cluster, task))?.inherits?;
+/// What is left to tasks that have not begun, by slot.
+fn waiting(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Heritage> {
+    let live = cluster.tasks_where(service, Brief::is_live).filter(|task| !slots::has_begun(cluster, task));
+    live.filter_map(|task| Some((slot(task), task.inherits?))).collect()
+}
+
+/// The one whose container keeps these anonymous volumes.
+fn keeper(cluster: &Cluster, left: &Heritage, past: &[&Arc<Task>]) -> Option<TaskId> {
     let has_them = |task: &&&Arc<Task>| {
         task.node == Some(left.node) && task.volumes_of() == left.from && slots::has_begun(cluster, task)
     };
@@ -107,11 +113,7 @@ fn drop_tasks(draft: &mut Draft<'_>, restless: &[ServiceId]) {
         .filter(|task| match task.desired {
             Desired::Ready | Desired::Running => false,
             // Where the node is the slot it is known before the task is assigned to it.
-            // With a node that was removed goes the history that it had.
-            Desired::Shutdown => {
-                let removed = task.node.is_some_and(|node| !cluster.nodes.contains_key(&node));
-                task.status.state < TaskState::Assigned || removed
-            }
+            Desired::Shutdown => task.status.state < TaskState::Assigned,
             Desired::Remove => task.status.state < TaskState::Assigned || lost(task),
         })
         .map(|task| task.id)

@@ -38,7 +38,9 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
                 }
                 draft.wake_at(begin.not_before);
                 failures::note(draft, &service, &task);
-                slots::lower(draft, task.id, Desired::Shutdown);
+                // With a node that was removed goes the history that it had.
+                let removed = task.node.is_some_and(|node| !draft.cluster().nodes.contains_key(&node));
+                slots::lower(draft, task.id, if removed { Desired::Remove } else { Desired::Shutdown });
                 // Where the node is the slot there is nothing to fill while the node is lost: a task made for
                 // it would be orphaned at once, and so on for ever.
                 if !(task.slot == 0 && task.status.state == TaskState::Orphaned) {
@@ -67,8 +69,8 @@ fn rejoin(draft: &mut Draft<'_>, service: &Service) {
     for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);
         let node = task.node.filter(|_| task.slot == 0);
-        let restarts = task.restarts.clone();
-        slots::create(draft, service, Begin { slot: task.slot, node, restarts, ..Begin::default() });
+        let (restarts, inherits) = (task.restarts.clone(), slots::leaves(draft.cluster(), &task));
+        slots::create(draft, service, Begin { slot: task.slot, node, restarts, inherits, ..Begin::default() });
     }
 }
 
@@ -92,7 +94,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
             node: task.node.filter(|_| task.slot == 0),
             not_before: draft.now,
             restarts: task.restarts.clone(),
-            beside: false,
+            inherits: slots::leaves(draft.cluster(), task),
         });
     }
     let restarts = counted(&policy, task);
@@ -106,7 +108,7 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
     }
     let not_before = task.status.since.after(policy.delay).max(draft.now);
     let node = task.node.filter(|_| task.slot == 0);
-    Some(Begin { slot: task.slot, node, not_before, restarts, beside: false })
+    Some(Begin { slot: task.slot, node, not_before, restarts, inherits: slots::leaves(draft.cluster(), task) })
 }
 
 /// Does the policy answer this ending with a new task?

@@ -15,6 +15,7 @@ use filter::{Asking, Limits};
 use homes::Homes;
 use model::{NetworkMode, NodeId, Service, ServiceId, Task, TaskState};
 use rank::Ranking;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use usage::Usage;
 
@@ -29,12 +30,13 @@ pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
     let key = |task: &Task| (task.service, task.slot, task.created, task.id);
     pending.sort_by(|a, b| a.spec.name.cmp(&b.spec.name).then_with(|| key(a).cmp(&key(b))));
     let mut usage = Usage::of(draft.cluster());
+    let mut claimed = BTreeMap::new();
     // Tasks of one service and spec ask for the same.
     for batch in pending.chunk_by(|a, b| a.service == b.service && Arc::ptr_eq(&a.spec, &b.spec)) {
         let Some(service) = batch.first().and_then(|task| draft.cluster().services.get(&task.service)).cloned() else {
             continue;
         };
-        place(draft, &mut usage, &service, batch);
+        place(draft, &mut usage, claimed.entry(service.id).or_default(), &service, batch);
     }
 }
 
@@ -46,7 +48,14 @@ pub(crate) fn has_room(cluster: &Cluster, service: &Service, task: &Task) -> boo
     place.is_none_or(|place| asking.has_room(&usage, place, &mut Unplaced::default()))
 }
 
-fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[Arc<Task>]) {
+/// `claimed`: the homes of volumes that tasks of the service wait for.
+fn place(
+    draft: &mut Draft<'_>,
+    usage: &mut Usage,
+    claimed: &mut BTreeSet<NodeId>,
+    service: &Service,
+    batch: &[Arc<Task>],
+) {
     let Some(first) = batch.first() else { return };
     let asking = Asking::new(usage, service, &first.spec);
     usage.begin(draft.cluster(), service, draft.now);
@@ -56,7 +65,8 @@ fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[A
     // Nothing becomes free while tasks are placed: what one was refused for, the others are.
     let mut refused: Option<Box<Unplaced>> = None;
     for task in batch {
-        let home = homes.as_ref().filter(|_| task.node.is_none()).and_then(|homes| homes.free(task.slot));
+        let home = homes.as_ref().filter(|_| task.node.is_none()).and_then(|homes| homes.free(task.slot, claimed));
+        let waits_for = home.as_ref().map(|(_, nodes)| nodes.clone());
         let bound = task.node.is_some() || shares || home.is_some();
         let chosen = match (bound, &refused) {
             (true, _) => bound_to(draft, usage, &asking, task, home),
@@ -72,6 +82,7 @@ fn place(draft: &mut Draft<'_>, usage: &mut Usage, service: &Service, batch: &[A
                 homes.as_mut().into_iter().for_each(|homes| live_in(draft, homes, task.slot, usage.node(place).id));
             }
             Err(unplaced) => {
+                claimed.extend(waits_for.into_iter().flatten().find(|node| !claimed.contains(node)));
                 draft.wait(task.id, Wait::Nodes(unplaced.clone()));
                 refused = (!bound).then_some(unplaced).or(refused);
             }

@@ -41,27 +41,32 @@ pub(crate) struct Begin {
     pub(crate) node: Option<NodeId>,
     pub(crate) not_before: Time,
     pub(crate) restarts: Vec<Time>,
-    /// It is started while the one that it replaces still serves.
-    pub(crate) beside: bool,
+    /// What the task that it replaces has left.
+    pub(crate) inherits: Option<Heritage>,
 }
 
-/// The anonymous volumes that are left to a new task of a slot: those of the one that was replaced last, or that is
-/// now. Each run of a job is a new one.
-fn heritage(cluster: &Cluster, service: &Service, begin: &Begin) -> Option<Heritage> {
-    let spec = &service.spec;
-    if begin.beside || spec.standalone || matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+/// The anonymous volumes that a task leaves which has ended, or is told to. Each run of a job is a new one.
+pub(crate) fn leaves(cluster: &Cluster, task: &Task) -> Option<Heritage> {
+    if task.spec.standalone || matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
         return None;
     }
-    let own = (begin.slot, begin.node.filter(|_| begin.slot == 0));
-    let past = cluster.tasks_where(service.id, |task| task.desired == Desired::Shutdown);
-    // Beside one that serves there may be one that was to take over and failed.
-    let rank = |task: &&Arc<Task>| (task.is_serving(), task.is_running(), task.created, task.id);
-    let task = past.filter(|task| slot(task) == own).max_by_key(rank)?;
     // One that never got that far has written nothing: what was left to it is still there.
     match task.node {
         Some(node) if has_begun(cluster, task) => Some(Heritage { node, from: task.volumes_of() }),
         _ => task.inherits,
     }
+}
+
+/// The same of the task that was replaced last in each slot of a service, for slots that nobody holds.
+pub(crate) fn left(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Heritage> {
+    let mut last: BTreeMap<Slot, &Arc<Task>> = BTreeMap::new();
+    for task in cluster.tasks_where(service, |task| task.desired == Desired::Shutdown) {
+        let known = last.entry(slot(task)).or_insert(task);
+        if (task.created, task.id) > (known.created, known.id) {
+            *known = task;
+        }
+    }
+    last.into_iter().filter_map(|(slot, task)| Some((slot, leaves(cluster, task)?))).collect()
 }
 
 /// Is there a container of it, or may there be one that nobody has told of?
@@ -77,7 +82,6 @@ pub(crate) fn has_begun(cluster: &Cluster, task: &Task) -> bool {
 
 /// Makes a task of the service as it is now. It is only made ready; [`super::gates`] lets it run.
 pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> TaskId {
-    let inherits = heritage(draft.cluster(), service, &begin);
     let id = draft.ids.next(TaskId);
     let now = draft.now;
     let task = Task {
@@ -98,7 +102,7 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, begin: Begin) -> 
         not_before: begin.not_before.max(now),
         restarts: begin.restarts,
         remove_volumes: false,
-        inherits,
+        inherits: begin.inherits,
     };
     draft.edit().put_task(Arc::new(task));
     id

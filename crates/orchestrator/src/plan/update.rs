@@ -106,16 +106,21 @@ impl Update {
     }
 
     fn replace(&self, draft: &mut Draft<'_>, old: &Task) {
-        let start_first = self.config.order == UpdateOrder::StartFirst && !old.has_ended() && !old.stopped_by_user;
+        let all = self.slots.iter().flat_map(|slot| &slot.old);
+        let all: Vec<_> = all.filter(|task| crate::cluster::slot(task) == crate::cluster::slot(old)).collect();
+        let runs = |task: &Task| task.is_running() && gates::still_runs(draft.cluster(), task);
+        let start_first = self.config.order == UpdateOrder::StartFirst
+            && !old.stopped_by_user
+            && all.iter().any(|task| !task.has_ended() && (runs(task) || task.inherits.is_none()));
+        let mut inherits = None;
         if !start_first {
-            for task in self.slots.iter().flat_map(|slot| &slot.old) {
-                if crate::cluster::slot(task) == crate::cluster::slot(old) {
-                    slots::lower(draft, task.id, Desired::Shutdown);
-                }
-            }
+            // Beside one that serves there may be one that was to take over and failed.
+            let rank = |task: &&&Arc<Task>| (runs(task) && task.is_serving(), runs(task), task.created, task.id);
+            inherits = all.iter().max_by_key(rank).and_then(|task| slots::leaves(draft.cluster(), task));
+            all.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
         }
         let node = old.node.filter(|_| old.slot == 0);
-        slots::create(draft, &self.service, Begin { slot: old.slot, node, beside: start_first, ..Begin::default() });
+        slots::create(draft, &self.service, Begin { slot: old.slot, node, inherits, ..Begin::default() });
     }
 
     /// Is the slot one of those that are being replaced, or was it until a moment ago?

@@ -2,7 +2,7 @@
 
 use super::{Done, Refusal, changed};
 use crate::draft::Draft;
-use model::{Availability, Node, NodeId, ObjectChange, TaskState};
+use model::{Availability, Desired, Node, NodeId, ObjectChange, TaskState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,8 +69,13 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<D
         .filter(|task| !task.status.state.is_terminal() || task.status.attempt < task.attempt)
         .map(|task| task.id)
         .collect();
+    let past: Vec<_> =
+        draft.cluster().tasks_on(id).filter(|task| task.desired > Desired::Running).map(|task| task.id).collect();
     let now = draft.now;
     let cluster = draft.edit();
+    for task in past {
+        cluster.drop_task(task);
+    }
     for task in lost {
         cluster.edit_task(task, |task| {
             (task.status.attempt, task.status.state, task.status.since) = (task.attempt, TaskState::Orphaned, now);

@@ -305,11 +305,14 @@ pub(super) fn scale(draft: &mut Draft<'_>, id: ServiceId, replicas: u32) -> Resu
     if service.removing {
         return Err(being_removed(&service));
     }
-    let before = match service.spec.mode {
-        Mode::Replicated { replicas } if !service.spec.standalone => replicas,
+    let (before, mode) = match service.spec.mode {
+        Mode::Replicated { replicas: before } if !service.spec.standalone => (before, Mode::Replicated { replicas }),
+        Mode::ReplicatedJob { total, concurrent } => {
+            (total, Mode::ReplicatedJob { total: replicas, concurrent: concurrent.min(replicas.max(1)) })
+        }
         _ => return Err(Refusal::invalid(format!("{who} can't be scaled: only replicated services can"))),
     };
-    let spec = ServiceSpec { mode: Mode::Replicated { replicas }, ..(*service.spec).clone() };
+    let spec = ServiceSpec { mode, ..(*service.spec).clone() };
     Refusal::all(check(draft, &spec))?;
     if before == replicas {
         return Ok(Done::one(id.to_string(), changed("service", &spec.name, "unchanged")));

@@ -182,3 +182,25 @@ fn the_container_that_keeps_it_is_not_cut_from_the_history() {
     up(&mut world, "image=c");
     assert!(newest(&world).is_serving() && newest(&world).volumes_of() == first.id);
 }
+
+#[test]
+fn the_last_one_leaves_it_not_one_that_was_lost_before() {
+    let (mut world, _) = shop("image=a restart=any stop=10");
+    world.check(false);
+    world.join(node(2));
+    // Drained, and gone before it has stopped: nobody will ever tell that it has.
+    let (id, availability) = (NodeId(1), Some(Availability::Drain));
+    world.hosts.get_mut(&id).expect("it is there").silent = true;
+    world.ask(Request::UpdateNode { id, availability, labels: Default::default() });
+    world.cut(id);
+    world.run(Duration::from_secs(20));
+    let second = newest(&world);
+    assert!(second.is_serving() && second.node == Some(NodeId(2)));
+    let now = world.now;
+    world.host_of(second.id).expect("it runs").exit(now, second.id, 1, false);
+    world.settle();
+    world.run(Duration::from_secs(20));
+    let third = newest(&world);
+    assert!(third.is_serving() && third.id != second.id);
+    assert_eq!(third.volumes_of(), second.id);
+}

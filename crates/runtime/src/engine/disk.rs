@@ -195,9 +195,10 @@ impl Disk {
 
     /// Removes a volume, unless it is an anonymous one of a container, be it one that is just being made: whose.
     pub(super) fn remove_volume(&self, name: &str) -> Result<Vec<TaskId>> {
+        let is_anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         let _guard = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let mut users = Vec::new();
-        for task in self.tasks()? {
+        for task in if is_anonymous { self.tasks()? } else { Vec::new() } {
             let anonymous = self.anonymous(&self.layout.container(task))?;
             users.extend(anonymous.values().any(|known| known == name).then_some(task));
         }

@@ -1,8 +1,8 @@
 //! Volumes hold data that stays on its node: a task goes to where the data of its volumes is. A slot for
 //! which there is none yet, as when a service is scaled up, begins with an empty volume where it likes. A slot whose
-//! data is on a node that can't be used waits for that; others do not wait with it while the service works elsewhere.
+//! data is on a node that can't be used waits for that; others do not wait with it.
 
-use crate::cluster::{Cluster, TaskExt};
+use crate::cluster::{Brief, Cluster, TaskExt};
 use crate::usage::volumes_of;
 use model::{Availability, Node, NodeId, Service, ServiceSpec, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,10 @@ pub(super) struct Homes {
     open: BTreeSet<NodeId>,
     /// Slots of the service with a live task, by node.
     held: BTreeMap<NodeId, BTreeSet<u32>>,
-    /// Where tasks of each slot were before.
-    past: BTreeMap<u32, BTreeSet<NodeId>>,
+    /// Where the task before was in each slot.
+    past: BTreeMap<u32, NodeId>,
+    /// Those that slots wait for whose task was there before.
+    awaited: BTreeSet<NodeId>,
 }
 
 /// The nodes to which a task is bound, and by which volume.
@@ -44,27 +46,52 @@ impl Homes {
         let nodes = nodes.unwrap_or_default();
         let takes = |node: &Node| node.ready && node.availability == Availability::Active;
         let open = nodes.iter().filter(|id| cluster.nodes.get(id).is_some_and(|node| takes(node))).copied().collect();
-        let mut homes = Homes { volumes, named, nodes, open, held: BTreeMap::new(), past: BTreeMap::new() };
-        for task in cluster.briefs_of(service.id) {
-            let Some(node) = task.node else { continue };
-            if task.is_live() {
-                homes.hold(node, task.number);
-            } else {
-                homes.past.entry(task.number).or_default().insert(node);
+        let mut homes = Homes {
+            volumes,
+            named,
+            nodes,
+            open,
+            held: BTreeMap::new(),
+            past: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+        };
+        for task in cluster.briefs_of(service.id).filter(|task| task.is_live()) {
+            task.node.into_iter().for_each(|node| homes.hold(node, task.number));
+        }
+        let mut ages = BTreeMap::new();
+        for task in cluster.tasks_where(service.id, |task| !task.is_live()) {
+            let age = (task.created, task.id);
+            if let Some(node) = task.node.filter(|node| homes.nodes.contains(node))
+                && ages.get(&task.slot).is_none_or(|newest| age > *newest)
+            {
+                ages.insert(task.slot, age);
+                homes.past.insert(task.slot, node);
             }
         }
+        let waits = |task: &&Brief| task.is_live() && task.node.is_none();
+        let waiting = cluster.briefs_of(service.id).filter(waits).filter_map(|task| homes.past.get(&task.number));
+        homes.awaited = waiting.copied().collect();
         Some(homes)
     }
 
-    /// Where a slot has to go: of the homes that no other slot of the service holds its own, else those that take tasks.
-    /// `None`: any node will do, for there is no such home, or one more may begin with its own beside those that work.
-    pub(super) fn free(&self, slot: u32) -> Option<Bound> {
-        let other = |node: &&NodeId| self.held.get(node).is_some_and(|slots| slots.iter().any(|held| *held != slot));
-        let free: BTreeSet<NodeId> = self.nodes.iter().filter(|node| !other(node)).copied().collect();
-        let own = self.past.get(&slot).map(|past| &free & past).unwrap_or_default();
-        let bound = [own, &free & &self.open].into_iter().find(|nodes| !nodes.is_empty());
-        let bound = bound.unwrap_or_else(|| if self.open.is_empty() { free } else { BTreeSet::new() });
-        (!bound.is_empty()).then(|| (self.named.clone(), bound))
+    /// Where a slot has to go: to where its task was before; else to one of the homes that no other slot of the service
+    /// holds or waits for (`claimed` too), one that takes tasks if there is any. `None`: any node will do, there is no
+    /// such home.
+    pub(super) fn free(&self, slot: u32, claimed: &BTreeSet<NodeId>) -> Option<Bound> {
+        let bound = |nodes| Some((self.named.clone(), nodes));
+        if let Some(own) = self.past.get(&slot) {
+            return bound(BTreeSet::from([*own]));
+        }
+        let is_free = |node: &&NodeId| {
+            ![&self.awaited, claimed].iter().any(|all| all.contains(node)) && !self.held.contains_key(node)
+        };
+        let free: BTreeSet<NodeId> = self.nodes.iter().filter(is_free).copied().collect();
+        let open: BTreeSet<NodeId> = &free & &self.open;
+        match (open.is_empty(), free.is_empty()) {
+            (false, _) => bound(open),
+            (true, false) => bound(free),
+            (true, true) => None,
+        }
     }
 
     /// A slot is there from now on.
