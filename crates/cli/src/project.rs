@@ -31,6 +31,11 @@ pub(crate) fn load(project: &Project, options: Options) -> Result<Loaded> {
     load_parts(&project.files, &project.rest, options)
 }
 
+/// What is read where services are named on the command line: they count as active, whatever their profiles.
+pub(crate) fn naming(services: &[String]) -> Options {
+    Options { services: services.to_vec(), ..Options::default() }
+}
+
 /// The same where `-f` is another option's.
 ///
 /// # Errors

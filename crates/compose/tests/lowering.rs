@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use compose::{FileError, FileErrorKind, Files, Input, Loaded, SecretSource, load, render};
+use model::mode::Mode;
 use model::spec::*;
 use model::stack::StackSpec;
 use std::collections::BTreeMap;

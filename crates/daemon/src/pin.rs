@@ -20,15 +20,9 @@ pub(crate) async fn stack(
     stack: &mut StackSpec,
     logins: &Logins,
 ) -> Result<Vec<Lease>, ApiError> {
-    let (leases, mut problems) = try_stack(daemon, stack, false, logins).await?;
-    for kept in as_it_runs(daemon, stack, &mut problems).await? {
-        tracing::warn!("what runs is kept: {kept}");
-    }
-    if problems.is_empty() {
-        unchecked(daemon, stack).await?;
-        return Ok(leases);
-    }
-    Err(tell(problems))
+    let (leases, kept) = new_or_as_it_runs(daemon, stack, false, logins).await?;
+    kept.iter().for_each(|kept| tracing::warn!("what runs is kept: {kept}"));
+    Ok(leases)
 }
 
 /// The same for what nobody waits for: names of images are looked up at their registries anew, and an image that is not
@@ -43,7 +37,16 @@ pub(crate) async fn stack_or_as_it_runs(
     stack: &mut StackSpec,
 ) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
     let logins = daemon.cluster.logins(&stack.name).await?;
-    let (leases, mut problems) = try_stack(daemon, stack, true, &logins).await?;
+    new_or_as_it_runs(daemon, stack, true, &logins).await
+}
+
+async fn new_or_as_it_runs(
+    daemon: &Arc<Daemon>,
+    stack: &mut StackSpec,
+    fresh: bool,
+    logins: &Logins,
+) -> Result<(Vec<Lease>, Vec<String>), ApiError> {
+    let (leases, mut problems) = try_stack(daemon, stack, fresh, logins).await?;
     let kept = as_it_runs(daemon, stack, &mut problems).await?;
     if problems.is_empty() {
         unchecked(daemon, stack).await?;

@@ -5,12 +5,13 @@
 use crate::cluster::{ClusterRequest, ClusterView};
 use crate::diagnostic::Diagnostic;
 use crate::ids::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::mode::Mode;
 use crate::network::Network;
 use crate::node::{Availability, Node};
 use crate::plan::Wanted;
 use crate::registry::Logins;
 use crate::source::{Source, SourceRequest};
-use crate::spec::{Mode, NetworkAttachment, ServiceSpec};
+use crate::spec::{NetworkAttachment, ServiceSpec};
 use crate::stack::{ContentKind, ContentSpec, ContentView, NetworkSpec, StackSpec, VolumeSpec};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};

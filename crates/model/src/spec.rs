@@ -2,6 +2,7 @@
 //! defaults follow the Compose specification and swarmkit; `docs/semantics.md` has the table.
 
 use crate::ids::{ConfigId, SecretId};
+use crate::mode::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,28 +48,6 @@ pub struct ServiceSpec {
     pub endpoint_mode: EndpointMode,
     /// `depends_on`: other services of the stack by `key`.
     pub depends_on: BTreeMap<String, Dependency>,
-}
-
-/// `deploy.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// So many replicas anywhere.
-    Replicated {
-        /// How many.
-        replicas: u32,
-    },
-    /// One on every eligible node.
-    Global,
-    /// Runs to completion `total` times, `concurrent` at once.
-    ReplicatedJob {
-        /// Completions wanted.
-        total: u32,
-        /// At most so many at once.
-        concurrent: u32,
-    },
-    /// Runs to completion once on every eligible node.
-    GlobalJob,
 }
 
 /// `depends_on` condition (Compose spec, services, depends_on).

@@ -97,6 +97,7 @@ impl Local {
         let moved = self.assigned.as_ref().is_none_or(|known| known.task.endpoints != task.endpoints);
         self.hosts_checked &= !moved;
         self.assigned = Some(assigned.clone());
+        self.volumes_of = task.volumes_of();
         if first {
             self.remember(&task.status);
         } else if task.status.state.is_terminal() {

@@ -76,7 +76,7 @@ pub(crate) struct Local {
     /// The newest assignment names it.
     pub(crate) wanted: bool,
     pub(crate) host: Host,
-    /// Whose anonymous volumes the container was found to have.
+    /// Whose anonymous volumes it has, as assigned, or else as the container was found.
     pub(crate) volumes_of: TaskId,
     /// Attempt that the container was last started for; 0 if never.
     pub(crate) attempt: u32,

@@ -74,16 +74,11 @@ fn uses(local: &Local, name: &str) -> bool {
 
 /// Who may still write to the anonymous volumes that a task goes on with.
 pub(crate) fn held_by(tasks: &BTreeMap<TaskId, Local>, local: &Local) -> Option<TaskId> {
-    let task = &local.assigned.as_ref()?.task;
     if local.told_to_stop() || local.ended() {
         return None;
     }
-    let from = task.volumes_of();
-    let has_them = |other: &Local| match &other.assigned {
-        Some(assigned) => assigned.task.volumes_of() == from,
-        None => other.volumes_of == from,
-    };
-    tasks.values().find(|other| other.id != task.id && other.may_run() && has_them(other)).map(|other| other.id)
+    let mut others = tasks.values().filter(|other| other.id != local.id && other.volumes_of == local.volumes_of);
+    others.find(|other| other.may_run()).map(|other| other.id)
 }
 
 /// The volume that a task has to wait for.

@@ -198,12 +198,7 @@ impl Operator {
             }
             Request::Scale { replicas, .. } => {
                 if let Some(it) = self.target.as_ref().and_then(|name| self.services.get_mut(name)) {
-                    it.mode = match it.mode {
-                        Mode::ReplicatedJob { concurrent, .. } => {
-                            Mode::ReplicatedJob { total: replicas, concurrent: concurrent.min(replicas.max(1)) }
-                        }
-                        _ => Mode::Replicated { replicas },
-                    };
+                    it.mode = it.mode.scaled(replicas).unwrap_or(it.mode);
                 }
             }
             Request::UpdateNode { id, availability: Some(availability), .. } => {

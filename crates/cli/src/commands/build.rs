@@ -4,7 +4,7 @@
 mod tool;
 
 use self::tool::{How, Tool};
-use super::{load, pull, up};
+use super::{load, pull};
 use crate::args::stack::{Build, Up};
 use crate::context::Context;
 use crate::failure::{Silent, advised};
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 pub(super) async fn run(context: &Context, args: Build) -> Result<u8> {
-    let loaded = project::load(&args.project, up::naming(&args.services))?;
+    let loaded = project::load(&args.project, project::naming(&args.services))?;
     project::tell(context, &loaded)?;
     let Some(project) = loaded.project else { return Err(Silent(1).into()) };
     let builds = project.builds();

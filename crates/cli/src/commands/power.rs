@@ -31,49 +31,34 @@ pub(super) fn grace(seconds: Option<i64>) -> Option<u64> {
 pub(super) async fn power(context: &Context, steps: &[Vec<String>], action: &PowerAction) -> Result<u8> {
     let mut code = 0;
     for names in steps {
-        let done = each(context, names, |container| async move {
-            context.order(Call::Power { container: container.clone(), action: action.clone() }).await?;
-            Ok(Some(container))
-        });
-        code = code.max(done.await?);
+        let order = |container| Call::Power { container, action: action.clone() };
+        code = code.max(ordered(context, names, order).await?);
     }
     Ok(code)
 }
 
 pub(super) async fn kill(context: &Context, args: Kill) -> Result<u8> {
-    let signal = &args.signal;
-    each(
-        context,
-        &containers::that_are(context, &args.names, &args.stack, |state| !matches!(state, Created | Exited)).await?,
-        |container| async move {
-            context.order(Call::Kill { container: container.clone(), signal: signal.clone() }).await?;
-            Ok(Some(container))
-        },
-    )
-    .await
+    let names = containers::that_are(context, &args.names, &args.stack, |state| !matches!(state, Created | Exited));
+    ordered(context, &names.await?, |container| Call::Kill { container, signal: args.signal.clone() }).await
 }
 
 pub(super) async fn pause(context: &Context, args: Names) -> Result<u8> {
-    each(
-        context,
-        &containers::that_are(context, &args.names, &args.stack, |state| state == Running).await?,
-        |container| async move {
-            context.order(Call::Pause(container.clone())).await?;
-            Ok(Some(container))
-        },
-    )
-    .await
+    let names = containers::that_are(context, &args.names, &args.stack, |state| state == Running).await?;
+    ordered(context, &names, Call::Pause).await
 }
 
 pub(super) async fn unpause(context: &Context, args: Names) -> Result<u8> {
-    each(
-        context,
-        &containers::that_are(context, &args.names, &args.stack, |state| state == Paused).await?,
-        |container| async move {
-            context.order(Call::Unpause(container.clone())).await?;
-            Ok(Some(container))
-        },
-    )
+    let names = containers::that_are(context, &args.names, &args.stack, |state| state == Paused).await?;
+    ordered(context, &names, Call::Unpause).await
+}
+
+/// The same order for each.
+async fn ordered(context: &Context, names: &[String], order: impl Fn(String) -> Call) -> Result<u8> {
+    let order = &order;
+    each(context, names, |container| async move {
+        context.order(order(container.clone())).await?;
+        Ok(Some(container))
+    })
     .await
 }
 

@@ -6,7 +6,7 @@ use crate::parse;
 use crate::render::human::{ago, ellipsis};
 use crate::render::list::{List, Row};
 use anyhow::{Context as _, Result, bail};
-use model::{Desired, Mode, PortMode, State, Task, TaskState};
+use model::{Desired, PortMode, State, Task, TaskState};
 
 /// Prints these tasks, newest of a slot first and its history below.
 ///
@@ -115,8 +115,8 @@ fn desired(task: &Task) -> &'static str {
         Desired::Running if task.stopped_by_user => "shutdown",
         // What has ended, and is not replaced, is wanted no more.
         Desired::Running if task.status.attempt == task.attempt && task.status.state.is_terminal() => {
-            let is_job = matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
-            if is_job && task.status.state == TaskState::Complete { "complete" } else { "shutdown" }
+            let is_done = task.spec.mode.is_job() && task.status.state == TaskState::Complete;
+            if is_done { "complete" } else { "shutdown" }
         }
         Desired::Running => "running",
         Desired::Shutdown => "shutdown",

@@ -12,10 +12,7 @@ use crate::{logins, parse, project, spec, start};
 use anyhow::{Context as _, Result, bail};
 use api::client::{ClientError, Items};
 use api::{StreamCall, StreamItem};
-use compose::Options;
-use model::{
-    Logins, Mode, NetworkMode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted,
-};
+use model::{Logins, NetworkMode, ObjectChange, PullPolicy, Request, Response, SavedPlan, StackSpec, Time, Wanted};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -32,7 +29,7 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
     if args.watch {
         return watch::run(context, &args).await;
     }
-    let loaded = project::load(&args.project, naming(&args.services))?;
+    let loaded = project::load(&args.project, project::naming(&args.services))?;
     project::tell(context, &loaded)?;
     let Some(mut stack) = loaded.stack else { return Err(Silent(1).into()) };
     let builds = loaded.project.as_ref().map(|project| project.builds()).unwrap_or_default();
@@ -57,11 +54,6 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8> {
         },
     };
     settle(context, &name, (request, logins), &args, (shown, timeout)).await
-}
-
-/// Services that are named count as active, whatever their profiles.
-pub(super) fn naming(services: &[String]) -> Options {
-    Options { services: services.to_vec(), ..Options::default() }
 }
 
 /// What the options say over the files.
@@ -148,13 +140,10 @@ pub(super) fn scale(stack: &mut StackSpec, texts: &[String]) -> Result<()> {
                 format!("there are: {}", known.join(", ")),
             ));
         };
-        match &mut service.mode {
-            Mode::Replicated { replicas } => *replicas = count,
-            Mode::ReplicatedJob { total, concurrent } => {
-                (*total, *concurrent) = (count, (*concurrent).min(count.max(1)))
-            }
-            Mode::Global | Mode::GlobalJob => bail!("--scale: service `{key}` runs once on every node"),
-        }
+        let Some(mode) = service.mode.scaled(count) else {
+            bail!("--scale: service `{key}` runs once on every node");
+        };
+        service.mode = mode;
         if count > 1
             && let Some(name) = &service.container.container_name
         {

@@ -60,7 +60,7 @@ fn read(context: &Context, args: &Up) -> Result<(Result<Read, Vec<model::diagnos
     const TRIES: usize = 5;
     let mut tries = 0;
     loop {
-        let (loaded, touched) = project::load_touching(&args.project, up::naming(&args.services), &DISK)?;
+        let (loaded, touched) = project::load_touching(&args.project, project::naming(&args.services), &DISK)?;
         tries += 1;
         if touched.is_stale(&DISK) && tries < TRIES {
             continue;

@@ -4,7 +4,8 @@ use super::{Explanation, Step};
 use crate::project::Loaded;
 use crate::tree::Node;
 use crate::units::show_duration;
-use model::spec::{FailureAction, Mode, PullPolicy, RestartCondition, ServiceSpec, UpdateConfig, UpdateOrder};
+use model::mode::Mode;
+use model::spec::{FailureAction, PullPolicy, RestartCondition, ServiceSpec, UpdateConfig, UpdateOrder};
 use std::time::Duration;
 
 const SWARM: &str = "as in Swarm";

@@ -3,9 +3,10 @@
 use super::Lower;
 use crate::tree::{Node, Value};
 use crate::units;
+use model::mode::Mode;
 use model::spec::{
-    EndpointMode, FailureAction, Mode, Placement, Resources, RestartCondition, RestartPolicy, RestartScope,
-    UpdateConfig, UpdateOrder,
+    EndpointMode, FailureAction, Placement, Resources, RestartCondition, RestartPolicy, RestartScope, UpdateConfig,
+    UpdateOrder,
 };
 use std::time::Duration;
 

@@ -68,9 +68,8 @@ fn rejoin(draft: &mut Draft<'_>, service: &Service) {
     let joined: Vec<Arc<Task>> = joined.filter(|task| stale(draft, task)).cloned().collect();
     for task in joined {
         slots::lower(draft, task.id, Desired::Shutdown);
-        let node = task.node.filter(|_| task.slot == 0);
-        let (restarts, inherits) = (task.restarts.clone(), slots::leaves(draft.cluster(), &task));
-        slots::create(draft, service, Begin { slot: task.slot, node, restarts, inherits, ..Begin::default() });
+        let begin = Begin::after(draft.cluster(), &task);
+        slots::create(draft, service, begin);
     }
 }
 
@@ -88,14 +87,9 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
         return None;
     }
     // A lost node is nobody's failure: it is neither counted nor waited for.
+    let after = Begin { not_before: draft.now, ..Begin::after(draft.cluster(), task) };
     if orphaned {
-        return Some(Begin {
-            slot: task.slot,
-            node: task.node.filter(|_| task.slot == 0),
-            not_before: draft.now,
-            restarts: task.restarts.clone(),
-            inherits: slots::leaves(draft.cluster(), task),
-        });
+        return Some(after);
     }
     let restarts = counted(&policy, task);
     if policy.max_attempts.is_some_and(|most| restarts.len() >= most as usize) {
@@ -107,15 +101,14 @@ fn again(draft: &Draft<'_>, service: &Service, task: &Task) -> Option<Begin> {
         None => restarts.clear(),
     }
     let not_before = task.status.since.after(policy.delay).max(draft.now);
-    let node = task.node.filter(|_| task.slot == 0);
-    Some(Begin { slot: task.slot, node, not_before, restarts, inherits: slots::leaves(draft.cluster(), task) })
+    Some(Begin { not_before, restarts, ..after })
 }
 
 /// Does the policy answer this ending with a new task?
 fn wants(policy: &RestartPolicy, mode: Mode, task: &Task) -> bool {
     let failed = task.status.state != TaskState::Complete;
     // A job that completed has done its work, whatever the policy says.
-    if !failed && matches!(mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+    if !failed && mode.is_job() {
         return false;
     }
     let by_condition = match policy.condition {

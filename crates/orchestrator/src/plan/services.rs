@@ -6,7 +6,7 @@ use super::{jobs, schedule};
 use crate::cluster::{Brief, TaskExt};
 use crate::draft::Draft;
 use model::{Availability, Desired, Mode, Node, NodeId, Service, ServiceId, Task, UpdateOrder};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn step(draft: &mut Draft<'_>, restless: &[ServiceId]) {
@@ -33,12 +33,8 @@ fn replicated(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<NodeId>
         let live = slots::live(draft.cluster(), service.id);
         live.values().filter(|tasks| tasks.len() > 1).for_each(|tasks| only_one(draft, service, unfit, tasks));
     }
-    let free: Vec<u32> = (1..=replicas).filter(|slot| !held.contains(slot)).collect();
-    let left = if free.is_empty() { BTreeMap::new() } else { slots::left(draft.cluster(), service.id) };
-    for slot in free {
-        let inherits = left.get(&(slot, None)).copied();
-        slots::create(draft, service, Begin { slot, inherits, ..Begin::default() });
-    }
+    let free = (1..=replicas).filter(|slot| !held.contains(slot)).map(|slot| (slot, None));
+    slots::fill(draft, service, &free.collect::<Vec<_>>());
     beyond(draft, service, replicas);
 }
 
@@ -88,10 +84,9 @@ pub(super) fn leave(draft: &mut Draft<'_>, service: &Service, unfit: &BTreeSet<N
             leaving.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
         }
         if staying.is_empty() {
-            let restarts = last.restarts.clone();
             // The drain may be over before there is another node.
-            let inherits = slots::leaves(draft.cluster(), last).filter(|_| stops);
-            slots::create(draft, service, Begin { slot: last.slot, restarts, inherits, ..Begin::default() });
+            let after = Begin::after(draft.cluster(), last);
+            slots::create(draft, service, Begin { inherits: after.inherits.filter(|_| stops), ..after });
         }
     }
 }
@@ -113,13 +108,8 @@ fn global(draft: &mut Draft<'_>, service: &Service) {
     let live = slots::live(draft.cluster(), service.id);
     let held: BTreeSet<NodeId> = live.keys().filter_map(|(_, node)| *node).collect();
     let open = nodes.iter().filter(|node| node.ready && node.availability == Availability::Active);
-    let free: Vec<NodeId> = open.map(|node| node.id).filter(|id| !held.contains(id)).collect();
-    let left = if free.is_empty() { BTreeMap::new() } else { slots::left(draft.cluster(), service.id) };
-    for id in free {
-        let node = Some(id);
-        let inherits = left.get(&(0, node)).copied();
-        slots::create(draft, service, Begin { node, inherits, ..Begin::default() });
-    }
+    let free = open.map(|node| node.id).filter(|id| !held.contains(id)).map(|id| (0, Some(id)));
+    slots::fill(draft, service, &free.collect::<Vec<_>>());
     let known = |node: Option<NodeId>| node.is_some_and(|node| draft.cluster().nodes.contains_key(&node));
     let (stay, go): (Vec<_>, Vec<_>) =
         live.into_values().flatten().partition(|task| task.slot == 0 && known(task.node));

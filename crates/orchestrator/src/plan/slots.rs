@@ -2,7 +2,7 @@
 
 use crate::cluster::{Brief, Cluster, Slot, TaskExt, slot};
 use crate::draft::Draft;
-use model::{Desired, Heritage, Mode, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
+use model::{Desired, Heritage, NodeId, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,9 +45,34 @@ pub(crate) struct Begin {
     pub(crate) inherits: Option<Heritage>,
 }
 
+impl Begin {
+    /// In the place of another task, which has ended, or is told to.
+    pub(crate) fn after(cluster: &Cluster, task: &Task) -> Begin {
+        Begin {
+            slot: task.slot,
+            node: task.node.filter(|_| task.slot == 0),
+            not_before: Time::default(),
+            restarts: task.restarts.clone(),
+            inherits: leaves(cluster, task),
+        }
+    }
+}
+
+/// Fills slots that nobody holds, with what was left there.
+pub(crate) fn fill(draft: &mut Draft<'_>, service: &Service, free: &[Slot]) {
+    if free.is_empty() {
+        return;
+    }
+    let left = left(draft.cluster(), service.id);
+    for own in free {
+        let (slot, node) = *own;
+        create(draft, service, Begin { slot, node, inherits: left.get(own).copied(), ..Begin::default() });
+    }
+}
+
 /// The anonymous volumes that a task leaves which has ended, or is told to. Each run of a job is a new one.
-pub(crate) fn leaves(cluster: &Cluster, task: &Task) -> Option<Heritage> {
-    if task.spec.standalone || matches!(task.spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob) {
+fn leaves(cluster: &Cluster, task: &Task) -> Option<Heritage> {
+    if task.spec.standalone || task.spec.mode.is_job() {
         return None;
     }
     // One that never got that far has written nothing: what was left to it is still there.
@@ -57,8 +82,8 @@ pub(crate) fn leaves(cluster: &Cluster, task: &Task) -> Option<Heritage> {
     }
 }
 
-/// The same of the task that was replaced last in each slot of a service, for slots that nobody holds.
-pub(crate) fn left(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Heritage> {
+/// The same of the task that was replaced last in each slot of a service.
+fn left(cluster: &Cluster, service: ServiceId) -> BTreeMap<Slot, Heritage> {
     let mut last: BTreeMap<Slot, &Arc<Task>> = BTreeMap::new();
     for task in cluster.tasks_where(service, |task| task.desired == Desired::Shutdown) {
         let known = last.entry(slot(task)).or_insert(task);

@@ -87,10 +87,8 @@ impl Update {
         }
         // Slots that serve nobody lose nothing.
         waiting.sort_by_key(|slot| slot.old.iter().any(|task| task.is_serving()));
-        let turn: Vec<Arc<Task>> =
-            waiting.iter().take(most.saturating_sub(busy)).filter_map(|slot| slot.old.last().cloned()).collect();
-        for task in turn {
-            self.replace(draft, &task);
+        for slot in waiting.into_iter().take(most.saturating_sub(busy)) {
+            self.replace(draft, slot);
         }
     }
 
@@ -105,22 +103,21 @@ impl Update {
         }
     }
 
-    fn replace(&self, draft: &mut Draft<'_>, old: &Task) {
-        let all = self.slots.iter().flat_map(|slot| &slot.old);
-        let all: Vec<_> = all.filter(|task| crate::cluster::slot(task) == crate::cluster::slot(old)).collect();
+    fn replace(&self, draft: &mut Draft<'_>, View { old: all, .. }: &View) {
+        let Some(old) = all.last() else { return };
         let runs = |task: &Task| task.is_running() && gates::still_runs(draft.cluster(), task);
         let start_first = self.config.order == UpdateOrder::StartFirst
             && !old.stopped_by_user
             && all.iter().any(|task| !task.has_ended() && (runs(task) || task.inherits.is_none()));
-        let mut inherits = None;
+        // Beside one that serves there may be one that was to take over and failed.
+        let rank = |task: &&Arc<Task>| (runs(task) && task.is_serving(), runs(task), task.created, task.id);
+        let heir = Begin::after(draft.cluster(), all.iter().max_by_key(rank).unwrap_or(old));
+        let inherits = heir.inherits.filter(|_| !start_first);
         if !start_first {
-            // Beside one that serves there may be one that was to take over and failed.
-            let rank = |task: &&&Arc<Task>| (runs(task) && task.is_serving(), runs(task), task.created, task.id);
-            inherits = all.iter().max_by_key(rank).and_then(|task| slots::leaves(draft.cluster(), task));
             all.iter().for_each(|task| slots::lower(draft, task.id, Desired::Shutdown));
         }
-        let node = old.node.filter(|_| old.slot == 0);
-        slots::create(draft, &self.service, Begin { slot: old.slot, node, inherits, ..Begin::default() });
+        // What went before counts no more.
+        slots::create(draft, &self.service, Begin { inherits, restarts: Vec::new(), ..heir });
     }
 
     /// Is the slot one of those that are being replaced, or was it until a moment ago?

@@ -118,7 +118,7 @@ const MOST: u32 = 10_000;
 
 /// A job has no rolling update: it begins anew.
 fn standing(mode: Mode) -> bool {
-    !matches!(mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob)
+    !mode.is_job()
 }
 
 /// What is left out is filled in, as it is when a stack is deployed.
@@ -305,12 +305,9 @@ pub(super) fn scale(draft: &mut Draft<'_>, id: ServiceId, replicas: u32) -> Resu
     if service.removing {
         return Err(being_removed(&service));
     }
-    let (before, mode) = match service.spec.mode {
-        Mode::Replicated { replicas: before } if !service.spec.standalone => (before, Mode::Replicated { replicas }),
-        Mode::ReplicatedJob { total, concurrent } => {
-            (total, Mode::ReplicatedJob { total: replicas, concurrent: concurrent.min(replicas.max(1)) })
-        }
-        _ => return Err(Refusal::invalid(format!("{who} can't be scaled: only replicated services can"))),
+    let before = service.replicas().filter(|_| !service.spec.standalone);
+    let Some((before, mode)) = before.zip(service.spec.mode.scaled(replicas)) else {
+        return Err(Refusal::invalid(format!("{who} can't be scaled: only replicated services can")));
     };
     let spec = ServiceSpec { mode, ..(*service.spec).clone() };
     Refusal::all(check(draft, &spec))?;

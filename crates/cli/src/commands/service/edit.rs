@@ -7,8 +7,8 @@ use crate::spec::{self, Surroundings};
 use crate::{parse, project};
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::{
-    ContainerSpec, ContentKind, DEFAULT_NETWORK, FileRef, HealthCheck, HealthTest, Logging, Mode, NetworkMode,
-    Placement, PortSpec, Service, ServiceSpec,
+    ContainerSpec, ContentKind, DEFAULT_NETWORK, FileRef, HealthCheck, HealthTest, Logging, NetworkMode, Placement,
+    PortSpec, Service, ServiceSpec,
 };
 use std::collections::BTreeMap;
 
@@ -19,13 +19,10 @@ use std::collections::BTreeMap;
 pub(super) fn changed(service: &Service, args: &Update, named: &dyn Fn(&str) -> Result<String>) -> Result<ServiceSpec> {
     let mut spec = (*service.spec).clone();
     if let Some(replicas) = args.replicas {
-        match &mut spec.mode {
-            Mode::Replicated { replicas: count } => *count = replicas,
-            Mode::ReplicatedJob { total, concurrent } => {
-                (*total, *concurrent) = (replicas, (*concurrent).min(replicas.max(1)));
-            }
-            Mode::Global | Mode::GlobalJob => bail!("--replicas: service {} runs once on every node", spec.name),
-        }
+        let Some(mode) = spec.mode.scaled(replicas) else {
+            bail!("--replicas: service {} runs once on every node", spec.name)
+        };
+        spec.mode = mode;
     }
     container(&mut spec, args)?;
     labels(&mut spec.labels, &args.label_add, &args.label_rm).context("--label-add")?;

@@ -5,7 +5,7 @@ use super::*;
 use crate::args::{Cli, Command, swarm};
 use crate::commands::service::create;
 use clap::Parser as _;
-use model::{EndpointMode, FailureAction, MountSource, ServiceId, Time, UpdateOrder};
+use model::{EndpointMode, FailureAction, Mode, MountSource, ServiceId, Time, UpdateOrder};
 use std::sync::Arc;
 
 fn parsed(line: &str) -> swarm::Service {
